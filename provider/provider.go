@@ -1,0 +1,108 @@
+// Package provider says what an upstream is: somebody else who vouches for users.
+//
+// It owns the plug point [IdentityProvider] and the values that pass through it, the [Identity] that an upstream vouched
+// for, the [Profile] that mappers make of it, and [NewHTTPClient], the one guarded client through which anything that an
+// administrator can type is fetched. It owns no protocol (packages oidc, oauth2, saml, ldap) and knows no local user.
+//
+// A login takes two calls, with the browser's trip to the upstream between them:
+//
+//	redirect, err := idp.Begin(ctx, provider.Request{RedirectURI: callback, State: state})
+//	// keep redirect.Data sealed and bound to this browser, send it to redirect.URL …
+//	identity, err := idp.Finish(ctx, provider.Callback{URL: requested, Params: form, Data: data})
+//
+// An implementation keeps nothing between the two: what it must remember is in Redirect.Data.
+package provider
+
+import (
+	"context"
+	"log/slog"
+	"net/url"
+	"time"
+)
+
+// IdentityProvider is an upstream that a browser is sent to. Implementations are safe for concurrent use, do no network
+// I/O before the first call, and return a [*Error] for whatever went wrong.
+//
+// Further capabilities are found by type assertion; a wrapper has to forward them by hand. There is none yet.
+type IdentityProvider interface {
+	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
+	// protocol returns it (OAuth 2.0 "state", SAML RelayState).
+	Begin(ctx context.Context, r Request) (*Redirect, error)
+	// Finish verifies what came back and returns who it is. It must refuse whatever it cannot verify: the caller
+	// trusts every field of the Identity as far as its doc says. The caller has checked that the state is its own, that
+	// it belongs to this browser and to this provider, and that it was not used before.
+	Finish(ctx context.Context, cb Callback) (*Identity, error)
+}
+
+// Request is what the broker asks of an upstream. All but RedirectURI and State are wishes of the application, which an
+// implementation passes on where its protocol and its configuration allow it.
+type Request struct {
+	RedirectURI string // where the answer must go
+	State       string // must come back with it, unchanged
+	Prompt      []string
+	LoginHint   string
+	UILocales   []string // BCP 47, preferred first
+	ACRValues   []string
+	// MaxAge is the longest time since the user proved who they are; nil is any. Zero asks for a new proof. An
+	// implementation that passes it on must refuse an answer that does not keep to it.
+	MaxAge *time.Duration
+	// Params are the application's own request parameters, from which an implementation forwards those that its
+	// configuration lists and nothing else.
+	Params url.Values
+}
+
+// Redirect says where to send the browser.
+type Redirect struct {
+	URL  string
+	Form url.Values // non-nil: POST it to URL; nil: GET URL
+	Data []byte     // handed back to Finish, once, unreadable for the browser; keep it under 1 KiB
+	// PostBack says that the answer will come as a POST from the upstream's pages (form_post, SAML HTTP-POST), so that
+	// the browser's cookie must be one that is sent along with it.
+	PostBack bool
+}
+
+// Callback is what came back.
+type Callback struct {
+	URL    string     // the redirect URI with the raw query as it was requested
+	Params url.Values // of the query or, for a POST, of the body, never of both
+	Data   []byte     // from Redirect.Data
+}
+
+// Identity is what an upstream said about somebody, this time. Strings that it did not give are empty.
+type Identity struct {
+	Issuer   string // the upstream's name for itself: OpenID issuer, SAML entity id; "" where the protocol has none
+	Subject  string // who it is at the upstream: stable, never reassigned, never empty
+	Username string // for people; may change
+	Email    string
+	// EmailVerified is what the upstream said about Email in the same document. Whether it is believed is the
+	// broker's business.
+	EmailVerified bool
+	FirstName     string
+	LastName      string
+	Name          string
+	Locale        string
+	Picture       string
+	Groups        []string
+	ACR           string
+	AMR           []string
+	AuthTime      time.Time // when the user proved who they are; zero if the upstream did not say
+	Session       string    // the upstream's own session: OpenID "sid", SAML SessionIndex
+	Claims        map[string]any
+	Tokens        *Tokens // what the upstream issued; nil where it issues nothing
+}
+
+// Tokens are what an upstream issued for itself.
+type Tokens struct {
+	AccessToken  string
+	TokenType    string
+	RefreshToken string
+	IDToken      string
+	Scope        string
+	Expiry       time.Time // of AccessToken; zero if the upstream did not say
+}
+
+// LogValue keeps tokens out of logs.
+func (*Tokens) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// String keeps tokens out of whatever is printed.
+func (*Tokens) String() string { return "[redacted]" }
