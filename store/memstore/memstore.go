@@ -149,7 +149,7 @@ func (s *Store) commit(l *store.Login, now time.Time) error {
 		}
 		return err
 	}
-	if old := s.sessions.items[l.EndSession]; old != nil {
+	if old := s.sessions.items[l.EndSession]; old != nil && l.EndSession != "" {
 		s.removeSession(old.value)
 	}
 	setVersions(l)
