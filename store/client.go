@@ -19,6 +19,7 @@ type Client struct {
 	AuthMethod   string
 	RedirectURIs []string // compared as strings, byte for byte (RFC 9700 §2.1)
 	Scopes       []string // what it may ask for; nil is openid, profile and email
+	Audience     []string // the APIs its access tokens are for, beside the broker's own userinfo endpoint
 	Disabled     bool
 	// InsecureWithoutPKCE lets a client that has a secret leave the code challenge out (RFC 9700 §2.1.1 would have it).
 	InsecureWithoutPKCE bool
