@@ -22,13 +22,15 @@ import (
 )
 
 // A Flow is one level of steps, in order. With a Required or Conditional step on the level, all of these must succeed
-// (a Conditional one unless its condition is false); otherwise the first Alternative that succeeds decides the level.
-// A level on which nothing decided is skipped, never successful.
+// (a Conditional one unless a condition is false) and Alternatives are ignored; otherwise the first Alternative that
+// succeeds ends the level. A level on which nothing decided is skipped, never successful; and a Required step that skips
+// denies the whole flow. So an Alternative that cannot always be done either skips itself, or is a sub-flow whose steps
+// stand in a Conditional one.
 type Flow []Step
 
 // A Step is a leaf that does something, or a sub-flow: exactly one of Do and Sub is set.
 type Step struct {
-	ID   string      // unique in the whole tree; letters, digits, "-" and "_"
+	ID   string      // unique in the whole tree; 1 to 64 ASCII letters, digits, "-" and "_"
 	When Requirement // the zero value is Required
 	Do   Authenticator
 	Sub  Flow
@@ -40,32 +42,67 @@ type Requirement int
 const (
 	Required    Requirement = iota // must succeed; one that skips denies
 	Alternative                    // may succeed: the first that does ends the level; not beside Required or Conditional
-	Conditional                    // a sub-flow that is Required if all conditions on its level are true, else passed over
+	Conditional                    // a sub-flow that is Required if all its conditions (see If) are true, else passed over
 	Disabled                       // is not there
 )
 
 // An Authenticator is what a step does: prove, ask, decide, or look. Implementations are safe for concurrent use and
-// keep nothing between calls but what [Turn.Set] keeps.
+// keep nothing between calls but what [Turn.Set] keeps. One that decides the draft is also a [Decider].
 type Authenticator interface {
-	// Authenticate does the step, or the next part of it. It is called with t.Input nil when the flow reaches the step,
-	// and with the visitor's answer when its page was answered. An error means that it could not be decided: it is
-	// logged and never shown; an expected outcome, a wrong password for instance, is a Result.
+	// Authenticate does the step, or the next part of it. It is called with t.Input and t.Returned nil when the flow
+	// reaches the step, and with one of them when its page was answered or the browser came back. An empty answer is an
+	// answer: ask again, never succeed. An error means that it could not be decided: it is logged and never shown; an
+	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID and
+	// SharedEmail is undone if it, or a sub-flow it stands in, ends without success.
 	Authenticate(ctx context.Context, t *Turn) (Result, error)
 }
 
-// A Turn is what a step sees and edits.
+// Decider is the capability, found by type assertion, of an Authenticator whose success decides the draft: it then has
+// set Draft.New or Draft.UserID. [Flow.Check] refuses a flow that has such steps and could succeed without any of them.
+// A wrapper has to forward it by hand.
+type Decider interface {
+	Authenticator
+	// Decides does nothing.
+	Decides()
+}
+
+// A Turn is what a step sees and edits. The broker fills the exported fields and gives it to [Flow.Run], which hands each
+// step a copy of its own.
 type Turn struct {
 	Provider Provider           // the upstream that vouched
 	Identity *provider.Identity // what it said, this time; not to be edited
-	Draft    *Draft             // what will be written; to be edited
+	Draft    *Draft             // what will be written; to be edited; never nil
 	Accounts Accounts           // for looking things up
-	Input    url.Values         // the visitor's answer to this step's own page; nil when the step was just reached
 	Now      time.Time
 	Language string // BCP 47, of the pages
 
-	step  string // ID of the step that runs
-	state *State
+	// Token says which pause this turn answers: [State.Token] as it was when the page was shown or the browser sent
+	// away; "" begins a flow.
+	Token    string
+	Input    url.Values // the visitor's answer to this step's own page; nil when the step was just reached
+	Returned *Returned  // who came back after this step's [Leave]; otherwise nil
+
+	step     string // ID of the step that runs
+	required bool
+	state    *State
 }
+
+// Returned is what another upstream vouched for after a step's [Leave].
+type Returned struct {
+	Alias    string             // of that upstream: the one the step named
+	Identity *provider.Identity // whom it vouched for; not to be edited
+	UserID   string             // the user who is linked to that identity; "" if nobody is
+}
+
+// Get returns what this step has kept under name in this run of the flow, "" if nothing.
+func (t *Turn) Get(name string) string { return t.state.steps[t.step].Memory[name] }
+
+// Set keeps value under name for this step's later calls in the same flow. Other steps do not see it, and [Restart]
+// forgets it. Keep it small, and keep no secret: it travels with the login.
+func (t *Turn) Set(name, value string) { t.state.set(t.step, name, value) }
+
+// Required reports whether a [Skip] by this step would deny the login, so that the step may say honestly why instead.
+func (t *Turn) Required() bool { return t.required }
 
 // Provider is what a step may know of the upstream that vouched.
 type Provider struct {
@@ -89,7 +126,40 @@ type Draft struct {
 	UserID  string           // the existing user who logs in, or whom the identity will be linked to
 	// SharedEmail lets the new user have an e-mail address that others have.
 	SharedEmail bool
+	// Existing is who stands in the way of a new user; nil if nobody does. It is knowledge, not a decision: nothing may
+	// be written for that user before their account has proved itself. Its contents never reach a page.
+	Existing *Existing
+}
+
+// Existing says which account has what a new user would need.
+type Existing struct {
+	UserID string // "" if several users have it
+	Field  string // "email" or "username"
 }
 
 // Decided reports whether the draft says what to write.
 func (d *Draft) Decided() bool { return d.New != (d.UserID != "") }
+
+// clone returns a copy that shares nothing with d.
+func (d *Draft) clone() *Draft {
+	c := *d
+	c.Profile = d.Profile.Clone()
+	if d.Existing != nil {
+		e := *d.Existing
+		c.Existing = &e
+	}
+	return &c
+}
+
+// A decision is the part of a draft that takes effect.
+type decision struct {
+	New         bool   `json:"n,omitempty"`
+	UserID      string `json:"u,omitempty"`
+	SharedEmail bool   `json:"s,omitempty"`
+}
+
+func (d *Draft) decision() decision { return decision{d.New, d.UserID, d.SharedEmail} }
+
+func (d *Draft) decide(to decision) {
+	d.New, d.UserID, d.SharedEmail = to.New, to.UserID, to.SharedEmail
+}
