@@ -1,0 +1,111 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// texts are all statements that are prepared.
+var texts = []string{
+	sqlUser, sqlUserByName, sqlUserByEmail, sqlCreateUser, sqlUpdateUser, sqlUserVersion, sqlDeleteUser,
+	sqlLink, sqlLinksOf, sqlCreateLink, sqlUpdateLink, sqlDeleteLink,
+	sqlSession, sqlSessionsOfUser, sqlSessionsOfUpstream, sqlSessionsOfSubject, sqlSessionsOfProvider,
+	sqlCreateSession, sqlClearSession, sqlUpdateSession, sqlDeleteSession, sqlEndSession,
+	sqlGrant, sqlGrantsOfSession, sqlGrantsOfUser, sqlGrantsOfClient,
+	sqlCreateGrant, sqlClearGrant, sqlUpdateGrant, sqlDeleteGrant,
+	sqlPut, sqlAdd, sqlGet, sqlTake,
+	sqlKeys, sqlAddKey, sqlDeleteKey,
+	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
+}
+
+// Commit implements [store.Committer]: in one transaction of one statement for each part of l.
+func (s *Store) Commit(ctx context.Context, l *store.Login) error {
+	now := s.now()
+	if err := s.tx(ctx, func(q querier) error { return commit(ctx, q, l, now) }); err != nil {
+		return err
+	}
+	if l.NewUser != nil {
+		l.NewUser.Version = 1
+	}
+	if l.User != nil {
+		l.User.Version++
+	}
+	if l.NewLink != nil {
+		l.NewLink.Version = 1
+	}
+	if l.Link != nil {
+		l.Link.Version++
+	}
+	if l.Session != nil {
+		l.Session.Version = 1
+	}
+	if l.Grant != nil {
+		l.Grant.Version = 1
+	}
+	return nil
+}
+
+func commit(ctx context.Context, q querier, l *store.Login, now time.Time) (err error) {
+	if l.Once != "" {
+		err = add(ctx, q, store.PurposeLogin, l.Once, nil, l.OnceExpires, now)
+	}
+	if err == nil && l.NewUser != nil {
+		err = createUser(ctx, q, l.NewUser)
+	}
+	if err == nil && l.User != nil {
+		err = updateUser(ctx, q, l.User)
+	}
+	if err == nil && l.NewLink != nil {
+		err = createLink(ctx, q, l.NewLink)
+	}
+	if err == nil && l.Link != nil {
+		err = updateLink(ctx, q, l.Link)
+	}
+	if err == nil && l.Session != nil {
+		err = createSession(ctx, q, l.Session, now)
+	}
+	if err == nil && l.EndSession != "" {
+		_, err = q.exec(ctx, sqlEndSession, l.EndSession)
+	}
+	if err == nil && l.Grant != nil {
+		err = createGrant(ctx, q, l.Grant, now)
+	}
+	return err
+}
+
+const (
+	sqlSweepTransient = `DELETE FROM idbroker_transient WHERE (purpose, key) IN
+		(SELECT purpose, key FROM idbroker_transient WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+	sqlSweepSessions = `DELETE FROM idbroker_sessions WHERE id IN
+		(SELECT id FROM idbroker_sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+	sqlSweepGrants = `DELETE FROM idbroker_grants WHERE id IN
+		(SELECT id FROM idbroker_grants WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+
+	sweepBatch = 500 // what one statement removes at most, so that logins need not wait long for it
+)
+
+// Sweep implements [store.Sweeper]. An error comes with how many were removed before it.
+func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
+	now := s.now().UnixMicro()
+	swept := 0
+	for _, text := range []string{sqlSweepTransient, sqlSweepSessions, sqlSweepGrants} {
+		for swept < limit {
+			batch := min(limit-swept, sweepBatch)
+			var n int64
+			err := s.do(ctx, func(q querier) (err error) {
+				n, err = q.exec(ctx, text, now, batch)
+				return err
+			})
+			if err != nil {
+				return swept, err
+			}
+			swept += int(n)
+			if n < int64(batch) {
+				break
+			}
+		}
+	}
+	return swept, nil
+}

@@ -1,0 +1,263 @@
+// Package sqlstore is a [store.Store] over [database/sql], for SQLite and in SQL that PostgreSQL shares.
+//
+// It owns the tables whose names begin with "idbroker_". It imports no driver: the host opens the database with the one
+// it likes, and closes it.
+//
+//	db, err := sql.Open("sqlite", "file:broker.db?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)"+
+//		"&_pragma=synchronous(NORMAL)&_txlock=immediate") // modernc.org/sqlite
+//	if err != nil {
+//		return err
+//	}
+//	b, err := broker.New(broker.Config{
+//		BaseURL: "https://example.com/id",
+//		Secrets: [][]byte{secret},
+//		Store:   sqlstore.New(db),
+//	})
+//
+// # SQLite
+//
+// busy_timeout lets writers wait for each other, of other processes too; without it a busy database fails sooner. With
+// journal_mode WAL readers do not wait for writers, and with synchronous NORMAL a crash of the machine (not of the
+// process) may lose the last moments of writes but harms nothing: set FULL where a replay mark has to survive a power cut.
+// A database in memory exists once a connection, so it needs db.SetMaxOpenConns(1). There are no foreign keys to enforce.
+//
+// # Tables
+//
+// The tables are made and brought up to date by the first call of any method, or ahead of it by [Store.Migrate]. A
+// database that a later version of this package has migrated is refused.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// Store keeps everything in a database. Make one with [New]; it must not be copied.
+type Store struct {
+	// Now tells the time by which things expire; nil is [time.Now]. Set it before the first use. Where several processes
+	// share a database, their clocks have to agree as well as the lifetimes of things need it.
+	Now func() time.Time
+
+	db    *sql.DB
+	gate  chan struct{} // holds one token while the database is being made ready
+	ready atomic.Pointer[statements]
+}
+
+// statements are the prepared ones by their text.
+type statements map[string]*sql.Stmt
+
+var (
+	_ store.Store     = (*Store)(nil)
+	_ store.Committer = (*Store)(nil)
+	_ store.Sweeper   = (*Store)(nil)
+)
+
+// New returns a store in db. It does no I/O: whether the database can be used shows with the first call of a method.
+// The database stays the caller's, who closes it after the last use of the store.
+func New(db *sql.DB) *Store {
+	return &Store{db: db, gate: make(chan struct{}, 1)}
+}
+
+func (s *Store) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+// prepared returns the statements, which the first call prepares after it has seen to the tables. One that fails is
+// tried again by the next.
+func (s *Store) prepared(ctx context.Context) (statements, error) {
+	if p := s.ready.Load(); p != nil {
+		return *p, nil
+	}
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.unlock()
+	if p := s.ready.Load(); p != nil {
+		return *p, nil
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, err
+	}
+	p := statements{}
+	for _, text := range texts {
+		// All at once and not when first needed: that may be inside a transaction which holds the only connection.
+		st, err := s.db.PrepareContext(ctx, text)
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("prepare %.40q: %w", text, err)
+		}
+		p[text] = st
+	}
+	s.ready.Store(&p)
+	return p, nil
+}
+
+// lock is a mutex that a waiter leaves when its ctx ends.
+func (s *Store) lock(ctx context.Context) error {
+	select {
+	case s.gate <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) unlock() { <-s.gate }
+
+func (p statements) close() {
+	for _, st := range p {
+		_ = st.Close() // the error that is reported is why they are closed
+	}
+}
+
+// querier runs prepared statements, in a transaction if it has one.
+type querier struct {
+	statements
+	tx *sql.Tx
+}
+
+func (q querier) stmt(ctx context.Context, text string) *sql.Stmt {
+	if q.tx != nil {
+		return q.tx.StmtContext(ctx, q.statements[text])
+	}
+	return q.statements[text]
+}
+
+// exec returns how many rows it wrote.
+func (q querier) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	r, err := q.stmt(ctx, text).ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// row is the result of a statement of at most one row; its Scan is ErrNotFound where there is none.
+func (q querier) row(ctx context.Context, text string, args ...any) row {
+	return row{q.stmt(ctx, text).QueryRowContext(ctx, args...)}
+}
+
+type row struct{ *sql.Row }
+
+func (r row) Scan(dest ...any) error {
+	err := r.Row.Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+// all reads every row of a statement.
+func all[T any](ctx context.Context, q querier, scan func(scanner) (*T, error), text string, args ...any) ([]*T, error) {
+	rows, err := q.stmt(ctx, text).QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := []*T{}
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, v)
+	}
+	return found, rows.Err()
+}
+
+// do runs f, whose statements stand each for itself.
+func (s *Store) do(ctx context.Context, f func(querier) error) error {
+	return s.retry(ctx, func() error {
+		p, err := s.prepared(ctx)
+		if err != nil {
+			return err
+		}
+		return f(querier{statements: p})
+	})
+}
+
+// tx runs f in a transaction, maybe several times: f must do nothing else. The first statement of f must write, so that
+// SQLite never has to turn the lock of a reader into that of a writer, which fails if another wrote in between.
+func (s *Store) tx(ctx context.Context, f func(querier) error) error {
+	return s.retry(ctx, func() error {
+		p, err := s.prepared(ctx)
+		if err != nil {
+			return err
+		}
+		tx, err := s.db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // nothing to roll back after Commit, and no more to be done otherwise
+		if err := f(querier{p, tx}); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+// attempts and the wait between them bound how long a retry takes: about half a second in all.
+const attempts = 9
+
+// retry runs f again while it loses against others, and says in the error which package and whether ctx was why.
+func (s *Store) retry(ctx context.Context, f func() error) error {
+	var err error
+	for i := range attempts {
+		if err = f(); err == nil || ctx.Err() != nil || !lost(err) {
+			break
+		}
+		if i < attempts-1 {
+			wait(ctx, time.Duration(1+rand.Int64N(2<<i))*time.Millisecond) //nolint:gosec // jitter is no secret
+		}
+	}
+	switch {
+	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
+		return err
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		return fmt.Errorf("sqlstore: %w: %w", ctx.Err(), err) // some drivers say no more than "interrupted"
+	default:
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// lost says whether err means that a statement or transaction was undone because of others, and may well do if it is
+// repeated. Drivers are told apart by the methods of their errors.
+func lost(err error) bool {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		switch state.SQLState() {
+		case "40001", "40P01": // serialization failure, deadlock
+			return true
+		case "23505": // a unique key was taken after a statement had found it free: the repeated one finds it taken
+			return true
+		}
+	}
+	var code interface{ Code() int }
+	if errors.As(err, &code) {
+		const busy, locked = 5, 6
+		primary := code.Code() & 0xff
+		return primary == busy || primary == locked
+	}
+	return false
+}
