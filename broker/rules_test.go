@@ -121,14 +121,13 @@ type importRule struct {
 // allowedModules is all that the library may require: everything here ends up in go.sum of every host. SQL drivers,
 // Redis clients, routers, browsers and test servers belong into the examples module.
 var allowedModules = map[string]string{
-	"code.dny.dev/ssrf":                    "the address list that the guarded HTTP client refuses; no dependencies",
-	"github.com/coreos/go-oidc/v3":         "OpenID Connect discovery and ID tokens",
-	"github.com/go-jose/go-jose/v4":        "JWK sets",
-	"github.com/golang-jwt/jwt/v5":         "JWT, wrapped once in token",
-	"golang.org/x/oauth2":                  "the OAuth 2.0 client",
-	"golang.org/x/sync":                    "single flight for key sets and metadata",
-	"golang.org/x/text":                    "languages and Unicode profiles of names",
-	"cloud.google.com/go/compute/metadata": "comes with golang.org/x/oauth2, not linked",
+	"code.dny.dev/ssrf":             "the address list that the guarded HTTP client refuses; no dependencies",
+	"github.com/coreos/go-oidc/v3":  "OpenID Connect discovery and ID tokens",
+	"github.com/go-jose/go-jose/v4": "JWK sets",
+	"github.com/golang-jwt/jwt/v5":  "JWT, wrapped once in token",
+	"golang.org/x/oauth2":           "the OAuth 2.0 client",
+	"golang.org/x/sync":             "single flight for key sets and metadata",
+	"golang.org/x/text":             "languages and Unicode profiles of names",
 }
 
 // topLevel is all that stands visibly in the module's root.
