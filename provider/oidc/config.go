@@ -1,0 +1,439 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+const (
+	defaultSkew    = time.Minute
+	maxSkew        = 5 * time.Minute
+	minSecretBytes = 32 // for an HMAC with SHA-256, RFC 7518 §3.2
+	defaultTimeout = 10 * time.Second
+)
+
+// An AuthMethod says how the broker proves to the token endpoint that it is the client. The names are those of the
+// registry in OpenID Connect Core §9 and RFC 7591 §2.
+type AuthMethod string
+
+// The methods. None is tried in place of another: a secret that is sent in two ways is in more logs than it should be.
+const (
+	ClientSecretBasic AuthMethod = "client_secret_basic" // id and secret are form-encoded first, RFC 6749 §2.3.1
+	ClientSecretPost  AuthMethod = "client_secret_post"
+	ClientSecretJWT   AuthMethod = "client_secret_jwt" // signed with HS256
+	PrivateKeyJWT     AuthMethod = "private_key_jwt"
+	NoClientAuth      AuthMethod = "none" // a public client, which PKCE alone protects
+	// ClientSecretBasicUnencoded is client_secret_basic for a provider that takes id and secret as they are.
+	ClientSecretBasicUnencoded AuthMethod = "client_secret_basic_unencoded"
+)
+
+// Endpoints are addresses of a provider. One that is set here beats the discovered one.
+type Endpoints struct {
+	Authorization string
+	Token         string
+	UserInfo      string
+	JWKS          string
+}
+
+// Config describes an OpenID Provider and the broker as its client. Issuer, ClientID and a means of client authentication
+// are required; everything else has a useful zero value.
+type Config struct {
+	// Issuer is the provider's issuer identifier, exactly as the provider spells it, a slash at the end included. The
+	// rest is discovered at Issuer + "/.well-known/openid-configuration" when it is first needed.
+	//
+	// It may contain "{tenantid}", as Microsoft Entra's multi-tenant issuer does
+	// ("https://login.microsoftonline.com/{tenantid}/v2.0"). The tenant of an ID token, its claim "tid", must then be one
+	// of Tenants, and discovery is made with "organizations" in place of the tenant.
+	Issuer string
+	// Tenants are the ids (GUIDs) of the tenants whose users may come in. Only for an Issuer with "{tenantid}", and
+	// required there.
+	Tenants []string
+	// InsecureAllowAnyTenant lets users of any tenant in: whoever signs up for a tenant of their own decides what its
+	// users are called.
+	InsecureAllowAnyTenant bool
+	// Issuers are further values of "iss" that count as this provider.
+	Issuers []string
+	// DiscoveryURL is where the metadata is, if it is elsewhere. The issuer in it must be Issuer all the same.
+	DiscoveryURL string
+	// Endpoints beat those that are discovered. With Authorization, Token and JWKS all set nothing is discovered.
+	Endpoints Endpoints
+	// RequireResponseIssuer refuses an answer without the parameter "iss" (RFC 9207) even if the metadata does not promise
+	// one. An "iss" that is there is always checked.
+	RequireResponseIssuer bool
+
+	ClientID     string
+	ClientSecret string `json:"-"`
+	// ClientKey signs for private_key_jwt.
+	ClientKey token.Key `json:"-"`
+	// AuthMethod is ClientSecretBasic if empty and there is a ClientSecret, PrivateKeyJWT if empty and there is a
+	// ClientKey. A client without either must say NoClientAuth.
+	AuthMethod AuthMethod
+	// AssertionAudience is the audience of the assertion of private_key_jwt and client_secret_jwt; the address of the
+	// token endpoint if empty (OpenID Connect Core §9). Some providers want their issuer.
+	AssertionAudience string
+
+	// Scopes to ask for; "openid" is always among them. If nil: openid, profile, email.
+	Scopes []string
+	// Prompt is sent with every login, in place of what the application asks. An application that asks for "none" gets
+	// provider.LoginRequired then, as it does unless AcceptPromptNone is set.
+	Prompt           []string
+	IgnorePrompt     bool // what the application asks for is not passed on; by default it is
+	AcceptPromptNone bool // "none" is passed on
+	ForwardLoginHint bool // pass the application's login_hint on
+	ForwardUILocales bool // pass the application's ui_locales on
+	ForwardMaxAge    bool // pass the application's max_age on, and hold the provider to it
+	// MaxAge is the longest time since the user proved who they are that is ever accepted; nil is any. Where the
+	// application's is passed on too, the shorter one counts. A provider that is asked must send auth_time.
+	MaxAge *time.Duration
+	// ForwardParams are the names of further request parameters of the application that are passed on. acr_values
+	// always is; parameters of the protocol itself are refused.
+	ForwardParams []string
+	// AuthParams are sent with every authorization request, "access_type" or "hd" for instance. They beat ForwardParams.
+	AuthParams map[string]string
+	// FormPost asks for the answer as a POST (OAuth 2.0 Form Post Response Mode) instead of in the URL.
+	FormPost bool
+
+	// SigningAlgs are the algorithms that ID tokens and signed userinfo may be signed with. If nil: those of RS, PS, ES
+	// (256, 384, 512) and EdDSA that the metadata lists, or RS256 if it lists none. HS256, whose key is the ClientSecret,
+	// must be set here, alone, and needs a secret of at least 32 bytes.
+	SigningAlgs []string
+	// ClockSkew is how far the provider's clock may be off; one minute if zero, five at most.
+	ClockSkew time.Duration
+	// DisableUserInfo spares the request to the userinfo endpoint, for a provider whose ID tokens say everything.
+	DisableUserInfo bool
+	// GroupsClaim is the claim with the user's groups; "groups" if empty.
+	GroupsClaim string
+	// EssentialClaim is the name of a claim without which nobody gets in (provider.ClaimMismatch). EssentialValue is a
+	// regular expression that the whole value, or one whole element of a list, must match; empty is any value.
+	EssentialClaim string
+	EssentialValue string
+
+	// HTTPClient is what the provider is fetched with; the guarded client of [provider.NewHTTPClient] if nil. One that
+	// is given should be guarded too, may be shared among providers, and follows no redirects here unless its
+	// CheckRedirect says so.
+	HTTPClient *http.Client
+	// InsecureAllowPrivateNetworks is for the client that is made when HTTPClient is nil.
+	InsecureAllowPrivateNetworks bool
+	InsecureAllowHTTP            bool // endpoints without TLS are not refused
+	InsecureSkipPKCE             bool // no code challenge is sent, for a provider that chokes on it
+	InsecureSkipNonce            bool // no nonce is sent, for a provider that does not return it
+
+	Now func() time.Time // time.Now if nil
+}
+
+// Format prints issuer and client, whatever the verb: the rest holds secrets.
+func (c Config) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "oidc client %q at %q", c.ClientID, c.Issuer)
+}
+
+// LogValue keeps secrets out of logs.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("issuer", c.Issuer), slog.String("client_id", c.ClientID))
+}
+
+// withDefaults returns c with its own copies of what it refers to.
+func (c Config) withDefaults() Config {
+	if c.Scopes == nil {
+		c.Scopes = []string{"openid", "profile", "email"}
+	}
+	c.Scopes = slices.Clone(c.Scopes)
+	if !slices.Contains(c.Scopes, "openid") {
+		c.Scopes = append([]string{"openid"}, c.Scopes...)
+	}
+	if c.AuthMethod == "" {
+		switch hasKey := c.ClientKey.Private != nil; {
+		case c.ClientSecret != "" && !hasKey:
+			c.AuthMethod = ClientSecretBasic
+		case c.ClientSecret == "" && hasKey:
+			c.AuthMethod = PrivateKeyJWT
+		}
+	}
+	if c.ClockSkew == 0 {
+		c.ClockSkew = defaultSkew
+	}
+	if c.GroupsClaim == "" {
+		c.GroupsClaim = "groups"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.DiscoveryURL == "" {
+		at := strings.Replace(c.Issuer, tenantPlaceholder, "organizations", 1)
+		c.DiscoveryURL = strings.TrimSuffix(at, "/") + "/.well-known/openid-configuration"
+	}
+	c.Tenants = slices.Clone(c.Tenants)
+	for i, t := range c.Tenants {
+		c.Tenants[i] = strings.ToLower(t)
+	}
+	c.Issuers = slices.Clone(c.Issuers)
+	c.AuthParams = maps.Clone(c.AuthParams)
+	c.Prompt = slices.Clone(c.Prompt)
+	c.ForwardParams = slices.Clone(c.ForwardParams)
+	c.SigningAlgs = slices.Clone(c.SigningAlgs)
+	return c
+}
+
+// hmac reports whether ID tokens are signed with the client secret.
+func (c *Config) hmac() bool { return slices.Contains(c.SigningAlgs, hs256) }
+
+// discovers reports whether anything has to be discovered.
+func (c *Config) discovers() bool {
+	e := c.Endpoints
+	return e.Authorization == "" || e.Token == "" || (e.JWKS == "" && !c.hmac())
+}
+
+// httpClient returns the client to fetch with. One without bounds of its own gets those that matter most here: a redirect
+// would carry the code and the client's secret to somebody else.
+func (c *Config) httpClient() *http.Client {
+	if c.HTTPClient == nil {
+		return provider.NewHTTPClient(provider.HTTPOptions{
+			InsecureAllowPrivateNetworks: c.InsecureAllowPrivateNetworks,
+			InsecureAllowHTTP:            c.InsecureAllowHTTP,
+		})
+	}
+	client := *c.HTTPClient
+	if client.Timeout <= 0 {
+		client.Timeout = defaultTimeout
+	}
+	if client.CheckRedirect == nil {
+		client.CheckRedirect = func(*http.Request, []*http.Request) error {
+			return errors.New("redirects are not followed: configure the address that it is sent on to")
+		}
+	}
+	return &client
+}
+
+// check returns every mistake in c, and what EssentialClaim must match.
+func (c *Config) check() (*regexp.Regexp, error) {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("oidc: "+format, args...)) }
+	c.checkAddresses(bad)
+	c.checkClient(bad)
+	c.checkRequest(bad)
+	c.checkTokens(bad)
+	required, err := c.essential()
+	if err != nil {
+		bad("EssentialValue: %w", err)
+	}
+	return required, errors.Join(errs...)
+}
+
+type report = func(format string, args ...any)
+
+func (c *Config) checkAddresses(bad report) {
+	if c.Issuer == "" {
+		bad("Issuer is missing")
+	} else if err := checkURL(strings.Replace(c.Issuer, tenantPlaceholder, "x", 1), c.InsecureAllowHTTP); err != nil {
+		bad("Issuer: %w", err)
+	} else if strings.ContainsAny(c.Issuer, "?") {
+		bad("Issuer: has a query")
+	}
+	switch template := strings.Contains(c.Issuer, tenantPlaceholder); {
+	case template && len(c.Tenants) == 0 && !c.InsecureAllowAnyTenant:
+		bad("Tenants: an Issuer with %s needs the tenants whose users may come in", tenantPlaceholder)
+	case template && len(c.Tenants) > 0 && c.InsecureAllowAnyTenant:
+		bad("InsecureAllowAnyTenant: would make Tenants mean nothing")
+	case !template && (len(c.Tenants) > 0 || c.InsecureAllowAnyTenant):
+		bad("Tenants: only for an Issuer with %s, or nobody checks them", tenantPlaceholder)
+	}
+	for _, t := range c.Tenants {
+		if !isGUID(t) {
+			bad("Tenants: %q is not the id of a tenant, 8-4-4-4-12 hexadecimal digits", t)
+		}
+	}
+	for _, iss := range c.Issuers {
+		if iss == "" || strings.ContainsAny(iss, "{}") {
+			bad("Issuers: %q cannot be an issuer", iss)
+		}
+	}
+	for _, e := range []struct{ name, url string }{
+		{"DiscoveryURL", c.DiscoveryURL},
+		{"Endpoints.Authorization", c.Endpoints.Authorization},
+		{"Endpoints.Token", c.Endpoints.Token},
+		{"Endpoints.UserInfo", c.Endpoints.UserInfo},
+		{"Endpoints.JWKS", c.Endpoints.JWKS},
+	} {
+		if e.url == "" || c.Issuer == "" {
+			continue
+		}
+		if err := checkURL(e.url, c.InsecureAllowHTTP); err != nil {
+			bad("%s: %w", e.name, err)
+		}
+	}
+}
+
+func (c *Config) checkClient(bad report) {
+	if c.ClientID == "" {
+		bad("ClientID is missing")
+	}
+	switch c.AuthMethod {
+	case "":
+		bad("AuthMethod: with ClientSecret or ClientKey it is known; with both, or with neither, it must be said (%q)", NoClientAuth)
+	case ClientSecretBasic, ClientSecretPost, ClientSecretBasicUnencoded:
+		c.needSecret(bad, 1)
+	case ClientSecretJWT:
+		c.needSecret(bad, minSecretBytes)
+	case PrivateKeyJWT:
+		// Only a signature shows that the key can make one.
+		if _, err := c.ClientKey.Sign(assertionType, struct{}{}); err != nil {
+			bad("ClientKey: %w", err)
+		}
+	case NoClientAuth:
+		if c.InsecureSkipPKCE {
+			bad("InsecureSkipPKCE: nothing else protects a client that does not authenticate")
+		}
+		if c.ClientSecret != "" && !c.hmac() {
+			bad("ClientSecret: is not used with AuthMethod %q", c.AuthMethod)
+		}
+	default:
+		bad("AuthMethod: %q is unknown", c.AuthMethod)
+	}
+	if c.AuthMethod == ClientSecretBasicUnencoded && strings.Contains(c.ClientID, ":") {
+		bad("ClientID: has a colon, which cannot be sent with AuthMethod %q", c.AuthMethod)
+	}
+	if c.InsecureSkipPKCE && c.InsecureSkipNonce {
+		bad("InsecureSkipPKCE and InsecureSkipNonce: without both a stolen code is as good as a login (RFC 9700 §2.1.1)")
+	}
+}
+
+func (c *Config) needSecret(bad report, atLeast int) {
+	if len(c.ClientSecret) < atLeast {
+		bad("ClientSecret: %q needs one of at least %d bytes", c.AuthMethod, atLeast)
+	}
+}
+
+// ownParams cannot be forwarded or set at will: they are the protocol, or have a field of their own.
+func ownParams(name string) (hint string, own bool) {
+	switch name {
+	case "client_id", "response_type", "redirect_uri", "state", "nonce", "scope", "code_challenge", "code_challenge_method",
+		"request", "request_uri", "client_secret", "client_assertion", "client_assertion_type", "dpop_jkt":
+		return "it is not the application's to choose", true
+	case "response_mode":
+		return "use FormPost", true
+	case "prompt":
+		return "use Prompt and IgnorePrompt", true
+	case "max_age":
+		return "use MaxAge and ForwardMaxAge", true
+	case "login_hint":
+		return "use ForwardLoginHint", true
+	case "ui_locales":
+		return "use ForwardUILocales", true
+	case "acr_values":
+		return "it is always forwarded", true
+	case "":
+		return "it is empty", true
+	}
+	return "", false
+}
+
+func (c *Config) checkRequest(bad report) {
+	for _, name := range c.ForwardParams {
+		if hint, own := ownParams(name); own {
+			bad("ForwardParams: %q: %s", name, hint)
+		}
+	}
+	for name := range c.AuthParams {
+		if hint, own := ownParams(name); own && name != "acr_values" {
+			bad("AuthParams: %q: %s", name, hint)
+		}
+	}
+	for _, s := range c.Scopes {
+		if !isWord(s) {
+			bad("Scopes: %q is not a scope", s)
+		}
+	}
+	for _, s := range c.Prompt {
+		if !isWord(s) || (s == "none" && len(c.Prompt) > 1) {
+			bad("Prompt: %q is not a prompt, or cannot stand beside others", s)
+		}
+	}
+	if c.MaxAge != nil && *c.MaxAge < 0 {
+		bad("MaxAge: is negative")
+	}
+}
+
+func (c *Config) checkTokens(bad report) {
+	if c.SigningAlgs != nil && len(c.SigningAlgs) == 0 {
+		bad("SigningAlgs: is empty, so that nothing could be accepted; nil is the default")
+	}
+	for _, alg := range c.SigningAlgs {
+		if alg != hs256 && !isAsymmetric(alg) {
+			bad("SigningAlgs: %q is refused", alg)
+		}
+	}
+	if c.hmac() {
+		// With both kinds allowed, whoever can choose the algorithm chooses the kind of key that is tried.
+		if len(c.SigningAlgs) > 1 {
+			bad("SigningAlgs: %s cannot stand beside others", hs256)
+		}
+		if len(c.ClientSecret) < minSecretBytes {
+			bad("ClientSecret: %s needs one of at least %d bytes", hs256, minSecretBytes)
+		}
+	}
+	if c.ClockSkew < 0 || c.ClockSkew > maxSkew {
+		bad("ClockSkew: must be between zero and %v", maxSkew)
+	}
+}
+
+func (c *Config) essential() (*regexp.Regexp, error) {
+	switch {
+	case c.EssentialClaim == "" && c.EssentialValue == "":
+		return nil, nil
+	case c.EssentialClaim == "":
+		return nil, errors.New("has no EssentialClaim to look at")
+	case c.EssentialValue == "":
+		return regexp.Compile(`(?s)\A.+\z`)
+	}
+	if _, err := regexp.Compile(c.EssentialValue); err != nil { // before the anchors, which could balance it
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + c.EssentialValue + `)\z`)
+}
+
+// checkURL refuses what is no absolute https URL, or could not be fetched as it stands.
+func checkURL(raw string, allowHTTP bool) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return errors.New("is not a URL") // the error would repeat it, password included
+	case u.Scheme != "https" && (u.Scheme != "http" || !allowHTTP):
+		return fmt.Errorf("%s is not an https address (InsecureAllowHTTP allows http)", redact(raw))
+	case u.Host == "" || u.Opaque != "":
+		return fmt.Errorf("%s has no host", redact(raw))
+	case u.User != nil:
+		return fmt.Errorf("%s has a user name or password in it", redact(raw))
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return fmt.Errorf("%s has a fragment", redact(raw))
+	}
+	return nil
+}
+
+// redact returns a URL without what could be secret in it.
+func redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "an address that is none"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// isWord reports whether s can stand in a list that is separated by spaces (RFC 6749 §3.3).
+func isWord(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,235 @@
+package oidc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	goidc "github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+const (
+	metadataLifetime = time.Hour
+	metadataRetry    = 30 * time.Second // while it is stale and cannot be fetched
+	flightTimeout    = 15 * time.Second
+	maxAnswer        = 1 << 20
+)
+
+// metadata is what discovery tells (OpenID Connect Discovery 1.0 §3, RFC 9207 §3), as far as it is used.
+type metadata struct {
+	Issuer        string   `json:"issuer"`
+	Authorization string   `json:"authorization_endpoint"`
+	Token         string   `json:"token_endpoint"`
+	UserInfo      string   `json:"userinfo_endpoint"`
+	JWKS          string   `json:"jwks_uri"`
+	SigningAlgs   []string `json:"id_token_signing_alg_values_supported"`
+	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
+	ResponseIss   bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+// upstream is the provider as it is known at the moment. It is replaced as a whole and never changed.
+type upstream struct {
+	client      oauth2.Config
+	tokenURL    string
+	userInfoURL string // "" if it is not to be asked
+	jwksURL     string
+	algs        []string
+	keys        goidc.KeySet
+	responseIss bool     // an answer must say its issuer
+	authMethods []string // that the token endpoint says it takes; nil if it does not say
+	refreshAt   time.Time
+}
+
+// upstream returns the provider, discovering it if need be. While it cannot be discovered again, what is known stays in
+// use. Callers at the same time share one request, and one that leaves does not end it for the others.
+func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
+	up := p.current.Load()
+	if up.fresh(p.now()) {
+		return up, nil
+	}
+	flight := p.flight.DoChan("", func() (any, error) {
+		// Detached from the request, as others wait for it too, and bounded by a time of its own.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flightTimeout)
+		defer cancel()
+		return p.refresh(ctx)
+	})
+	if up != nil {
+		return up, nil
+	}
+	select {
+	case r := <-flight:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*upstream), nil
+	case <-ctx.Done():
+		return nil, fail(provider.Unavailable, "discover %s: %w", redact(p.cfg.DiscoveryURL), ctx.Err())
+	}
+}
+
+func (up *upstream) fresh(now time.Time) bool {
+	return up != nil && (up.refreshAt.IsZero() || now.Before(up.refreshAt))
+}
+
+func (p *Provider) refresh(ctx context.Context) (*upstream, error) {
+	old := p.current.Load()
+	if old.fresh(p.now()) {
+		return old, nil // by another flight, which landed after the caller had looked
+	}
+	m, err := p.discover(ctx)
+	if err != nil {
+		if old != nil {
+			later := *old
+			later.refreshAt = p.now().Add(metadataRetry)
+			p.current.Store(&later)
+		}
+		return nil, err
+	}
+	up := p.newUpstream(m, old)
+	up.refreshAt = p.now().Add(metadataLifetime)
+	p.current.Store(up)
+	return up, nil
+}
+
+// discover fetches the metadata and checks it.
+func (p *Provider) discover(ctx context.Context) (metadata, error) {
+	var m metadata
+	at := redact(p.cfg.DiscoveryURL)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.cfg.DiscoveryURL, nil)
+	if err != nil {
+		return m, fail(provider.Misconfigured, "discover %s: bad address", at)
+	}
+	req.Header.Set("Accept", "application/json")
+	status, _, body, err := p.do(req)
+	switch {
+	case err != nil:
+		return m, fail(provider.Unavailable, "discover: %w", err)
+	case status >= 500 || status == http.StatusTooManyRequests:
+		return m, fail(provider.Unavailable, "discover %s: status %d", at, status)
+	case status != http.StatusOK:
+		return m, fail(provider.Misconfigured, "discover %s: status %d; is this the issuer's address?", at, status)
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, fail(provider.Misconfigured, "discover %s: %w", at, err)
+	}
+	if m.Issuer != p.cfg.Issuer {
+		return m, fail(provider.Misconfigured, "discover %s: the issuer there is %q, but %q is configured; they must be equal, "+
+			"a slash at the end included", at, m.Issuer, p.cfg.Issuer)
+	}
+	if err := m.check(&p.cfg); err != nil {
+		return m, fail(provider.Misconfigured, "discover %s: %w", at, err)
+	}
+	return m, nil
+}
+
+// check looks at the addresses that will be used.
+func (m *metadata) check(c *Config) error {
+	m.override(c)
+	for _, e := range []struct {
+		name, url string
+		optional  bool
+	}{
+		{"authorization_endpoint", m.Authorization, false},
+		{"token_endpoint", m.Token, false},
+		{"jwks_uri", m.JWKS, c.hmac()},
+		{"userinfo_endpoint", m.UserInfo, true},
+	} {
+		if e.url == "" && e.optional {
+			continue
+		}
+		if e.url == "" {
+			return fmt.Errorf("%s is missing", e.name)
+		}
+		if err := checkURL(e.url, c.InsecureAllowHTTP); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+// override puts the configured addresses in.
+func (m *metadata) override(c *Config) {
+	for _, e := range []struct {
+		to    *string
+		fixed string
+	}{
+		{&m.Authorization, c.Endpoints.Authorization},
+		{&m.Token, c.Endpoints.Token},
+		{&m.UserInfo, c.Endpoints.UserInfo},
+		{&m.JWKS, c.Endpoints.JWKS},
+	} {
+		if e.fixed != "" {
+			*e.to = e.fixed
+		}
+	}
+}
+
+// newUpstream prepares whatever does not change from login to login. Keys that are cached survive, if they are the same.
+func (p *Provider) newUpstream(m metadata, old *upstream) *upstream {
+	m.override(&p.cfg)
+	up := &upstream{
+		client: oauth2.Config{
+			ClientID: p.cfg.ClientID,
+			Scopes:   p.cfg.Scopes,
+			// The style is of no consequence for a URL; it is set so that no use of the value could ever probe.
+			Endpoint: oauth2.Endpoint{AuthURL: m.Authorization, TokenURL: m.Token, AuthStyle: oauth2.AuthStyleInHeader},
+		},
+		tokenURL:    m.Token,
+		userInfoURL: m.UserInfo,
+		jwksURL:     m.JWKS,
+		algs:        p.cfg.SigningAlgs,
+		responseIss: m.ResponseIss || p.cfg.RequireResponseIssuer,
+		authMethods: m.AuthMethods,
+	}
+	if p.cfg.DisableUserInfo {
+		up.userInfoURL = ""
+	}
+	if up.algs == nil {
+		up.algs = acceptable(m.SigningAlgs)
+	}
+	switch {
+	case p.cfg.hmac():
+		up.keys = secretKey(p.cfg.ClientSecret)
+	case old != nil && old.jwksURL == up.jwksURL && slices.Equal(old.algs, up.algs):
+		up.keys = old.keys
+	default:
+		up.keys = &token.Remote{URL: up.jwksURL, Client: p.client, Algorithms: up.algs, Now: p.now}
+	}
+	return up
+}
+
+// do sends req and reads the whole answer, whatever its status. Its errors name no more of the address than its path.
+func (p *Provider) do(req *http.Request) (status int, contentType string, body []byte, err error) {
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return 0, "", nil, fmt.Errorf("%s %s: %w", req.Method, redact(req.URL.String()), withoutURL(err))
+	}
+	defer resp.Body.Close()
+	// The guarded client has a cap of its own; a client that the host gave may have none.
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("answer of more than %d bytes", maxAnswer)
+	}
+	if err != nil {
+		return 0, "", nil, fmt.Errorf("%s %s: %w", req.Method, redact(req.URL.String()), err)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), body, nil
+}
+
+// withoutURL unpacks what net/http wraps, since the URL in it may have parameters.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
