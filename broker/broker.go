@@ -1,0 +1,193 @@
+// Package broker is idbroker's front door: the one package that a host application imports, besides a store and a
+// provider.
+//
+// It turns a [Config] into a [Broker], an http.Handler with the login pages, the callbacks of the upstreams and the OpenID
+// Provider, and into middleware for the host's own pages. It owns the way a login takes through the other packages, and
+// nothing that they own: no protocol, no flow step, no table.
+//
+//	b, err := broker.New(broker.Config{
+//		BaseURL:   "https://app.example/id",
+//		Secrets:   [][]byte{secret},
+//		Store:     sqlstore.New(db),
+//		Providers: []broker.Provider{{Alias: "corp", IdP: corp}},
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	http.Handle("/id/", b)
+//	http.Handle("/", b.RequireLogin(app))
+//
+// In app, [UserFrom] says who is there. Applications in any language sign in over OpenID Connect; BaseURL is the issuer.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/keys"
+	"github.com/go-idbroker/idbroker/broker/internal/login"
+	"github.com/go-idbroker/idbroker/broker/internal/op"
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// A Broker is an http.Handler to be mounted at the path of its BaseURL, and the middleware that goes with it. It is safe
+// for concurrent use, keeps nothing that another node needs, and starts no goroutine but in [Broker.Run].
+type Broker struct {
+	base     *url.URL
+	home     string // absolute
+	log      *slog.Logger
+	now      func() time.Time
+	store    store.Store
+	gate     *gate.Gate
+	sessions *session.Manager
+	pages    *web.Pages
+	keys     *keys.Keys
+	login    *login.Service
+	handler  http.Handler
+}
+
+// New checks the configuration and returns its broker, or every mistake in it joined in one error. It does no I/O: a
+// store or an upstream that is down now may be up when it is needed.
+func New(c Config) (*Broker, error) {
+	base, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	sealer, errSeal := web.NewSealer(c.Secrets)
+	pages, errPages := web.NewPages(web.Config{Base: base.Path, Name: c.Name, Theme: c.Theme, Logger: c.Logger})
+	if err := errors.Join(errSeal, errPages); err != nil {
+		return nil, err
+	}
+	home, ok := web.LocalPath(base, c.HomeURL)
+	if !ok {
+		return nil, fmt.Errorf("broker: configuration:\nHomeURL: %q is not on BaseURL's site", c.HomeURL)
+	}
+	b := &Broker{base: base, home: base.Scheme + "://" + base.Host + home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
+	b.gate = gate.New(c.gateProviders(), c.Clients)
+	cookies := web.Cookies{Secure: base.Scheme == "https"}
+	b.sessions = &session.Manager{
+		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
+	}
+	b.keys = &keys.Keys{Store: c.Store, Sealer: sealer, Now: c.Now, Schedule: c.Keys, Algorithms: c.algorithms()}
+	b.login = &login.Service{
+		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
+		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+	}
+	provider := &op.Provider{
+		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
+	}
+	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
+		path, query, _ := strings.Cut(start, "?")
+		if path == "/authorize" {
+			return provider.Resolve(ctx, query)
+		}
+		return b.hostTarget(query)
+	}
+	b.handler = b.routes(provider)
+	c.logInsecure()
+	return b, nil
+}
+
+// ServeHTTP serves the broker's pages and endpoints. It may be mounted with the path of BaseURL kept or stripped; no
+// header of the request decides any URL.
+func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if rest, ok := strings.CutPrefix(path, b.base.Path); ok && (rest == "" || rest[0] == '/') {
+		path = rest
+	}
+	if path != r.URL.Path {
+		stripped := *r.URL
+		stripped.Path, stripped.RawPath = path, ""
+		r2 := *r
+		r2.URL = &stripped
+		r = &r2
+	}
+	web.Recorded(w, r, path, b.log, b.now, b.handler)
+}
+
+// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys and removes what has expired. A
+// broker works without it; on several nodes it may run on each. What fails is logged and tried again.
+func (b *Broker) Run(ctx context.Context) error {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	for {
+		b.upkeep(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+const (
+	upkeepEvery = time.Minute
+	sweepBatch  = 500
+)
+
+func (b *Broker) upkeep(ctx context.Context) {
+	if _, err := b.keys.Ring(ctx); err != nil {
+		b.log.ErrorContext(ctx, "upkeep of signing keys", "error", err)
+	}
+	sweeper, ok := b.store.(store.Sweeper)
+	for ok && ctx.Err() == nil {
+		n, err := sweeper.Sweep(ctx, sweepBatch)
+		if err != nil {
+			b.log.ErrorContext(ctx, "sweep", "error", err)
+		}
+		ok = err == nil && n >= sweepBatch
+	}
+}
+
+// algorithms are those that some client's tokens are signed with. RS256 is always among them, as OpenID Connect Core
+// §15.1 has it.
+func (c *Config) algorithms() []string {
+	algs := []string{token.RS256, token.ES256}
+	for _, client := range c.Clients {
+		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg} {
+			if alg != "" && !slices.Contains(algs, alg) {
+				algs = append(algs, alg)
+			}
+		}
+	}
+	return algs
+}
+
+func (c *Config) gateProviders() []gate.Provider {
+	list := make([]gate.Provider, len(c.Providers))
+	for i, p := range c.Providers {
+		list[i] = gate.Provider(p)
+	}
+	return list
+}
+
+// defaults fills in what the host left out.
+func (c *Config) defaults() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = 10 * time.Hour
+	}
+	if c.SessionIdle == 0 {
+		c.SessionIdle = 30 * time.Minute
+	}
+	if c.FirstLogin == nil {
+		c.FirstLogin = firstlogin.Default()
+	}
+}

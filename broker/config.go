@@ -1,0 +1,325 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// Config is everything about a broker. BaseURL, Secrets and Store are required; every other field has a default.
+type Config struct {
+	// BaseURL is where browsers and applications reach the broker, such as "https://app.example/id". It is the OpenID
+	// issuer, and it alone decides every URL. It is https, or http on a loopback host for development.
+	BaseURL string
+	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
+	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
+	// old one: the signing keys in the store may be sealed with it.
+	Secrets [][]byte
+	// Store remembers users, links, sessions, grants and keys.
+	Store store.Store
+	// Providers are the upstreams that may vouch for users.
+	Providers []Provider
+	// Clients are the applications that sign in over OpenID Connect. Hosts that only use [Broker.RequireLogin] have none.
+	Clients []store.Client
+	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
+	DefaultProvider string
+	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.
+	// Nil is firstlogin.Default().
+	FirstLogin flow.Flow
+	// PostLogin runs at each login once it is known who it is, for providers without a flow of their own. Nil is none.
+	PostLogin flow.Flow
+	// SessionLifetime is how long a session lives at most. 0 is ten hours.
+	SessionLifetime time.Duration
+	// SessionIdle is how long a session lives without a request. 0 is thirty minutes.
+	SessionIdle time.Duration
+	// HomeURL is where a browser goes that signed in without having wanted to go anywhere: a path on BaseURL's site or a
+	// URL of it. "" is "/".
+	HomeURL string
+	// Keys says when signing keys are announced, sign and retire. The zero value is a key every ninety days.
+	Keys token.Schedule
+	// Name of the product, on every page. "" is none.
+	Name string
+	// Theme is laid over the built-in pages file by file: templates/*.html, static/*, locales/*.json. Nil is none.
+	Theme fs.FS
+	// Logger gets one line a request, and what fails in the background. Nil discards.
+	Logger *slog.Logger
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+}
+
+// A Provider is an upstream as this broker uses it.
+type Provider struct {
+	// Alias names it in URLs, links and tokens: letters, digits, "-", "_" and ".", at most 64. It is part of the redirect
+	// URI that is registered at the upstream, {BaseURL}/broker/{alias}/endpoint, and of every link: it can never be
+	// changed.
+	Alias string
+	// IdP speaks to it.
+	IdP provider.IdentityProvider
+	// Name is shown on its button. "" shows the alias.
+	Name string
+	// Icon is an SVG, PNG, JPEG, GIF or WebP image for its button, at most 256 KiB. Nil shows the first letter of the name.
+	Icon []byte
+	// Order of its button: lower comes first, equal ones are sorted by name.
+	Order int
+	// Disabled switches it off at once for everything: logins, also those under way, and the sessions it vouched for.
+	Disabled bool
+	// HideOnLogin leaves its button out; a hint, an e-mail domain or the default still lead to it.
+	HideOnLogin bool
+	// LinkOnly lets users who are signed in link it, but nobody log in with it.
+	LinkOnly bool
+	// Domains are the e-mail domains whose users are sent to it, compared without case.
+	Domains []string
+	// AcceptsPromptNone sends an application's prompt=none on to it, where there is no session yet, if it is the default
+	// or the application names it.
+	AcceptsPromptNone bool
+	// TrustEmail takes its word for it that an e-mail address was verified.
+	TrustEmail bool
+	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.
+	Sync provider.SyncMode
+	// Mappers edit what its identities become, in this order.
+	Mappers []provider.Mapper
+	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
+	FirstLogin flow.Flow
+	PostLogin  flow.Flow
+}
+
+const maxIcon = 256 << 10
+
+// check fills in the defaults and returns the parsed BaseURL, or all mistakes joined.
+func (c *Config) check() (*url.URL, error) {
+	c.defaults()
+	base, err := checkBaseURL(c.BaseURL)
+	errs := []error{err}
+	if len(c.Secrets) == 0 {
+		errs = append(errs, errors.New("Secrets: give at least one of 32 random bytes, for instance from crypto/rand"))
+	}
+	if c.Store == nil {
+		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
+	}
+	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
+		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))
+	}
+	errs = append(errs, checkFlow("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
+	errs = append(errs, c.checkProviders()...)
+	errs = append(errs, c.checkClients()...)
+	if c.DefaultProvider != "" && !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == c.DefaultProvider }) {
+		errs = append(errs, fmt.Errorf("DefaultProvider: there is no provider %q", c.DefaultProvider))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("broker: configuration:\n%w", err)
+	}
+	if c.HomeURL == "" {
+		c.HomeURL = "/"
+	}
+	return base, nil
+}
+
+func checkBaseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return nil, fmt.Errorf("BaseURL: %q is not an absolute URL such as https://app.example/id", raw)
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		return nil, fmt.Errorf("BaseURL: %q must be https; http is for loopback hosts only", raw)
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(raw, "?") || strings.HasSuffix(raw, "#"):
+		return nil, fmt.Errorf("BaseURL: %q must have no user, query or fragment", raw)
+	case u.Path != "" && (path.Clean(u.Path) != u.Path || u.Path == "/" || u.RawPath != ""):
+		return nil, fmt.Errorf("BaseURL: %q must end with its host or a clean path, without a slash at the end", raw)
+	case u.String() != raw || strings.ToLower(u.Host) != u.Host:
+		return nil, fmt.Errorf("BaseURL: write %q in lower case and without escapes: it is the issuer, compared byte for byte", raw)
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func checkFlow(name string, f flow.Flow) error {
+	if f == nil {
+		return nil
+	}
+	if err := f.Check(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Config) checkProviders() (errs []error) {
+	aliases, domains := map[string]bool{}, map[string]string{}
+	for i, p := range c.Providers {
+		where := fmt.Sprintf("Providers[%d] (%q)", i, p.Alias)
+		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		if !isAlias(p.Alias) {
+			bad(`Alias must be 1 to 64 letters, digits, "-", "_" and ".", and begin with a letter or digit`)
+		}
+		if folded := strings.ToLower(p.Alias); aliases[folded] {
+			bad("Alias is taken by another provider, or differs from it in case only")
+		} else {
+			aliases[folded] = true
+		}
+		if p.IdP == nil {
+			bad("IdP is nil")
+		}
+		if len(p.Icon) > maxIcon {
+			bad("Icon has %d bytes; the most is %d", len(p.Icon), maxIcon)
+		} else if len(p.Icon) > 0 && iconType(p.Icon) == "" {
+			bad("Icon is no SVG, PNG, JPEG, GIF or WebP image")
+		}
+		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncForce {
+			bad("Sync %d is no sync mode", p.Sync)
+		}
+		for _, domain := range p.Domains {
+			if !isDomain(domain) {
+				bad("Domains: %q is not a domain such as example.com", domain)
+			}
+			domain = strings.ToLower(domain)
+			if other, taken := domains[domain]; taken {
+				bad("Domains: %q is also provider %q's", domain, other)
+			}
+			domains[domain] = p.Alias
+		}
+		for k, m := range p.Mappers {
+			if m.Map == nil {
+				bad("Mappers[%d] (%q): Map is nil", k, m.Name)
+			}
+		}
+		errs = append(errs, checkFlow(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))
+	}
+	return errs
+}
+
+func isAlias(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func isDomain(s string) bool {
+	return len(s) <= 253 && strings.Contains(s, ".") && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".") &&
+		!strings.Contains(s, "..") && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || strings.ContainsRune(`@/\:*`, r)
+	})
+}
+
+func (c *Config) checkClients() (errs []error) {
+	ids := map[string]bool{}
+	for i := range c.Clients {
+		client := &c.Clients[i]
+		where := fmt.Sprintf("Clients[%d] (%q)", i, client.ID)
+		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		if client.ID == "" || strings.ContainsFunc(client.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			bad("ID must be printable ASCII without spaces")
+		}
+		if ids[client.ID] {
+			bad("ID is taken by another client")
+		}
+		ids[client.ID] = true
+		errs = append(errs, checkSecrets(where, client))
+		if len(client.RedirectURIs) == 0 {
+			bad("RedirectURIs: give at least one")
+		}
+		for _, uri := range client.RedirectURIs {
+			if err := checkRedirectURI(uri); err != nil {
+				bad("RedirectURIs: %q %w", uri, err)
+			}
+		}
+		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg} {
+			if alg != "" && !slices.Contains([]string{token.RS256, token.ES256, token.PS256, token.EdDSA}, alg) {
+				bad("%q is not an algorithm that tokens are signed with", alg)
+			}
+		}
+		if client.IDTokenLifetime < 0 || client.AccessTokenLifetime < 0 || client.AccessTokenLifetime > maxTokenLifetime ||
+			client.IDTokenLifetime > maxTokenLifetime {
+			bad("token lifetimes must be between 0, which is the default, and %v", maxTokenLifetime)
+		}
+	}
+	return errs
+}
+
+// maxTokenLifetime is shorter than a retired key stays published.
+const maxTokenLifetime = 12 * time.Hour
+
+func checkSecrets(where string, client *store.Client) error {
+	switch client.AuthMethod {
+	case "", store.AuthSecretBasic, store.AuthSecretPost:
+		if len(client.Secrets) == 0 {
+			return fmt.Errorf("%s: Secrets: give at least one, or set AuthMethod to %q for a public client", where, store.AuthNone)
+		}
+		for _, secret := range client.Secrets {
+			if len(secret) < 16 {
+				return fmt.Errorf("%s: Secrets: one has %d bytes; give at least 16 random ones", where, len(secret))
+			}
+		}
+	case store.AuthNone:
+		if len(client.Secrets) > 0 || client.InsecureWithoutPKCE {
+			return fmt.Errorf("%s: a client with AuthMethod %q has no secret and always PKCE", where, store.AuthNone)
+		}
+	default:
+		return fmt.Errorf("%s: AuthMethod %q is unknown", where, client.AuthMethod)
+	}
+	return nil
+}
+
+// reserved are the parameters of an authorization response, which a redirect URI must not bring along.
+var reserved = []string{"code", "state", "iss", "error", "error_description", "error_uri", "id_token", "access_token", "response"}
+
+func checkRedirectURI(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Scheme == "" || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r > '~' }):
+		return errors.New("is not an absolute URI")
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return errors.New("must have no fragment (RFC 6749 §3.1.2)")
+	case strings.Contains(raw, "*"):
+		return errors.New("has a wildcard: it is compared byte for byte (RFC 9700 §2.1)")
+	case u.User != nil:
+		return errors.New("must have no user part")
+	case u.Scheme == "https":
+	case u.Scheme == "http":
+		if !loopback(u.Hostname()) {
+			return errors.New("must be https; http is for loopback hosts only")
+		}
+	case !strings.Contains(u.Scheme, "."):
+		return errors.New("must be https, or have a private-use scheme with a dot in it (RFC 8252 §7.1)")
+	}
+	if (u.Scheme == "https" || u.Scheme == "http") && u.Host == "" {
+		return errors.New("has no host")
+	}
+	for name := range u.Query() {
+		if slices.Contains(reserved, name) {
+			return fmt.Errorf("must not have the parameter %q, which belongs to the response", name)
+		}
+	}
+	return nil
+}
+
+// logInsecure says what was weakened on purpose.
+func (c *Config) logInsecure() {
+	for _, client := range c.Clients {
+		if client.InsecureWithoutPKCE {
+			c.Logger.Warn("insecure setting", "client", client.ID, "setting", "InsecureWithoutPKCE")
+		}
+	}
+}

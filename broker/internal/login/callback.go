@@ -1,0 +1,162 @@
+package login
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/provider"
+)
+
+// maxCallback bounds the body of a callback; a SAML response with many attributes is the largest.
+const maxCallback = 1 << 20
+
+// Callback handles GET and POST /broker/{alias}/endpoint: the browser is back from the upstream.
+func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
+	p, err := s.Gate.Enabled(r.PathValue("alias"))
+	if err != nil {
+		s.Fail(w, r, nil, &Problem{Status: http.StatusNotFound, Message: "not_found", Err: err})
+		return
+	}
+	web.RecordOf(r.Context()).Note("provider", p.Alias)
+	params, err := answer(w, r)
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	state, err := stateOf(params)
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	wait, err := s.claim(w, r, p.Alias, state)
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	t, err := s.Resolve(r.Context(), wait.Start)
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	t.retried, t.via = wait.Retried, p.Title()
+	if !s.Now().Before(wait.Expires) {
+		s.expired(w, r, t, "")
+		return
+	}
+	identity, err := p.IdP.Finish(r.Context(), provider.Callback{
+		URL:    s.callbackURL(p) + query(r),
+		Params: params,
+		Data:   wait.Data,
+	})
+	if err != nil {
+		s.upstreamFailed(w, r, t, p, err)
+		return
+	}
+	s.vouched(w, r, t, p, identity, wait, state)
+}
+
+// answer returns the parameters of the callback: of the query or of the form, never of both.
+func answer(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if r.Method != http.MethodPost {
+		params, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
+		}
+		return params, nil
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxCallback)
+	if err := r.ParseForm(); err != nil {
+		return nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
+	}
+	return r.PostForm, nil
+}
+
+func query(r *http.Request) string {
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return "?" + r.URL.RawQuery
+}
+
+// stateOf returns the one state that came back, by OAuth 2.0's name for it or SAML's.
+func stateOf(params url.Values) (string, error) {
+	states := append(params["state"], params["RelayState"]...)
+	if len(states) != 1 || !isState(states[0]) {
+		return "", &Problem{
+			Status:  http.StatusBadRequest,
+			Message: "no_cookie",
+			Err:     fmt.Errorf("callback with %d states, or one that is not ours", len(states)),
+		}
+	}
+	return states[0], nil
+}
+
+// isState reports whether state can be one of ours, which are rand.Text.
+func isState(state string) bool {
+	if len(state) != 26 {
+		return false
+	}
+	for _, c := range []byte(state) {
+		if (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return true
+}
+
+// upstreamFailed goes on from an upstream that vouched for nobody: a refusal leads back to the choice of the provider,
+// a passive application is told, the rest is a page.
+func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, err error) {
+	rec := web.RecordOf(r.Context())
+	failure, ok := errors.AsType[*provider.Error](err)
+	switch {
+	case !ok:
+		s.Fail(w, r, t, err)
+	case t.Passive:
+		rec.Err = err
+		s.leave(w, r, t.Refuse(passiveCode(failure)))
+	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
+		rec.Err = err
+		s.leave(w, r, s.withNotice(t, failure.Kind))
+	case failure.Kind == provider.Expired && failure.Code == "temporarily_unavailable" && !t.retried:
+		rec.Err = err
+		t.retried = true
+		s.begin(w, r, t, p, "")
+	default:
+		s.Fail(w, r, t, err)
+	}
+}
+
+// passiveCode is what an application that allowed no page is told (OpenID Connect Core §3.1.2.6): the upstream's own
+// code where that is one for this case.
+func passiveCode(failure *provider.Error) string {
+	switch failure.Code {
+	case "interaction_required", "consent_required", "account_selection_required":
+		return failure.Code
+	}
+	if failure.Kind == provider.Denied {
+		return "access_denied"
+	}
+	return "login_required"
+}
+
+// withNotice returns the URL that shows the login page again: without a redirect to the default provider, which would
+// end here again.
+func (s *Service) withNotice(t *Target, kind provider.Kind) string {
+	start, err := url.Parse(t.Start)
+	if err != nil {
+		return s.url("/login")
+	}
+	params := start.Query()
+	params.Del(paramKeycloakHint)
+	params.Set(paramHint, "")
+	params.Set(paramNotice, "denied")
+	if kind == provider.LoginRequired {
+		params.Set(paramNotice, "login_required")
+	}
+	return s.url(start.Path + "?" + params.Encode())
+}

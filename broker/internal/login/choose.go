@@ -1,0 +1,143 @@
+package login
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+)
+
+// Parameters that the broker itself puts into a Start. Applications may send the hints, too.
+const (
+	paramHint         = "idp_hint"
+	paramKeycloakHint = "kc_idp_hint" // so that Keycloak's clients work unchanged
+	paramNotice       = "idp_notice"
+	paramByEmail      = "idp_by_email"
+	paramLoginHint    = "login_hint"
+	fieldEmail        = "email" // of the login page's form
+)
+
+// notices are the messages that a Start may name, so that no link can put other words on the page.
+var notices = map[string]bool{"denied": true, "login_required": true}
+
+// ReadForm turns what the login page's e-mail form sends into what an application would have asked for.
+func ReadForm(params url.Values) {
+	if params.Has(fieldEmail) {
+		params.Set(paramLoginHint, params.Get(fieldEmail))
+		params.Set(paramByEmail, "1")
+		params.Del(fieldEmail)
+	}
+}
+
+// ReadHints fills in what the parameters say about the choice of the provider.
+func (t *Target) ReadHints(params url.Values) {
+	for _, name := range []string{paramHint, paramKeycloakHint} {
+		if params.Has(name) {
+			t.HasHint, t.Hint = true, params.Get(name)
+			break
+		}
+	}
+	t.ByEmail = params.Has(paramByEmail)
+	if n := params.Get(paramNotice); notices[n] {
+		t.Notice = n
+	}
+}
+
+// Choose sends the browser to the provider that the target names, or that follows from it, or shows the login page.
+func (s *Service) Choose(w http.ResponseWriter, r *http.Request, t *Target) {
+	p := s.chosen(t)
+	switch {
+	case t.Passive && (p == nil || !p.AcceptsPromptNone):
+		s.leave(w, r, t.Refuse("login_required"))
+	case p == nil:
+		s.loginPage(w, r, t)
+	default:
+		s.begin(w, r, t, p, "")
+	}
+}
+
+// chosen returns the provider to go to without asking, or nil. A hint that cannot be followed shows the page.
+func (s *Service) chosen(t *Target) *gate.Provider {
+	if t.Choose {
+		return nil
+	}
+	alias := s.Default
+	if t.HasHint {
+		alias = t.Hint
+	} else if p := s.Gate.Domain(t.Wishes.LoginHint); p != nil {
+		return p
+	}
+	if t.ByEmail {
+		return nil // no provider has this domain: say so instead of guessing
+	}
+	p, err := s.Gate.Login(alias)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
+// StartProvider handles GET /broker/{alias}/login: a login with one provider, which may be hidden but not disabled.
+func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
+	start := "/login"
+	if r.URL.Query().Has("client_id") {
+		start = "/authorize"
+	}
+	t, err := s.Resolve(r.Context(), start+"?"+r.URL.RawQuery)
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	p, err := s.Gate.Login(r.PathValue("alias"))
+	if err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	s.begin(w, r, t, p, "")
+}
+
+func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
+	path, query, _ := strings.Cut(t.Start, "?")
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
+		return
+	}
+	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramByEmail} {
+		params.Del(name)
+	}
+	data := web.LoginData{Application: t.Application, Notice: t.Notice}
+	if t.Back != "" {
+		data.Back = &web.Link{URL: t.Back}
+	}
+	again := params.Encode()
+	for _, p := range s.Gate.Shown() {
+		data.Providers = append(data.Providers, web.Button{
+			Name: p.Title(),
+			URL:  s.url("/broker/" + p.Alias + "/login?" + again),
+			Icon: s.icon(p),
+		})
+	}
+	if s.Gate.HasDomains() {
+		data.Email = s.emailForm(t, path, params)
+	}
+	s.render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})
+}
+
+func (s *Service) emailForm(t *Target, path string, params url.Values) *web.EmailForm {
+	form := &web.EmailForm{Action: s.url(path), Value: t.Wishes.LoginHint, Hidden: params}
+	params.Del(paramLoginHint)
+	if t.ByEmail {
+		form.Error = "unknown"
+	}
+	return form
+}
+
+func (s *Service) icon(p *gate.Provider) string {
+	if len(p.Icon) == 0 {
+		return ""
+	}
+	return s.Base.Path + "/icon/" + p.Alias
+}

@@ -1,0 +1,255 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// seenEvery is how exact [store.Link.LastLogin] is: more often would cost a write per login.
+const seenEvery = time.Hour
+
+// errConflict says that somebody else was quicker, twice: with this user, or with a name for a new one.
+var errConflict = errors.New("login: what it would write was changed or taken meanwhile")
+
+// finish writes what the journey decided, signs the browser in, and sends it on.
+func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
+	handle, where, err := s.commit(r, j)
+	if errors.Is(err, errConflict) {
+		web.RecordOf(r.Context()).Err = err
+		s.expired(w, r, j.target, "")
+		return
+	}
+	if err != nil {
+		s.Fail(w, r, j.target, err)
+		return
+	}
+	s.Sessions.SetCookie(w, handle)
+	if r.Method == http.MethodPost {
+		s.leaveByPage(w, r, j.target, where)
+		return
+	}
+	s.leave(w, r, where)
+}
+
+// commit writes the login in one go. What somebody else wrote at the same moment (the same identity in another tab, a
+// name that was taken, a user who was changed) is read again and decided again, once.
+func (s *Service) commit(r *http.Request, j *journey) (handle, where string, err error) {
+	for attempt := 0; ; attempt++ {
+		handle, where, err = s.tryCommit(r, j)
+		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+			return handle, where, err
+		}
+		if s.replayed(r.Context(), j) {
+			return "", "", &Problem{Status: http.StatusConflict, Message: "already_used", Err: err}
+		}
+		if attempt > 0 {
+			return "", "", errConflict
+		}
+		j.account = nil
+	}
+}
+
+// replayed reports whether the login was committed before.
+func (s *Service) replayed(ctx context.Context, j *journey) bool {
+	_, err := s.Store.Get(ctx, store.PurposeLogin, j.Once)
+	return err == nil
+}
+
+func (s *Service) tryCommit(r *http.Request, j *journey) (handle, where string, err error) {
+	ctx := r.Context()
+	if j.account == nil {
+		if err := s.lookUp(ctx, j); err != nil {
+			return "", "", err
+		}
+	}
+	login := &store.Login{Once: j.Once, OnceExpires: j.Expires}
+	user, err := s.writeUser(ctx, j, login)
+	if err != nil {
+		return "", "", err
+	}
+	login.Session, handle, err = s.newSession(j, user)
+	if err != nil {
+		return "", "", err
+	}
+	login.EndSession, _ = s.Sessions.ID(r)
+	login.Grant, where = j.target.Grant(login.Session)
+	rec := web.RecordOf(ctx)
+	rec.Note("user", user.ID)
+	if err := store.Commit(ctx, s.Store, login); err != nil {
+		return "", "", fmt.Errorf("commit login: %w", err)
+	}
+	return handle, where, nil
+}
+
+// writeUser puts user and link into the login and returns the user as it will be.
+func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
+	now := s.Now().UTC()
+	if j.account.user != nil {
+		return j.account.user, s.update(ctx, j, login, now)
+	}
+	login.NewLink = &store.Link{LinkKey: j.key(), CreatedAt: now, LastLogin: now}
+	describe(login.NewLink, j.Identity)
+	if !j.Draft.Decided() {
+		return nil, errors.New("the first-login flow succeeded but decided neither to create a user nor to link one")
+	}
+	if j.Draft.New {
+		login.NewUser = newUser(&j.Draft.Profile, now)
+		login.NewUser.SharedEmail = j.Draft.SharedEmail
+		login.NewLink.UserID = login.NewUser.ID
+		return login.NewUser, nil
+	}
+	user, err := s.Store.User(ctx, j.Draft.UserID)
+	if err != nil {
+		return nil, fmt.Errorf("user to be linked: %w", err)
+	}
+	login.NewLink.UserID = user.ID
+	return user, s.Gate.User(user)
+}
+
+// update puts into the login what changes about a user who is linked already.
+func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
+	link := *j.account.link
+	if describe(&link, j.Identity) || now.Sub(link.LastLogin) >= seenEvery {
+		link.LastLogin = now
+		login.Link = &link
+	}
+	user := *j.account.user
+	changed, err := s.sync(ctx, j, &user)
+	if err != nil || !changed {
+		return err
+	}
+	user.UpdatedAt = now
+	login.User, j.account.user = &user, &user
+	return nil
+}
+
+// sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed
+// anything. An empty value never replaces one that is there, and an e-mail address that another user has is not taken.
+func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, error) {
+	before := profileOf(u)
+	after := before.Clone()
+	if j.provider.Sync == provider.SyncForce {
+		overlay(&after, provider.ProfileOf(j.Identity, j.provider.TrustEmail))
+	}
+	m := &provider.Mapping{Alias: j.Alias, Identity: j.Identity, Profile: &after, Update: true}
+	if err := mapAt(j.provider, provider.StageProfile, m); err != nil {
+		return false, err
+	}
+	if after.Email = firstlogin.Email(after.Email); after.Email == "" {
+		after.Email, after.EmailVerified = before.Email, before.EmailVerified
+	}
+	if after.Email != before.Email {
+		taken, err := s.emailTaken(ctx, u, after.Email)
+		if err != nil {
+			return false, err
+		}
+		if taken {
+			after.Email, after.EmailVerified = before.Email, before.EmailVerified
+		}
+	}
+	if reflect.DeepEqual(before, after) {
+		return false, nil
+	}
+	setProfile(u, &after)
+	return true, nil
+}
+
+func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (bool, error) {
+	if email == "" {
+		return false, nil
+	}
+	others, err := s.Store.FindUsers(ctx, store.UserQuery{Email: email})
+	if err != nil {
+		return false, err
+	}
+	for _, other := range others {
+		if other.ID != u.ID && !(other.SharedEmail && u.SharedEmail) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// newSession returns the session of the login, with what the mappers note in it.
+func (s *Service) newSession(j *journey, user *store.User) (*store.Session, string, error) {
+	session, handle := s.Sessions.New()
+	session.UserID = user.ID
+	session.Upstream = j.key()
+	session.UpstreamSession = j.Identity.Session
+	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
+	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
+		session.AuthTime = at.UTC()
+	}
+	notes := provider.Profile{Notes: map[string]string{}}
+	m := &provider.Mapping{Alias: j.Alias, Identity: j.Identity, Profile: &notes, Update: true}
+	if err := mapAt(j.provider, provider.StageSession, m); err != nil {
+		return nil, "", err
+	}
+	session.Notes = notes.Notes
+	return session, handle, nil
+}
+
+// describe sets what the upstream says about the link, and reports whether that changed it.
+func describe(l *store.Link, id *provider.Identity) bool {
+	if l.Username == id.Username && l.Email == id.Email {
+		return false
+	}
+	l.Username, l.Email = id.Username, id.Email
+	return true
+}
+
+func newUser(p *provider.Profile, now time.Time) *store.User {
+	u := &store.User{ID: rand.Text(), Username: p.Username, CreatedAt: now, UpdatedAt: now}
+	setProfile(u, p)
+	return u
+}
+
+// setProfile sets all of a user that a profile decides but the user name, which is for ever.
+func setProfile(u *store.User, p *provider.Profile) {
+	u.Email, u.EmailVerified = p.Email, p.EmailVerified
+	u.FirstName, u.LastName, u.Name = p.FirstName, p.LastName, p.Name
+	u.Locale, u.Picture = p.Locale, p.Picture
+	u.Roles, u.Groups, u.Attributes = p.Roles, p.Groups, p.Attributes
+}
+
+func profileOf(u *store.User) provider.Profile {
+	return provider.Profile{
+		Username: u.Username,
+		Email:    u.Email, EmailVerified: u.EmailVerified,
+		FirstName: u.FirstName, LastName: u.LastName, Name: u.Name,
+		Locale: u.Locale, Picture: u.Picture,
+		Roles: u.Roles, Groups: u.Groups, Attributes: u.Attributes,
+	}.Clone()
+}
+
+// overlay puts what an upstream says over what is there.
+func overlay(p *provider.Profile, from provider.Profile) {
+	for _, field := range []struct {
+		to   *string
+		from string
+	}{
+		{&p.FirstName, from.FirstName}, {&p.LastName, from.LastName}, {&p.Name, from.Name},
+		{&p.Locale, from.Locale}, {&p.Picture, from.Picture},
+	} {
+		if field.from != "" {
+			*field.to = field.from
+		}
+	}
+	switch {
+	case from.Email == "":
+	case from.Email != p.Email:
+		p.Email, p.EmailVerified = from.Email, from.EmailVerified
+	case from.EmailVerified:
+		p.EmailVerified = true
+	}
+}

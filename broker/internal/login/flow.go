@@ -1,0 +1,193 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+const (
+	flowCookie      = "flow-" // followed by the journey's id
+	flowPurpose     = "flow"
+	journeyLifetime = 30 * time.Minute
+	maxAnswer       = 64 << 10
+	fieldTurn       = "turn" // of every page's form: which page it answers
+)
+
+// pause keeps the journey until its page is answered, and sends the browser to that page.
+func (s *Service) pause(w http.ResponseWriter, r *http.Request, j *journey) {
+	if err := s.keep(w, r, j); err != nil {
+		s.Fail(w, r, j.target, err)
+		return
+	}
+	s.leave(w, r, s.flowURL(j))
+}
+
+// leaveFlow keeps the journey and sends the browser to another upstream, which a step asks to vouch as well.
+func (s *Service) leaveFlow(w http.ResponseWriter, r *http.Request, j *journey, alias string) {
+	p, err := s.Gate.Enabled(alias)
+	if err == nil {
+		err = s.keep(w, r, j)
+	}
+	if err != nil {
+		s.Fail(w, r, j.target, err)
+		return
+	}
+	s.begin(w, r, j.target, p, j.ID)
+}
+
+// keep stores the journey, sealed, under the hash of a handle that only this browser has.
+func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error {
+	if j.ID == "" {
+		handle, hash := token.NewHandle(flowPurpose)
+		j.ID, j.Key = rand.Text(), hash
+		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
+	}
+	plain, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	return s.Store.Put(r.Context(), flowPurpose, j.Key, s.Sealer.SealBytes(flowPurpose, j.Key, plain), j.Expires)
+}
+
+// kept reads the journey that the browser claims with read, which is the store's Get or Take.
+func (s *Service) kept(r *http.Request, id string,
+	read func(ctx context.Context, purpose, key string) ([]byte, error)) (*journey, error) {
+	key := token.HashHandle(flowPurpose, s.Cookies.Get(r, flowCookie+id))
+	sealed, err := read(r.Context(), flowPurpose, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, flow.ErrStale
+	}
+	if err != nil {
+		return nil, err
+	}
+	plain, err := s.Sealer.OpenBytes(flowPurpose, key, sealed)
+	if err != nil {
+		return nil, flow.ErrStale // the secret was exchanged meanwhile
+	}
+	j := &journey{}
+	if err := json.Unmarshal(plain, j); err != nil {
+		return nil, flow.ErrStale // another version of the broker has written it
+	}
+	// Whoever or whatever was switched off meanwhile takes part no more.
+	if j.target, err = s.Resolve(r.Context(), j.Start); err != nil {
+		return nil, err
+	}
+	if j.provider, err = s.Gate.Login(j.Alias); err != nil {
+		return nil, err
+	}
+	j.target.via = j.provider.Title()
+	return j, nil
+}
+
+// ShowFlow handles GET /flow/{id}: the page that the journey has paused at, as often as it is asked for.
+func (s *Service) ShowFlow(w http.ResponseWriter, r *http.Request) {
+	j, err := s.kept(r, r.PathValue("id"), s.Store.Get)
+	if err != nil {
+		s.flowFailed(w, r, j, err)
+		return
+	}
+	page := j.State.Page()
+	if page == nil {
+		s.expired(w, r, j.target, "")
+		return
+	}
+	s.render(w, r, j.target, web.Page{Name: page.Name, Status: http.StatusOK, Data: web.FlowData{
+		Action: s.flowURL(j),
+		Hidden: map[string]string{fieldTurn: j.State.Token()},
+		Data:   page.Data,
+		Errors: page.Errors,
+	}})
+}
+
+// AnswerFlow handles POST /flow/{id}: the answer to that page. Of two answers at once the store gives one the journey.
+func (s *Service) AnswerFlow(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxAnswer)
+	if err := r.ParseForm(); err != nil {
+		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
+		return
+	}
+	input := r.PostForm
+	if input == nil {
+		input = url.Values{}
+	}
+	s.resume(w, r, r.PathValue("id"), &flow.Turn{Token: input.Get(fieldTurn), Input: input})
+}
+
+// returned goes on with a journey that had sent the browser to another upstream, which has vouched now.
+func (s *Service) returned(w http.ResponseWriter, r *http.Request, p *gate.Provider, id *provider.Identity, flowID string) {
+	back := &flow.Returned{Alias: p.Alias, Identity: id}
+	link, err := s.Store.Link(r.Context(), store.LinkKey{Provider: p.Alias, Issuer: id.Issuer, Subject: id.Subject})
+	if err == nil {
+		back.UserID = link.UserID
+	} else if !errors.Is(err, store.ErrNotFound) {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	s.resume(w, r, flowID, &flow.Turn{Returned: back})
+}
+
+func (s *Service) resume(w http.ResponseWriter, r *http.Request, id string, turn *flow.Turn) {
+	j, err := s.kept(r, id, s.Store.Take)
+	if err != nil {
+		s.flowFailed(w, r, j, err)
+		return
+	}
+	if turn.Returned != nil {
+		turn.Token = j.State.Token()
+	}
+	s.proceed(w, r, j, turn)
+}
+
+// turn completes what the visitor answered, if anything, with what every step may see.
+func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.Turn {
+	t := &flow.Turn{}
+	if answered != nil {
+		*t = *answered
+	}
+	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
+	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
+	t.Language = s.Pages.Language(r, j.target.Locales)
+	return t
+}
+
+// flowFailed shows why a journey, nil if there is none, cannot go on now. One that was answered wrongly, or whose step
+// could not be done, is kept as it was.
+func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey, err error) {
+	rec := web.RecordOf(r.Context())
+	rec.Err = err
+	if j == nil {
+		if errors.Is(err, flow.ErrStale) {
+			s.expired(w, r, nil, "")
+			return
+		}
+		s.Fail(w, r, nil, err)
+		return
+	}
+	again := ""
+	if j.ID != "" {
+		if keepErr := s.keep(w, r, j); keepErr != nil {
+			s.Fail(w, r, j.target, errors.Join(err, keepErr))
+			return
+		}
+		again = s.flowURL(j)
+	}
+	if errors.Is(err, flow.ErrStale) {
+		s.expired(w, r, j.target, again)
+		return
+	}
+	s.Fail(w, r, j.target, err)
+}
+
+func (s *Service) flowURL(j *journey) string { return s.url("/flow/" + j.ID) }

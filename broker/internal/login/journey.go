@@ -1,0 +1,225 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// A stage is the flow that a journey is in.
+type stage int
+
+const (
+	stageFirstLogin stage = iota // nobody is linked to the identity yet
+	stagePostLogin               // it is known who logs in
+	stageDone
+)
+
+// A journey is what happens between an upstream's word and the session: the flows. It can pause at a page, and then is
+// kept sealed in the store. Nothing it decides is written before its end.
+type journey struct {
+	ID       string             // names it in URLs, once it has paused
+	Key      string             // under which it is kept, once it has paused
+	Once     string             // the state of the login, which commits at most once
+	Start    string             // of the target
+	Alias    string             // of the provider
+	Identity *provider.Identity // after the mappers of provider.StageLookup
+	Draft    flow.Draft
+	Stage    stage
+	State    flow.State // of the flow of Stage
+	Expires  time.Time  // when it can no longer be committed
+
+	target   *Target
+	provider *gate.Provider
+	account  *account // what is known of the identity; nil while it must be (re-)read
+}
+
+// An account is the link of an identity with its user, both nil if there is no link.
+type account struct {
+	link *store.Link
+	user *store.User
+}
+
+func (j *journey) key() store.LinkKey {
+	return store.LinkKey{Provider: j.Alias, Issuer: j.Identity.Issuer, Subject: j.Identity.Subject}
+}
+
+// vouched goes on once an upstream has vouched for somebody.
+func (s *Service) vouched(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, id *provider.Identity,
+	wait *pending, state string) {
+	if wait.Flow != "" {
+		s.returned(w, r, p, id, wait.Flow)
+		return
+	}
+	j, err := s.newJourney(r.Context(), t, p, id, state)
+	if err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	j.Expires = wait.Expires.Add(journeyLifetime)
+	s.proceed(w, r, j, nil)
+}
+
+// newJourney runs the mappers that come before the look-up, looks the identity up, and drafts the profile.
+func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, id *provider.Identity, once string) (*journey, error) {
+	if p.LinkOnly {
+		return nil, gate.ErrLinkOnly
+	}
+	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
+		return nil, err
+	}
+	if id.Subject == "" {
+		return nil, &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
+	}
+	if stale(t, id, s.Now()) {
+		return nil, &provider.Error{Kind: provider.LoginRequired, Err: errors.New("the upstream's authentication is older than max_age")}
+	}
+	j := &journey{Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
+	if err := s.lookUp(ctx, j); err != nil {
+		return nil, err
+	}
+	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
+	if j.account.user != nil {
+		j.Stage, j.Draft.UserID = stagePostLogin, j.account.user.ID
+		return j, nil
+	}
+	return j, mapAt(p, provider.StageProfile, &provider.Mapping{Alias: p.Alias, Identity: id, Profile: &j.Draft.Profile})
+}
+
+// stale reports whether the upstream says itself that its proof is older than the application allows. One that does
+// not say is checked where max_age was passed on, by the provider.
+func stale(t *Target, id *provider.Identity, now time.Time) bool {
+	const skew = time.Minute
+	return t.Wishes.MaxAge != nil && !id.AuthTime.IsZero() && now.Sub(id.AuthTime) > *t.Wishes.MaxAge+skew
+}
+
+// lookUp reads the link of the identity and its user, and checks that they may log in.
+func (s *Service) lookUp(ctx context.Context, j *journey) error {
+	j.account = &account{}
+	link, err := s.Store.Link(ctx, j.key())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up link: %w", err)
+	}
+	user, err := s.Store.User(ctx, link.UserID)
+	if errors.Is(err, store.ErrNotFound) {
+		// The user was deleted and the link was left behind: ids are never reused, so it ties nobody to nothing.
+		return ignore(s.Store.DeleteLink(ctx, link.LinkKey), store.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("look up user: %w", err)
+	}
+	if err := s.Gate.User(user); err != nil {
+		return err
+	}
+	j.account.link, j.account.user = link, user
+	return nil
+}
+
+// proceed runs the flows of the journey from where it is, and commits it if they succeed. answer is what the visitor
+// answered to the page that it paused at, nil if it did not pause.
+func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, turn *flow.Turn) {
+	rec := web.RecordOf(r.Context())
+	for ; j.Stage < stageDone; j.nextStage() {
+		f := s.flowOf(j)
+		if len(f) == 0 {
+			continue
+		}
+		out, err := f.Run(r.Context(), &j.State, s.turn(r, j, turn))
+		turn = nil
+		if err != nil {
+			s.flowFailed(w, r, j, err)
+			return
+		}
+		rec.Note("step", out.Step)
+		if out.Failed != nil {
+			rec.Err = out.Failed
+		}
+		switch out.Kind {
+		case flow.Done:
+			continue
+		case flow.Asked:
+			s.pause(w, r, j)
+		case flow.Left:
+			s.leaveFlow(w, r, j, out.Alias)
+		default:
+			s.denied(w, r, j, out)
+		}
+		return
+	}
+	s.finish(w, r, j)
+}
+
+// denied shows why a flow let nobody in. The step's data that is text fills in the message.
+func (s *Service) denied(w http.ResponseWriter, r *http.Request, j *journey, out flow.Outcome) {
+	args := map[string]string{}
+	for name, value := range out.Data {
+		if text, ok := value.(string); ok {
+			args[name] = text
+		}
+	}
+	message := out.Reason
+	switch message {
+	case firstlogin.AccountExists:
+		message += "_" + args["field"]
+	case flow.ReasonSkipped, flow.ReasonUndecided, flow.ReasonRestarts:
+		message = "no_way"
+	}
+	s.Fail(w, r, j.target, &Problem{
+		Status: http.StatusForbidden, Message: message, Args: args, Err: fmt.Errorf("step %q denied: %s", out.Step, out.Reason),
+	})
+}
+
+func (j *journey) nextStage() { j.Stage, j.State = j.Stage+1, flow.State{} }
+
+// flowOf returns the flow of the stage that the journey is in; nil is passed over.
+func (s *Service) flowOf(j *journey) flow.Flow {
+	own, common := j.provider.FirstLogin, s.FirstLogin
+	if j.Stage == stagePostLogin {
+		own, common = j.provider.PostLogin, s.PostLogin
+	}
+	if own != nil {
+		return own
+	}
+	return common
+}
+
+// mapAt runs the provider's mappers of one stage, in order.
+func mapAt(p *gate.Provider, at provider.Stage, m *provider.Mapping) error {
+	for _, mapper := range p.Mappers {
+		if mapper.Stage != at || m.Update && at == provider.StageProfile && !forced(p, mapper) {
+			continue
+		}
+		if err := mapper.Map(m); err != nil {
+			return &provider.Error{Kind: provider.Invalid, Err: fmt.Errorf("mapper %q: %w", mapper.Name, err)}
+		}
+	}
+	return nil
+}
+
+// forced reports whether the mapper runs for users who exist already.
+func forced(p *gate.Provider, m provider.Mapper) bool {
+	if m.Sync == provider.SyncInherit {
+		return p.Sync == provider.SyncForce
+	}
+	return m.Sync == provider.SyncForce
+}
+
+// ignore returns err unless it is target.
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,109 @@
+package login
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+)
+
+const (
+	pendingCookie   = "login-" // followed by the state
+	pendingPurpose  = "pending"
+	pendingLifetime = 10 * time.Minute
+	// pendingKept is how long the browser keeps the cookie: longer, so that who comes late learns what happened and
+	// can start again.
+	pendingKept = time.Hour
+	maxPending  = 5 // tabs at once; the oldest are forgotten, so that cookies cannot pile up
+)
+
+// A pending login is one whose browser is away at the upstream. It lives sealed in a cookie of that browser, under the
+// state that must come back: nobody who is not signed in writes to the store.
+type pending struct {
+	Start   string    `json:"s"`
+	Data    []byte    `json:"d,omitempty"` // the provider's own
+	Flow    string    `json:"f,omitempty"` // id of the paused flow that sent the browser away, if one did
+	Retried bool      `json:"r,omitempty"` // the upstream has asked to start again once already
+	Expires time.Time `json:"e"`
+}
+
+// begin sends the browser to the provider. flowID names the paused flow that wants the answer, "" for a login.
+func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, flowID string) {
+	t.via = p.Title()
+	state := rand.Text()
+	request := t.Wishes
+	request.RedirectURI = s.callbackURL(p)
+	request.State = state
+	redirect, err := p.IdP.Begin(r.Context(), request)
+	web.RecordOf(r.Context()).Note("provider", p.Alias)
+	if err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	plain, err := json.Marshal(pending{
+		Start:   t.Start,
+		Data:    redirect.Data,
+		Flow:    flowID,
+		Retried: t.retried,
+		Expires: s.Now().Add(pendingLifetime),
+	})
+	if err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	sealed := s.Sealer.Seal(pendingPurpose, pendingContext(p.Alias, state), plain)
+	if !s.Cookies.Fits(pendingCookie+state, sealed) {
+		s.Fail(w, r, t, &Problem{Status: http.StatusRequestURITooLong, Message: "too_large"})
+		return
+	}
+	s.forgetOldest(w, r)
+	s.Cookies.Set(w, pendingCookie+state, sealed, pendingKept, redirect.PostBack)
+	if redirect.Form != nil {
+		s.render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
+		return
+	}
+	if t.ByEmail || flowID != "" { // the browser is here by a form
+		s.leaveByPage(w, r, t, redirect.URL)
+		return
+	}
+	s.leave(w, r, redirect.URL)
+}
+
+// claim returns the pending login that the state belongs to in this browser and for this provider, once: the browser is
+// told to forget it.
+func (s *Service) claim(w http.ResponseWriter, r *http.Request, alias, state string) (*pending, error) {
+	sealed := s.Cookies.Get(r, pendingCookie+state)
+	if sealed == "" {
+		return nil, &Problem{Status: http.StatusBadRequest, Message: "no_cookie"}
+	}
+	s.Cookies.Clear(w, pendingCookie+state)
+	plain, err := s.Sealer.Open(pendingPurpose, pendingContext(alias, state), sealed)
+	if err != nil {
+		return nil, &Problem{Status: http.StatusBadRequest, Message: "no_cookie", Err: err}
+	}
+	var wait pending
+	if err := json.Unmarshal(plain, &wait); err != nil {
+		return nil, err
+	}
+	return &wait, nil
+}
+
+// forgetOldest makes room for one more pending login.
+func (s *Service) forgetOldest(w http.ResponseWriter, r *http.Request) {
+	states := s.Cookies.List(r, pendingCookie)
+	for len(states) >= maxPending {
+		s.Cookies.Clear(w, pendingCookie+states[0])
+		states = states[1:]
+	}
+}
+
+func (s *Service) callbackURL(p *gate.Provider) string {
+	return s.url("/broker/" + url.PathEscape(p.Alias) + "/endpoint")
+}
+
+// pendingContext binds a sealed login to its state and provider; neither contains the separator.
+func pendingContext(alias, state string) string { return alias + " " + state }

@@ -1,0 +1,69 @@
+// Package login takes a browser from the wish to sign in to a session: it chooses the provider, sends the browser there,
+// checks what comes back, runs the flows, and writes the result once.
+//
+// It owns the way between HTTP and the package flow. It knows no protocol (a provider does) and no client (package op
+// does, and hands it a [Target]).
+//
+// The stations, in this order, each in a file of its name: a [Target] comes in (target.go), a provider is chosen
+// (choose.go), the login is pending while the browser is away (pending.go), it comes back (callback.go), a journey
+// through the flows decides who it is (journey.go, flow.go), and all is written (commit.go).
+package login
+
+import (
+	"context"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// A Target is what a login is for: a page of the host application, or a client of the OpenID Provider. While the browser
+// is away only Start is kept, and the target is made from it, and so checked, again.
+type Target struct {
+	Start       string           // path and query below the base URL that begin the same login again
+	Application string           // its name for people; "" if it has none
+	Back        string           // URL that leads back to it without a login; "" if there is none
+	Wishes      provider.Request // what it asks of the upstream
+	Locales     string           // ui_locales of the request
+	HasHint     bool             // Hint was given, be it empty
+	Hint        string           // alias of the provider that it wants; empty switches the default off
+	Choose      bool             // it wants the choice of accounts
+	Passive     bool             // no page may be shown (prompt=none)
+	ByEmail     bool             // the visitor has filled in the e-mail form
+	Notice      string           // id of a message for the login page
+	// Refuse returns the URL that tells the application why there is no login, by an OpenID Connect error code; nil if
+	// it cannot be told.
+	Refuse func(code string) string
+	// Grant returns what the session grants the application, or nil, and where the browser goes.
+	Grant func(s *store.Session) (*store.Grant, string)
+
+	via     string // name of the provider that it went to
+	retried bool   // this is the second attempt, made because the upstream asked for one
+}
+
+// Service is the login of one broker. Its fields are set once; it is safe for concurrent use.
+type Service struct {
+	Base       *url.URL
+	Store      store.Store
+	Gate       *gate.Gate
+	Sessions   *session.Manager
+	Pages      *web.Pages
+	Sealer     *web.Sealer
+	Cookies    web.Cookies
+	Now        func() time.Time
+	Log        *slog.Logger
+	Default    string    // alias of the provider to redirect to at once; "" shows the page
+	FirstLogin flow.Flow // for providers that have none of their own
+	PostLogin  flow.Flow // likewise; nil is none
+	// Resolve makes the target that Start names again, or says why it may not be served any more.
+	Resolve func(ctx context.Context, start string) (*Target, error)
+}
+
+// url returns the absolute URL of a path and query below the base.
+func (s *Service) url(path string) string { return s.Base.String() + path }

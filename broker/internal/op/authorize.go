@@ -1,0 +1,308 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/login"
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// maxRequest bounds an authentication request: it has to fit into a cookie while the browser is away.
+const maxRequest = 8 << 10
+
+// defaultScopes are what a client may ask for that does not say.
+var defaultScopes = []string{"openid", "profile", "email"}
+
+// An authRequest is an authentication request that was checked (OpenID Connect Core §3.1.2.1).
+type authRequest struct {
+	client      *store.Client
+	redirectURI string
+	state       string
+	scope       []string
+	nonce       string
+	challenge   string
+	prompt      []string
+	maxAge      *time.Duration
+	params      url.Values
+}
+
+// An authError is told to the client through the browser (RFC 6749 §4.1.2.1).
+type authError struct {
+	code        string
+	description string
+}
+
+func (e *authError) Error() string { return e.code + ": " + e.description }
+
+// Authorize handles GET and POST /authorize.
+func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
+	params, err := authParams(w, r)
+	if err != nil {
+		p.Login.Fail(w, r, nil, err)
+		return
+	}
+	req, err := p.parse(params)
+	if err != nil {
+		p.refuse(w, r, req, err)
+		return
+	}
+	web.RecordOf(r.Context()).Note("client", req.client.ID)
+	active, err := p.Sessions.Current(r)
+	if err != nil && !errors.Is(err, session.ErrNone) {
+		p.Login.Fail(w, r, p.target(req), err)
+		return
+	}
+	if err == nil && p.satisfies(active.Session, req) {
+		p.answer(w, r, req, active.Session)
+		return
+	}
+	p.Login.Choose(w, r, p.target(req))
+}
+
+func authParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if len(r.URL.RawQuery) > maxRequest {
+		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
+	}
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		if err := r.ParseForm(); err != nil {
+			return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
+		}
+		login.ReadForm(r.PostForm)
+		return r.PostForm, nil
+	}
+	return parseQuery(r.URL.RawQuery)
+}
+
+func parseQuery(raw string) (url.Values, error) {
+	params, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
+	}
+	return params, nil
+}
+
+// parse checks an authentication request. Until client and redirect URI are known to belong together its error is for
+// the visitor and the request is nil; from then on it may be an *authError for the client.
+func (p *Provider) parse(params url.Values) (*authRequest, error) {
+	if name := single(params); name == "client_id" || name == "redirect_uri" {
+		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New(name + " was sent twice")}
+	}
+	client, err := p.Gate.Client(params.Get("client_id"))
+	if err != nil {
+		return nil, err
+	}
+	req := &authRequest{client: client, redirectURI: params.Get("redirect_uri"), params: params}
+	// RFC 9700 §2.1: compared as strings, and never left out.
+	if !slices.Contains(client.RedirectURIs, req.redirectURI) {
+		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_redirect_uri"}
+	}
+	req.state, req.nonce = params.Get("state"), params.Get("nonce")
+	for _, check := range []func(url.Values) error{req.checkForm, req.checkPKCE, req.readScope, req.readPrompt, req.readMaxAge} {
+		if err := check(params); err != nil {
+			return req, err
+		}
+	}
+	return req, nil
+}
+
+func (req *authRequest) checkForm(params url.Values) error {
+	if name := single(params); name != "" {
+		return &authError{"invalid_request", name + " was sent more than once"}
+	}
+	switch params.Get("response_type") {
+	case "code":
+	case "":
+		return &authError{"invalid_request", "response_type is missing"}
+	default:
+		return &authError{"unsupported_response_type", "the only response_type is code"}
+	}
+	if mode := params.Get("response_mode"); mode != "" && mode != "query" {
+		return &authError{"invalid_request", "the only response_mode is query"}
+	}
+	for _, unsupported := range []string{"request", "request_uri", "registration"} {
+		if params.Has(unsupported) {
+			return &authError{unsupported + "_not_supported", unsupported + " is not supported"}
+		}
+	}
+	return nil
+}
+
+// checkPKCE has no way around: a challenge that is there is S256 (RFC 9700 §2.1.1), and only a client that has a secret
+// and the explicit leave of its configuration may send none.
+func (req *authRequest) checkPKCE(params url.Values) error {
+	challenge, method := params.Get("code_challenge"), params.Get("code_challenge_method")
+	switch {
+	case challenge == "" && method != "":
+		return &authError{"invalid_request", "code_challenge_method without code_challenge"}
+	case challenge == "" && req.client.InsecureWithoutPKCE && req.client.AuthMethod != store.AuthNone:
+		return nil
+	case challenge == "":
+		return &authError{"invalid_request", "code_challenge is missing: PKCE is required"}
+	case method != "S256":
+		return &authError{"invalid_request", "code_challenge_method must be S256"}
+	case !isChallenge(challenge):
+		return &authError{"invalid_request", "code_challenge is not the base64url of a SHA-256"}
+	}
+	req.challenge = challenge
+	return nil
+}
+
+// readScope keeps what the client may have of what it asks for; the rest is ignored, as OpenID Connect Core §3.1.2.1 has
+// it, and the token response says what was granted.
+func (req *authRequest) readScope(params url.Values) error {
+	allowed := req.client.Scopes
+	if allowed == nil {
+		allowed = defaultScopes
+	}
+	for s := range strings.FieldsSeq(params.Get("scope")) {
+		if slices.Contains(allowed, s) && !slices.Contains(req.scope, s) {
+			req.scope = append(req.scope, s)
+		}
+	}
+	if !slices.Contains(req.scope, "openid") {
+		return &authError{"invalid_scope", "scope must contain openid"}
+	}
+	return nil
+}
+
+func (req *authRequest) readPrompt(params url.Values) error {
+	req.prompt = strings.Fields(params.Get("prompt"))
+	for _, value := range req.prompt {
+		switch value {
+		case "none":
+			if len(req.prompt) > 1 {
+				return &authError{"invalid_request", "prompt=none excludes every other prompt"}
+			}
+		case "login", "consent", "select_account":
+		default:
+			return &authError{"invalid_request", "unknown prompt"}
+		}
+	}
+	return nil
+}
+
+func (req *authRequest) readMaxAge(params url.Values) error {
+	if !params.Has("max_age") {
+		return nil
+	}
+	seconds, err := strconv.ParseUint(params.Get("max_age"), 10, 31)
+	if err != nil {
+		return &authError{"invalid_request", "max_age must be a number of seconds"}
+	}
+	age := time.Duration(seconds) * time.Second
+	req.maxAge = &age
+	return nil
+}
+
+// satisfies reports whether the session answers the request without anybody being asked.
+func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
+	if slices.Contains(req.prompt, "login") || slices.Contains(req.prompt, "select_account") {
+		return false
+	}
+	return req.maxAge == nil || p.Now().Sub(s.AuthTime) <= *req.maxAge
+}
+
+// answer sends the browser back with a code for a session that was there.
+func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authRequest, s *store.Session) {
+	grant, code := p.newGrant(req, s)
+	if err := p.Store.CreateGrant(r.Context(), grant); err != nil {
+		p.Login.Fail(w, r, p.target(req), err)
+		return
+	}
+	p.redirect(w, r, req.success(p.issuer(), code))
+}
+
+// refuse tells the client why not, or the visitor where the client cannot be told.
+func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
+	refusal, ok := errors.AsType[*authError](err)
+	if !ok || req == nil {
+		p.Login.Fail(w, r, nil, err)
+		return
+	}
+	web.RecordOf(r.Context()).Err = err
+	p.redirect(w, r, req.failure(p.issuer(), refusal.code, refusal.description))
+}
+
+func (p *Provider) redirect(w http.ResponseWriter, r *http.Request, url string) {
+	noStore(w)
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, url, http.StatusSeeOther)
+}
+
+// success returns the redirect URI with a code; RFC 9207 has the issuer in it.
+func (req *authRequest) success(issuer, code string) string {
+	return req.back(url.Values{"code": {code}, "iss": {issuer}})
+}
+
+func (req *authRequest) failure(issuer, code, description string) string {
+	params := url.Values{"error": {code}, "iss": {issuer}}
+	if description != "" {
+		params.Set("error_description", description)
+	}
+	return req.back(params)
+}
+
+func (req *authRequest) back(params url.Values) string {
+	if req.state != "" {
+		params.Set("state", req.state)
+	}
+	separator := "?"
+	if strings.Contains(req.redirectURI, "?") {
+		separator = "&"
+	}
+	return req.redirectURI + separator + params.Encode()
+}
+
+// target says to the package login what the request wants.
+func (p *Provider) target(req *authRequest) *login.Target {
+	t := &login.Target{
+		Start:       "/authorize?" + req.params.Encode(),
+		Application: req.client.Name,
+		Back:        req.failure(p.issuer(), "access_denied", "the user went back"),
+		Locales:     req.params.Get("ui_locales"),
+		Choose:      slices.Contains(req.prompt, "select_account"),
+		Passive:     slices.Contains(req.prompt, "none"),
+		Wishes: provider.Request{
+			Prompt:    req.prompt,
+			LoginHint: req.params.Get("login_hint"),
+			UILocales: strings.Fields(req.params.Get("ui_locales")),
+			ACRValues: strings.Fields(req.params.Get("acr_values")),
+			MaxAge:    req.maxAge,
+			Params:    req.params,
+		},
+		Refuse: func(code string) string { return req.failure(p.issuer(), code, "") },
+		Grant: func(s *store.Session) (*store.Grant, string) {
+			grant, code := p.newGrant(req, s)
+			return grant, req.success(p.issuer(), code)
+		},
+	}
+	if t.Application == "" {
+		t.Application = req.client.ID
+	}
+	t.ReadHints(req.params)
+	return t
+}
+
+// Resolve makes the target of the parameters that a Start holds, if they may still be served.
+func (p *Provider) Resolve(_ context.Context, rawQuery string) (*login.Target, error) {
+	params, err := parseQuery(rawQuery)
+	if err != nil {
+		return nil, err
+	}
+	req, err := p.parse(params)
+	if err != nil {
+		return nil, err
+	}
+	return p.target(req), nil
+}

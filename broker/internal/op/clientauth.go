@@ -1,0 +1,80 @@
+package op
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// authenticate returns the client that sent the token request, which must prove itself in the one way it is registered
+// for (RFC 6749 §2.3). All failures look alike.
+func (p *Provider) authenticate(r *http.Request, form url.Values) (*store.Client, error) {
+	sent, err := credentials(r, form)
+	if err != nil {
+		return nil, err
+	}
+	client, err := p.Gate.Client(sent.id)
+	if err != nil {
+		return nil, invalidClient(err)
+	}
+	if registered := cmp.Or(client.AuthMethod, store.AuthSecretBasic); registered != sent.method {
+		return nil, invalidClient(errors.New("registered for " + registered + ", used " + sent.method))
+	}
+	if sent.method != store.AuthNone && !hasSecret(client, sent.secret) {
+		return nil, invalidClient(errors.New("wrong secret"))
+	}
+	return client, nil
+}
+
+func invalidClient(err error) error {
+	return &oauthError{http.StatusUnauthorized, "invalid_client", "client authentication failed", err}
+}
+
+// sentCredentials are what a request says about its client, and how.
+type sentCredentials struct {
+	id, secret, method string
+}
+
+func credentials(r *http.Request, form url.Values) (sentCredentials, error) {
+	id, secret, basic := r.BasicAuth()
+	if !basic {
+		if r.Header.Get("Authorization") != "" {
+			return sentCredentials{}, invalidClient(errors.New("Authorization is not Basic"))
+		}
+		method := store.AuthNone
+		if form.Has("client_secret") {
+			method = store.AuthSecretPost
+		}
+		return sentCredentials{form.Get("client_id"), form.Get("client_secret"), method}, nil
+	}
+	if form.Has("client_secret") {
+		return sentCredentials{}, &oauthError{status: http.StatusBadRequest, code: "invalid_request",
+			description: "the client authenticates in two ways at once"}
+	}
+	// RFC 6749 §2.3.1: both are form-encoded before they are joined.
+	id, errID := url.QueryUnescape(id)
+	secret, errSecret := url.QueryUnescape(secret)
+	if err := errors.Join(errID, errSecret); err != nil {
+		return sentCredentials{}, invalidClient(err)
+	}
+	if form.Has("client_id") && form.Get("client_id") != id {
+		return sentCredentials{}, invalidClient(errors.New("client_id differs from the Authorization header's"))
+	}
+	return sentCredentials{id, secret, store.AuthSecretBasic}, nil
+}
+
+// hasSecret compares with each secret of the client in constant time, whatever their lengths.
+func hasSecret(client *store.Client, sent string) bool {
+	got := sha256.Sum256([]byte(sent))
+	match := 0
+	for _, secret := range client.Secrets {
+		want := sha256.Sum256(secret)
+		match |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	return match == 1 && sent != ""
+}

@@ -1,0 +1,213 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// maxTokenRequest bounds the body of a token request.
+const maxTokenRequest = 64 << 10
+
+// An oauthError is told to the client in JSON (RFC 6749 §5.2).
+type oauthError struct {
+	status      int
+	code        string
+	description string
+	err         error // for the log
+}
+
+func (e *oauthError) Error() string {
+	if e.err == nil {
+		return e.code + ": " + e.description
+	}
+	return e.code + ": " + e.description + ": " + e.err.Error()
+}
+
+func (e *oauthError) Unwrap() error { return e.err }
+
+// invalidGrant is the one answer to everything that is wrong with a code, so that nobody learns what.
+func invalidGrant(why string) error {
+	return &oauthError{
+		status:      http.StatusBadRequest,
+		code:        "invalid_grant",
+		description: "the code is invalid, has expired, was used before, or belongs to another request",
+		err:         errors.New(why),
+	}
+}
+
+// A tokenResponse is a successful answer (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3).
+type tokenResponse struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+	Scope       string `json:"scope"`
+	IDToken     string `json:"id_token,omitempty"`
+}
+
+// Token handles POST /token.
+func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
+	noStore(w)
+	form, err := tokenForm(w, r)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	client, err := p.authenticate(r, form)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	web.RecordOf(r.Context()).Note("client", client.ID)
+	switch form.Get("grant_type") {
+	case "authorization_code":
+		answer, err := p.redeem(r.Context(), client, form)
+		if err != nil {
+			p.fail(w, r, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, answer)
+	case "":
+		p.fail(w, r, &oauthError{status: http.StatusBadRequest, code: "invalid_request", description: "grant_type is missing"})
+	default:
+		p.fail(w, r, &oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type",
+			description: "the only grant_type is authorization_code"})
+	}
+}
+
+// tokenForm reads the body: never the query, where it would end in logs, and no parameter twice.
+func tokenForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxTokenRequest)
+	if err := r.ParseForm(); err != nil {
+		return nil, &oauthError{http.StatusBadRequest, "invalid_request", "the body is not a form, or too large", err}
+	}
+	if name := single(r.PostForm); name != "" {
+		return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_request", description: name + " was sent more than once"}
+	}
+	return r.PostForm, nil
+}
+
+// redeem exchanges a code for tokens (RFC 6749 §4.1.3). Whoever presents the code's secret uses it up, right or wrong;
+// and a second use ends what the first one got (RFC 6749 §4.1.2).
+func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
+	g, err := p.grantOf(ctx, form.Get("code"))
+	if err != nil {
+		return nil, err
+	}
+	if why := mismatch(g, client, form, p.Now()); why != "" {
+		return nil, p.end(ctx, g, why)
+	}
+	active, err := p.Sessions.Load(ctx, g.SessionID)
+	if errors.Is(err, session.ErrNone) {
+		return nil, p.end(ctx, g, "the session has ended")
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.CodeUsed, g.ExpiresAt = true, active.Session.ExpiresAt
+	err = p.Store.UpdateGrant(ctx, g)
+	if errors.Is(err, store.ErrConflict) {
+		return nil, p.end(ctx, g, "the code was redeemed at the same moment")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.issue(ctx, client, g, active)
+}
+
+// grantOf returns the grant of a code, if the code is right to the last character.
+func (p *Provider) grantOf(ctx context.Context, code string) (*store.Grant, error) {
+	id, secret, ok := splitCode(code)
+	if !ok {
+		return nil, invalidGrant("not a code")
+	}
+	g, err := p.Store.Grant(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, invalidGrant("no such grant")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !token.MatchHandle(codePurpose, secret, string(g.CodeHash)) {
+		return nil, invalidGrant("wrong secret")
+	}
+	return g, nil
+}
+
+// mismatch says why the code may not be redeemed by this request, "" if it may.
+func mismatch(g *store.Grant, client *store.Client, form url.Values, now time.Time) string {
+	verifier := form.Get("code_verifier")
+	switch {
+	case g.CodeUsed:
+		return "the code was used before"
+	case g.ClientID != client.ID:
+		return "the code is another client's"
+	case !now.Before(g.CodeExpires):
+		return "the code has expired"
+	case form.Get("redirect_uri") != g.RedirectURI:
+		return "redirect_uri differs"
+	case g.CodeChallenge == "" && form.Has("code_verifier"):
+		return "code_verifier without a code_challenge" // RFC 9700 §2.1.1, against downgrades
+	case g.CodeChallenge != "" && (!isVerifier(verifier) || !verifies(g.CodeChallenge, verifier)):
+		return "code_verifier does not fit the code_challenge"
+	}
+	return ""
+}
+
+// end removes the grant, and with it all that was issued for it.
+func (p *Provider) end(ctx context.Context, g *store.Grant, why string) error {
+	// The attack is over when the grant is gone, not when its sender hangs up.
+	err := p.Store.DeleteGrant(context.WithoutCancel(ctx), g.ID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return errors.Join(invalidGrant(why), err)
+	}
+	return invalidGrant(why)
+}
+
+// issue signs the tokens of a grant.
+func (p *Provider) issue(ctx context.Context, client *store.Client, g *store.Grant, active *session.Active) (*tokenResponse, error) {
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := p.Now()
+	answer := &tokenResponse{TokenType: "Bearer", Scope: strings.Join(g.Scope, " ")}
+	access := p.accessClaims(client, g, active, now)
+	answer.ExpiresIn = access.Expires - access.IssuedAt
+	answer.AccessToken, err = ring.Sign(now, accessTokenAlg(client), token.AccessToken, access)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(g.Scope, "openid") {
+		claims := p.idClaims(client, g, active, answer.AccessToken, now)
+		answer.IDToken, err = ring.Sign(now, idTokenAlg(client), token.IDToken, claims)
+	}
+	return answer, err
+}
+
+// fail answers with an OAuth 2.0 error, and with no word about anything that is the broker's own fault.
+func (p *Provider) fail(w http.ResponseWriter, r *http.Request, err error) {
+	rec := web.RecordOf(r.Context())
+	rec.Err = err
+	refusal, ok := errors.AsType[*oauthError](err)
+	if !ok {
+		refusal = &oauthError{status: http.StatusInternalServerError, code: "server_error", description: "the request failed; request " + rec.ID}
+	}
+	if refusal.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="token", charset="UTF-8"`)
+	}
+	noStore(w)
+	writeJSON(w, refusal.status, struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description,omitempty"`
+	}{refusal.code, refusal.description})
+}

@@ -1,0 +1,112 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// errToken says that an access token is not, or no longer, good.
+var errToken = errors.New("op: invalid access token")
+
+// UserInfo handles GET and POST /userinfo (OpenID Connect Core §5.3).
+func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
+	noStore(w)
+	raw, err := bearer(w, r)
+	if err != nil {
+		p.challenge(w, r, http.StatusBadRequest, "invalid_request", err)
+		return
+	}
+	if raw == "" {
+		p.challenge(w, r, http.StatusUnauthorized, "", errors.New("no access token"))
+		return
+	}
+	active, grant, err := p.accept(r.Context(), raw)
+	if errors.Is(err, errToken) {
+		p.challenge(w, r, http.StatusUnauthorized, "invalid_token", err)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	web.RecordOf(r.Context()).Note("client", grant.ClientID)
+	writeJSON(w, http.StatusOK, struct {
+		Subject string `json:"sub"`
+		userClaims
+	}{active.User.ID, claimsOf(active.User, grant.Scope)})
+}
+
+// bearer returns the access token of the request: from the header, or from the form of a POST, never from the URL
+// (RFC 6750 §2, RFC 9700 §4.3.2). "" means that there is none.
+func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
+	var inForm string
+	if r.Method == http.MethodPost {
+		form, err := tokenForm(w, r)
+		if err != nil {
+			return "", err
+		}
+		inForm = form.Get("access_token")
+	}
+	header := r.Header.Get("Authorization")
+	scheme, inHeader, _ := strings.Cut(header, " ")
+	if header == "" {
+		return inForm, nil
+	}
+	if !strings.EqualFold(scheme, "Bearer") || inForm != "" {
+		return "", errors.New("the access token must come in one way")
+	}
+	return strings.TrimSpace(inHeader), nil
+}
+
+// accept returns whose access token it is, if it was issued here, for here, and nothing it hangs on has ended.
+func (p *Provider) accept(ctx context.Context, raw string) (*session.Active, *store.Grant, error) {
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	parser := token.Parser{Type: token.AccessToken, Issuer: p.issuer(), Audience: p.issuer(), Keys: ring, Now: p.Now}
+	claims, err := parser.Parse(ctx, raw)
+	if err != nil {
+		return nil, nil, errors.Join(errToken, err)
+	}
+	g, err := p.Store.Grant(ctx, grantOfToken(claims.ID))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, errToken
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := p.Gate.Client(g.ClientID); err != nil || !g.CodeUsed || g.UserID != claims.Subject {
+		return nil, nil, errors.Join(errToken, err)
+	}
+	active, err := p.Sessions.Load(ctx, g.SessionID)
+	if errors.Is(err, session.ErrNone) {
+		return nil, nil, errors.Join(errToken, err)
+	}
+	return active, g, err
+}
+
+// challenge answers as RFC 6750 §3 has it: without an error code where no token was sent.
+func (p *Provider) challenge(w http.ResponseWriter, r *http.Request, status int, code string, err error) {
+	rec := web.RecordOf(r.Context())
+	rec.Err = err
+	challenge := `Bearer realm="userinfo"`
+	if code != "" {
+		challenge += `, error="` + code + `"`
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	if code == "" {
+		w.WriteHeader(status)
+		return
+	}
+	writeJSON(w, status, struct {
+		Error string `json:"error"`
+	}{code})
+}

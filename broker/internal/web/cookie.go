@@ -1,0 +1,106 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// maxCookie is how many bytes of name and value every browser keeps.
+const maxCookie = 4000
+
+// Cookies sets and reads the broker's cookies. Over https they carry the __Host- prefix, so that no other host, a
+// sibling subdomain for instance, can plant one.
+type Cookies struct {
+	Secure bool // the BaseURL is https
+}
+
+// Name returns the name under which the cookie is known to the browser.
+func (c Cookies) Name(name string) string {
+	if c.Secure {
+		return "__Host-idbroker-" + name
+	}
+	return "idbroker-" + name
+}
+
+// Get returns the value of the cookie, "" if the browser sent none or more than one of that name.
+func (c Cookies) Get(r *http.Request, name string) string {
+	found := r.CookiesNamed(c.Name(name))
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0].Value
+}
+
+// List returns what follows prefix in the names of the cookies that begin with it, in the order in which the browser sent
+// them: those of one path earliest first (RFC 6265 §5.4).
+func (c Cookies) List(r *http.Request, prefix string) []string {
+	var found []string
+	full := c.Name(prefix)
+	for _, cookie := range r.Cookies() {
+		if rest, ok := strings.CutPrefix(cookie.Name, full); ok {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+// Fits reports whether a browser would keep the cookie.
+func (c Cookies) Fits(name, value string) bool { return len(c.Name(name))+len(value) <= maxCookie }
+
+// Set sets a cookie that scripts cannot read and that other sites' requests do not carry, except by a link. With
+// lifetime 0 it ends with the browser. With crossSite it comes along with a POST from another site too, which browsers
+// allow over https only.
+func (c Cookies) Set(w http.ResponseWriter, name, value string, lifetime time.Duration, crossSite bool) {
+	cookie := c.cookie(name, value)
+	cookie.MaxAge = int(lifetime / time.Second)
+	if crossSite && c.Secure {
+		cookie.SameSite = http.SameSiteNoneMode
+	}
+	http.SetCookie(w, cookie)
+}
+
+// Clear makes the browser forget the cookie.
+func (c Cookies) Clear(w http.ResponseWriter, name string) {
+	cookie := c.cookie(name, "")
+	cookie.MaxAge = -1
+	http.SetCookie(w, cookie)
+}
+
+func (c Cookies) cookie(name, value string) *http.Cookie {
+	return &http.Cookie{
+		Name:     c.Name(name),
+		Value:    value,
+		Path:     "/",
+		Secure:   c.Secure,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// LocalPath returns target as a path with query on this site, and whether it is one: an absolute path, or a URL of the
+// same origin as base. Whatever a browser might read as another site (//host, /\host, control characters) is none.
+func LocalPath(base *url.URL, target string) (string, bool) {
+	if strings.ContainsFunc(target, func(r rune) bool { return r < 0x21 || r == '\\' || r == 0x7f }) {
+		return "", false
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.User != nil || u.Opaque != "" {
+		return "", false
+	}
+	if u.Scheme != "" || u.Host != "" {
+		if u.Scheme != base.Scheme || !strings.EqualFold(u.Host, base.Host) {
+			return "", false
+		}
+		u.Scheme, u.Host = "", ""
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	local := u.String()
+	if local[0] != '/' || strings.HasPrefix(local, "//") {
+		return "", false
+	}
+	return local, true
+}
