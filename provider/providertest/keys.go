@@ -294,7 +294,7 @@ func (j *jwt) compact() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if j.tamper {
+	if j.tamper && len(signature) > 0 {
 		signature[0] ^= 1
 	}
 	return input + "." + b64(signature), nil

@@ -91,6 +91,7 @@ type OIDC struct {
 	consents map[[2]string]bool // by subject and client
 	jtis     map[string]time.Time
 	requests []*Request
+	sweepAt  int // entries
 }
 
 // A script is what tests change. It is replaced and never written to, so that a request sees one script to its end.
@@ -141,7 +142,7 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 		script:  &script{auto: cfg.AutoLogin, released: make(chan struct{})},
 		clients: map[string]Client{}, keys: map[string]*ring{},
 		codes: map[string]*grant{}, access: map[string]*grant{}, refresh: map[string]*grant{},
-		sessions: map[string]session{}, consents: map[[2]string]bool{}, jtis: map[string]time.Time{},
+		sweepAt: sweepAt, sessions: map[string]session{}, consents: map[[2]string]bool{}, jtis: map[string]time.Time{},
 	}
 	if err := o.useAlg(cfg.Alg); err != nil {
 		return nil, err

@@ -44,8 +44,8 @@ type page struct {
 }
 
 type pageUser struct {
-	Subject, Name, Detail string
-	Hinted, Unverified    bool
+	Subject, Name, Detail, Error string
+	Hinted, Unverified           bool
 }
 
 func (u User) onPage() pageUser {
@@ -53,7 +53,7 @@ func (u User) onPage() pageUser {
 	if detail == "" {
 		detail = u.Username
 	}
-	return pageUser{Subject: u.Subject, Name: u.display(), Detail: detail, Unverified: u.Email != "" && !u.EmailVerified}
+	return pageUser{Subject: u.Subject, Name: u.display(), Detail: detail, Error: u.Error, Unverified: u.Email != "" && !u.EmailVerified}
 }
 
 // loginPage asks who it is; the user that was hinted at comes first.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -244,19 +245,16 @@ func (u User) fullName() string {
 	return strings.TrimSpace(u.GivenName + " " + u.FamilyName)
 }
 
-const sweepAt = 20_000 // entries of a kind
+const sweepAt = 20_000 // codes and access tokens
 
-// sweep forgets what has expired once there is a lot of it. It is called with o.mu held.
+// sweep forgets what has expired whenever there is twice as much as it left the last time. It is called with o.mu held.
 func (o *OIDC) sweep() {
+	if len(o.codes)+len(o.access) < o.sweepAt {
+		return
+	}
 	now := o.cfg.Now()
 	for _, grants := range []map[string]*grant{o.codes, o.access} {
-		if len(grants) < sweepAt {
-			continue
-		}
-		for key, g := range grants {
-			if g.expiry.Before(now) {
-				delete(grants, key)
-			}
-		}
+		maps.DeleteFunc(grants, func(_ string, g *grant) bool { return g.expiry.Before(now) })
 	}
+	o.sweepAt = max(sweepAt, 2*(len(o.codes)+len(o.access)))
 }
