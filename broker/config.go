@@ -81,9 +81,6 @@ type Provider struct {
 	LinkOnly bool
 	// Domains are the e-mail domains whose users are sent to it, compared without case.
 	Domains []string
-	// AcceptsPromptNone sends an application's prompt=none on to it, where there is no session yet, if it is the default
-	// or the application names it.
-	AcceptsPromptNone bool
 	// TrustEmail takes its word for it that an e-mail address was verified.
 	TrustEmail bool
 	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.

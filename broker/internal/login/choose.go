@@ -49,7 +49,7 @@ func (t *Target) ReadHints(params url.Values) {
 func (s *Service) Choose(w http.ResponseWriter, r *http.Request, t *Target) {
 	p := s.chosen(t)
 	switch {
-	case t.Passive && (p == nil || !p.AcceptsPromptNone):
+	case t.Passive && p == nil:
 		s.leave(w, r, t.Refuse("login_required"))
 	case p == nil:
 		s.loginPage(w, r, t)
