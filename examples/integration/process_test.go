@@ -4,6 +4,7 @@ package integration
 
 import (
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,22 @@ func TestProcessThatEndsIsNotReady(t *testing.T) {
 		if got := p.output(); got != "hello\n" {
 			t.Errorf("%s: got output %q, want %q", script, got, "hello\n")
 		}
+	}
+}
+
+func TestListens(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := listens(l.Addr().String())
+	if !ready("") {
+		t.Errorf("listens(%s) is false while somebody does", l.Addr())
+	}
+	l.Close()
+	if ready("") {
+		t.Errorf("listens(%s) is true after the listener was closed", l.Addr())
 	}
 }
 
