@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"math/big"
 	"net/http"
 	"sync"
 	"testing"
@@ -148,6 +149,30 @@ func rawSignature(signed string, key any) []byte {
 		panic(err)
 	}
 	return signature
+}
+
+// bareKey returns the private key of an algorithm as rawSignature wants it.
+func bareKey(algorithm string) any {
+	if algorithm == token.PS256 {
+		return pss{private(algorithm).(*rsa.PrivateKey)}
+	}
+	return private(algorithm)
+}
+
+// bareVerify verifies with the standard library alone.
+func bareVerify(signed string, signature []byte, public crypto.PublicKey, algorithm string) bool {
+	digest := sha256.Sum256([]byte(signed))
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return algorithm == token.RS256 && rsa.VerifyPKCS1v15(k, crypto.SHA256, digest[:], signature) == nil ||
+			algorithm == token.PS256 && rsa.VerifyPSS(k, crypto.SHA256, digest[:], signature, nil) == nil
+	case *ecdsa.PublicKey:
+		r, s := new(big.Int).SetBytes(signature[:len(signature)/2]), new(big.Int).SetBytes(signature[len(signature)/2:])
+		return len(signature) == 64 && ecdsa.Verify(k, digest[:], r, s)
+	case ed25519.PublicKey:
+		return ed25519.Verify(k, []byte(signed), signature)
+	}
+	return false
 }
 
 // transport answers requests without a network.
