@@ -107,6 +107,9 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rest, ok := strings.CutPrefix(path, b.base.Path); ok && (rest == "" || rest[0] == '/') {
 		path = rest
 	}
+	if path == "" {
+		path = "/"
+	}
 	if path != r.URL.Path {
 		stripped := *r.URL
 		stripped.Path, stripped.RawPath = path, ""

@@ -41,6 +41,9 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		}
 		mux.Handle(pattern, b.wrongMethod(slices.Sorted(maps.Keys(methods))))
 	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, b.base.String()+"/login", http.StatusSeeOther)
+	})
 	mux.HandleFunc("/", b.notFound)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect an unclean path, and to a URL outside the base at that.

@@ -72,6 +72,9 @@ func explain(err error) *Problem {
 	return &Problem{Status: http.StatusInternalServerError, Message: "internal"}
 }
 
+// lost are the messages for somebody whose login cannot be told any more, and who is to start afresh.
+var lost = map[string]bool{"no_cookie": true, "already_used": true, "cross_site": true}
+
 // Fail shows the page for err: what happened, how to try again, the way back to the application of t, which may be nil.
 func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err error) {
 	web.RecordOf(r.Context()).Err = err
@@ -86,7 +89,7 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 			data.Args["application"] = t.Application
 		}
 		data.Retry, data.Back, data.Application = s.url(t.Start), t.Back, t.Application
-	} else if p.Status != http.StatusNotFound {
+	} else if lost[p.Message] {
 		data.Retry = s.url("/login")
 	}
 	s.render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})

@@ -301,6 +301,9 @@ func (p *Provider) Resolve(_ context.Context, rawQuery string) (*login.Target, e
 		return nil, err
 	}
 	req, err := p.parse(params)
+	if refusal, ok := errors.AsType[*authError](err); ok {
+		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: refusal}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,157 @@
+package broker_test
+
+import (
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
+)
+
+// A world is a broker with upstreams and one application. The configuration can be changed at any time: every node
+// that serve starts shares store, secrets and clock.
+type world struct {
+	t     testing.TB
+	store *memstore.Store
+	late  atomic.Int64       // nanoseconds that the clock was advanced
+	op    *providertest.OIDC // of provider "demo"
+	other *providertest.OIDC // of provider "other"
+	rp    *brokertest.RelyingParty
+	base  string
+	*brokertest.Server
+}
+
+// newWorld starts a broker whose configuration is edited by edit, which may be nil.
+func newWorld(t testing.TB, edit func(*broker.Config)) *world {
+	t.Helper()
+	w := &world{t: t, store: memstore.New(), rp: brokertest.NewRelyingParty(t)}
+	w.store.Now = w.clock
+	w.op = providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Alg: "ES256", Now: w.clock, Users: []providertest.User{
+		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
+		{Subject: "bob", Username: "bob", Email: "bob@example.com", Name: "Bob"},
+	}})
+	w.other = providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Other", AutoLogin: "carol", Alg: "ES256", Now: w.clock, Users: []providertest.User{
+		{Subject: "carol", Username: "carol", Email: "carol@other.example", EmailVerified: true, Name: "Carol"},
+		{Subject: "alice", Username: "alice2", Email: "alice@example.com", EmailVerified: true, Name: "Alice of Other"},
+		{Subject: "twin", Username: "alice", Email: "twin@other.example", EmailVerified: true, Name: "Twin"},
+	}})
+	w.Server = brokertest.Start(t, func(base string) broker.Config {
+		w.base = base
+		return w.config(edit)
+	})
+	w.rp.Connect(w.URL)
+	return w
+}
+
+func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
+
+func (w *world) advance(d time.Duration) { w.late.Add(int64(d)) }
+
+// config returns the broker's configuration as it was, edited.
+func (w *world) config(edit func(*broker.Config)) broker.Config {
+	c := broker.Config{
+		BaseURL: w.base,
+		Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")},
+		Store:   w.store,
+		Now:     w.clock,
+		Providers: []broker.Provider{
+			{Alias: "demo", Name: "Demo", IdP: w.upstream(w.op, "demo", nil)},
+			{Alias: "other", Name: "Other", IdP: w.upstream(w.other, "other", nil)},
+		},
+		Clients: []store.Client{w.rp.Client()},
+	}
+	if edit != nil {
+		edit(&c)
+	}
+	return c
+}
+
+// upstream returns op as a provider with this alias.
+func (w *world) upstream(op *providertest.OIDC, alias string, edit func(*oidc.Config)) provider.IdentityProvider {
+	w.t.Helper()
+	client := op.Register(providertest.Client{ID: alias, RedirectURIs: []string{brokertest.CallbackURL(w.base, alias)}})
+	c := oidc.Config{
+		Issuer: op.Issuer(), ClientID: client.ID, ClientSecret: client.Secret, Now: w.clock,
+		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+	}
+	if edit != nil {
+		edit(&c)
+	}
+	idp, err := oidc.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return idp
+}
+
+// reconfigure replaces the broker by one with another configuration, as a restart would.
+func (w *world) reconfigure(edit func(*broker.Config)) {
+	w.t.Helper()
+	b, err := broker.New(w.config(edit))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	*w.Broker = *b
+}
+
+// login signs a new browser in at the host application through a provider and returns it.
+func (w *world) login(name string) *brokertest.Browser {
+	w.t.Helper()
+	b := brokertest.NewBrowser(w.t)
+	page := b.Get(w.Origin + "/").Click(name)
+	if page.Status != 200 || page.URL.Path != "/" {
+		w.t.Fatalf("login with %s: status %d at %s\n%s", name, page.Status, page.URL, page.Body)
+	}
+	return b
+}
+
+// users returns how many users there are with one of these names.
+func (w *world) users(names ...string) int {
+	w.t.Helper()
+	n := 0
+	for _, name := range names {
+		found, err := w.store.FindUsers(w.t.Context(), store.UserQuery{Username: name})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n += len(found)
+	}
+	return n
+}
+
+// went returns the first URL of the trail that begins with prefix, parsed.
+func went(t testing.TB, p *brokertest.Page, prefix string) *url.URL {
+	t.Helper()
+	for _, u := range p.Trail {
+		if strings.HasPrefix(u, prefix) {
+			parsed, err := url.Parse(u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return parsed
+		}
+	}
+	t.Fatalf("nothing in %q begins with %s", p.Trail, prefix)
+	return nil
+}
+
+// shows fails unless the page has the status and contains each text.
+func shows(t testing.TB, p *brokertest.Page, status int, texts ...string) {
+	t.Helper()
+	if p.Status != status {
+		t.Errorf("%s: status %d, want %d\n%s", p.URL, p.Status, status, p.Body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(p.Body, text) {
+			t.Errorf("%s does not say %q:\n%s", p.URL, text, p.Body)
+		}
+	}
+}
