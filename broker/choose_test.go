@@ -236,17 +236,6 @@ func TestPromptNone(t *testing.T) { // row 42
 		t.Errorf("upstream says login_required: error %q", got)
 	}
 	w.op.Break()
-	b := brokertest.NewBrowser(t)
-	w.op.LoginAs("alice")
-	w.rp.Params.Del("prompt")
-	b.Get(w.rp.LoginURL()) // alice has a session at the upstream now, and at the broker
-	w.advance(24 * time.Hour)
-	w.rp.Params.Set("prompt", "none")
-	w.op.SetUser(providertest.User{Subject: "alice", Username: "alice", Error: "interaction_required"})
-	w.op.LoginAs("")
-	if got := passive(b); got != "interaction_required" {
-		t.Errorf("upstream needs a page: error %q, want interaction_required", got)
-	}
 	w.rp.Params.Set("idp_hint", "other")
 	before := len(w.other.Requests(providertest.Authorize))
 	if got := passive(brokertest.NewBrowser(t)); got != "login_required" {
