@@ -22,8 +22,14 @@
 //   - Keys and values are compared byte for byte: no case folding, no Unicode normalisation, no trimming. Callers
 //     canonicalise what they want equal before they store it.
 //   - What a method is given and what it returns belongs to the caller: the store keeps a copy and hands out copies.
-//   - Something that has expired is not there: [ErrNotFound], whether or not it was swept yet.
-//   - Times are kept in UTC, to the microsecond at least.
+//   - What is valid UTF-8 without NUL is kept exactly, and found by keys of up to 1 KiB. Anything else and anything
+//     longer may be refused, by an error that is none of the sentinels, but is never cut, mended or taken for another.
+//   - Something that has expired is not there, whether or not it was swept yet: it is [ErrNotFound], an update of it is
+//     [ErrConflict], and its key is free. It has expired from the very moment that ExpiresAt names; a zero time is long ago.
+//   - Times are kept to the microsecond at least, and handed out in UTC. The zero time stays zero.
+//   - Nil and empty slices and maps are the same; either may come back as the other.
+//   - A method that fails leaves the Version of what it was given alone.
+//   - A query whose fields name nothing is an error, never everything.
 package store
 
 import (
