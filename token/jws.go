@@ -68,8 +68,10 @@ func split(raw string, maxSize int) (*jws, error) {
 	return j, j.readHeader(header)
 }
 
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 func decodeSegment(s string) ([]byte, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	b, err := strictBase64.DecodeString(s)
 	if err != nil {
 		return nil, invalid("malformed")
 	}

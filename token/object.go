@@ -1,7 +1,6 @@
 package token
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -17,7 +16,7 @@ type object []member
 
 type member struct {
 	name  string
-	value []byte // as it stands in the document
+	value string // as it stands in the document, never empty
 }
 
 // maxDepth bounds how deep JSON may be nested.
@@ -29,48 +28,50 @@ func parseObject(b []byte) (object, error) {
 	if !utf8.Valid(b) || !json.Valid(b) {
 		return nil, invalid("malformed JSON")
 	}
-	s := scanner{rest: b}
+	s := scanner{rest: string(b)} // so that names and values are parts of one string
 	if s.peek() != '{' {
 		return nil, invalid("not a JSON object")
 	}
 	return s.object(0)
 }
 
-func (o object) get(name string) []byte {
+// get returns a member's value, or "" if there is none.
+func (o object) get(name string) string {
 	for _, m := range o {
 		if m.name == name {
 			return m.value
 		}
 	}
-	return nil
+	return ""
 }
 
-func (o object) has(name string) bool { return o.get(name) != nil }
+func (o object) has(name string) bool { return o.get(name) != "" }
 
 // text reads a string into to, and leaves it alone if there is no such member.
 func (o object) text(name string, to *string) error {
 	v := o.get(name)
-	if v == nil {
+	if v == "" {
 		return nil
 	}
-	if v[0] != '"' || json.Unmarshal(v, to) != nil {
+	if v[0] != '"' {
 		return invalid(name + " is no string")
 	}
+	*to = unquote(v)
 	return nil
 }
 
 // texts reads a string or an array of strings, and leaves to alone if there is no such member.
 func (o object) texts(name string, to *[]string) error {
 	v := o.get(name)
-	if v == nil {
+	if v == "" {
 		return nil
 	}
 	if v[0] == '"' {
-		*to = make([]string, 1)
-		return o.text(name, &(*to)[0])
+		*to = []string{unquote(v)}
+		return nil
 	}
 	var values []*string // a null is no string
-	if v[0] != '[' || json.Unmarshal(v, &values) != nil || slices.Contains(values, nil) {
+	if v[0] != '[' || json.Unmarshal([]byte(v), &values) != nil || slices.Contains(values, nil) {
 		return invalid(name + " is no list of strings")
 	}
 	for _, s := range values {
@@ -85,10 +86,10 @@ const maxDate = 253402300799
 // date reads a NumericDate (RFC 7519 §2), and leaves to alone if there is no such member.
 func (o object) date(name string, to *time.Time) error {
 	v := o.get(name)
-	if v == nil {
+	if v == "" {
 		return nil
 	}
-	seconds, err := strconv.ParseFloat(string(v), 64)
+	seconds, err := strconv.ParseFloat(v, 64)
 	// ParseFloat knows more than JSON has, but what is in v is JSON.
 	if err != nil || !(seconds >= 0 && seconds <= maxDate) {
 		return invalid(name + " is no date")
@@ -99,18 +100,18 @@ func (o object) date(name string, to *time.Time) error {
 }
 
 // A scanner walks over JSON that is known to be valid.
-type scanner struct{ rest []byte }
+type scanner struct{ rest string }
 
 // peek returns the next byte that is no white space, or 0 at the end.
 func (s *scanner) peek() byte {
-	s.rest = bytes.TrimLeft(s.rest, " \t\r\n")
+	s.rest = strings.TrimLeft(s.rest, " \t\r\n")
 	if len(s.rest) == 0 {
 		return 0
 	}
 	return s.rest[0]
 }
 
-func (s *scanner) take(n int) []byte {
+func (s *scanner) take(n int) string {
 	b := s.rest[:n]
 	s.rest = s.rest[n:]
 	return b
@@ -120,7 +121,7 @@ func (s *scanner) object(depth int) (object, error) {
 	if depth > maxDepth {
 		return nil, invalid("nested too deep")
 	}
-	var o object
+	o := make(object, 0, 12)
 	for s.take(1); s.peek() != '}'; {
 		if s.rest[0] == ',' {
 			s.take(1)
@@ -159,7 +160,7 @@ func (s *scanner) array(depth int) error {
 }
 
 // value walks over one value and returns it.
-func (s *scanner) value(depth int) ([]byte, error) {
+func (s *scanner) value(depth int) (string, error) {
 	first := s.peek()
 	start := s.rest
 	var err error
@@ -171,14 +172,13 @@ func (s *scanner) value(depth int) ([]byte, error) {
 	case '"':
 		s.string()
 	default:
-		n := bytes.IndexAny(s.rest, ",]} \t\r\n")
-		s.take(n)
+		s.take(strings.IndexAny(s.rest, ",]} \t\r\n"))
 	}
 	return start[:len(start)-len(s.rest)], err
 }
 
 // string walks over a string and returns it with its quotes.
-func (s *scanner) string() []byte {
+func (s *scanner) string() string {
 	i := 1
 	for ; s.rest[i] != '"'; i++ {
 		if s.rest[i] == '\\' {
@@ -188,26 +188,38 @@ func (s *scanner) string() []byte {
 	return s.take(i + 1)
 }
 
-func unquote(quoted []byte) string {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1])
+func unquote(quoted string) string {
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
 	}
 	var s string
-	if err := json.Unmarshal(quoted, &s); err != nil {
+	if err := json.Unmarshal([]byte(quoted), &s); err != nil {
 		panic("token: valid JSON does not unmarshal: " + err.Error())
 	}
 	return s
 }
 
-// ambiguous reports whether two names are equal or, if fold is set, differ in nothing but case.
-func (o object) ambiguous(fold bool) bool {
-	names := make([]string, len(o))
-	for i, m := range o {
-		names[i] = m.name
-		if fold {
-			names[i] = strings.ToLower(strings.ToUpper(m.name)) // both, as some letters have two lower-case forms
+// ambiguous reports whether two names are equal or, if folded is set, differ in nothing but case.
+func (o object) ambiguous(folded bool) bool {
+	var buf [16]string
+	names := buf[:0]
+	for _, m := range o {
+		if folded {
+			m.name = fold(m.name)
 		}
+		names = append(names, m.name)
 	}
 	slices.Sort(names)
 	return len(slices.Compact(names)) < len(o)
+}
+
+// fold makes names equal that encoding/json takes for equal.
+func fold(name string) string {
+	for i := range len(name) {
+		if name[i] >= utf8.RuneSelf {
+			name = strings.ToUpper(name) // first, as some letters have two lower-case forms
+			break
+		}
+	}
+	return strings.ToLower(name)
 }

@@ -50,7 +50,7 @@ type Claims struct {
 	ID        string
 	Payload   json.RawMessage // all claims, as they were signed
 
-	sid string
+	members object
 }
 
 // Decode unmarshals all claims into v as encoding/json does. The error is an [ErrInvalid] that says nothing of the claims.
@@ -60,6 +60,8 @@ func (c *Claims) Decode(v any) error {
 	}
 	return nil
 }
+
+var ownAlgorithms = []string{RS256, PS256, ES256, EdDSA}
 
 const defaultLeeway = 10 * time.Second
 
@@ -78,7 +80,7 @@ func (p *Parser) Parse(ctx context.Context, raw string) (*Claims, error) {
 	}
 	accepted := p.Algorithms
 	if accepted == nil {
-		accepted = []string{RS256, PS256, ES256, EdDSA}
+		accepted = ownAlgorithms
 	}
 	now := clock(p.Now)
 	payload, err := j.verify(ctx, p.Keys, accepted, now)
@@ -107,9 +109,9 @@ func parseClaims(payload []byte) (*Claims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w in the claims", err)
 	}
-	c := &Claims{Payload: payload}
+	c := &Claims{Payload: payload, members: o}
 	for _, err := range []error{
-		o.text("iss", &c.Issuer), o.text("sub", &c.Subject), o.text("jti", &c.ID), o.text("sid", &c.sid), o.texts("aud", &c.Audience),
+		o.text("iss", &c.Issuer), o.text("sub", &c.Subject), o.text("jti", &c.ID), o.texts("aud", &c.Audience),
 		o.date("exp", &c.Expires), o.date("nbf", &c.NotBefore), o.date("iat", &c.IssuedAt),
 	} {
 		if err != nil {
@@ -127,7 +129,7 @@ func (p *Parser) check(c *Claims, now time.Time) error {
 		return invalid("issuer")
 	case !p.SkipAudience && !slices.Contains(c.Audience, p.Audience):
 		return invalid("audience")
-	case c.Subject == "" && (p.Type != LogoutToken || c.sid == ""):
+	case c.Subject == "" && !(p.Type == LogoutToken && c.hasSession()):
 		return invalid("no subject")
 	case c.IssuedAt.IsZero() || c.IssuedAt.After(now.Add(leeway)):
 		return invalid("not issued yet")
@@ -139,4 +141,10 @@ func (p *Parser) check(c *Claims, now time.Time) error {
 		return ErrExpired
 	}
 	return nil
+}
+
+// hasSession reports whether a logout token names a session, which it may instead of a subject.
+func (c *Claims) hasSession() bool {
+	var sid string
+	return c.members.text("sid", &sid) == nil && sid != ""
 }

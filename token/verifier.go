@@ -63,19 +63,15 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Access, error) {
 }
 
 func newAccess(c *Claims) (*Access, error) {
-	o, err := parseObject(c.Payload)
-	if err != nil {
-		return nil, err
-	}
 	a := &Access{Claims: *c}
 	var scope string
-	if err := cmp.Or(o.text("client_id", &a.ClientID), o.text("scope", &scope)); err != nil {
+	if err := cmp.Or(c.members.text("client_id", &a.ClientID), c.members.text("scope", &scope)); err != nil {
 		return nil, err
 	}
 	if a.ClientID == "" || a.ID == "" { // RFC 9068 §2.2
 		return nil, invalid("no client_id or no jti")
 	}
-	if o.has("cnf") {
+	if c.members.has("cnf") {
 		return nil, invalid("bound to its sender")
 	}
 	a.Scope = strings.Fields(scope)
