@@ -112,6 +112,8 @@ type Config struct {
 	ClockSkew time.Duration
 	// DisableUserInfo spares the request to the userinfo endpoint, for a provider whose ID tokens say everything.
 	DisableUserInfo bool
+	// RequireSignedUserInfo refuses userinfo that is no signed JWT, for a client that is registered for one.
+	RequireSignedUserInfo bool
 	// GroupsClaim is the claim with the user's groups; "groups" if empty.
 	GroupsClaim string
 	// EssentialClaim is the name of a claim without which nobody gets in (provider.ClaimMismatch). EssentialValue is a
@@ -178,6 +180,9 @@ func (c Config) withDefaults() Config {
 	}
 	c.Issuers = slices.Clone(c.Issuers)
 	c.AuthParams = maps.Clone(c.AuthParams)
+	if c.MaxAge != nil {
+		c.MaxAge = new(*c.MaxAge)
+	}
 	c.Prompt = slices.Clone(c.Prompt)
 	c.ForwardParams = slices.Clone(c.ForwardParams)
 	c.SigningAlgs = slices.Clone(c.SigningAlgs)
@@ -236,8 +241,10 @@ func (c *Config) checkAddresses(bad report) {
 		bad("Issuer is missing")
 	} else if err := checkURL(strings.Replace(c.Issuer, tenantPlaceholder, "x", 1), c.InsecureAllowHTTP); err != nil {
 		bad("Issuer: %w", err)
-	} else if strings.ContainsAny(c.Issuer, "?") {
+	} else if strings.Contains(c.Issuer, "?") {
 		bad("Issuer: has a query")
+	} else if strings.Count(c.Issuer, tenantPlaceholder) > 1 {
+		bad("Issuer: has %s twice", tenantPlaceholder)
 	}
 	switch template := strings.Contains(c.Issuer, tenantPlaceholder); {
 	case template && len(c.Tenants) == 0 && !c.InsecureAllowAnyTenant:

@@ -253,7 +253,7 @@ func TestIDTokenForged(t *testing.T) {
 	cfg.DisableUserInfo = true
 	p := newProvider(t, cfg)
 	mallory := newKey(t, "ES256", "k1")
-	malloryRSA := newKey(t, "RS256", "r1")
+	malloryRSA := newKey(t, "RS256", "mallory")
 	der, err := x509.MarshalPKIXPublicKey(rsaKey.private.Public())
 	if err != nil {
 		t.Fatal(err)

@@ -85,12 +85,18 @@ func newKey(t testing.TB, alg, id string) testKey {
 	case "EdDSA":
 		_, private, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		private, err = rsa.GenerateKey(rand.Reader, 2048)
+		private, err = rsaKeys[id == "r1"]()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return testKey{private, alg, id}
+}
+
+// Two RSA keys are enough, and take long to make.
+var rsaKeys = map[bool]func() (*rsa.PrivateKey, error){
+	false: sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }),
+	true:  sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }),
 }
 
 func (k testKey) public() jose.JSONWebKey {

@@ -16,7 +16,7 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 		return nil, fail(provider.Misconfigured, "userinfo: bad address")
 	}
 	req.Header.Set("Authorization", "Bearer "+accessToken)
-	req.Header.Set("Accept", "application/json, application/jwt")
+	req.Header.Set("Accept", p.userInfoMedia())
 	status, contentType, body, err := p.do(req)
 	switch {
 	case err != nil:
@@ -28,12 +28,12 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 	}
 	var info claims
 	switch {
-	case isMedia(contentType, "application/json"):
+	case isMedia(contentType, "application/json") && !p.cfg.RequireSignedUserInfo:
 		info, err = parseClaims(body)
 	case isMedia(contentType, "application/jwt"):
 		info, err = p.signedUserInfo(ctx, up, string(body), id)
 	default:
-		return nil, fail(provider.Invalid, "userinfo: answer is %s, want application/json or application/jwt", quote(contentType))
+		return nil, fail(provider.Invalid, "userinfo: answer is %s, want %s", quote(contentType), p.userInfoMedia())
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*provider.Error](err); ok {
@@ -46,6 +46,13 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 		return nil, fail(provider.Invalid, "userinfo: it is about another subject than the ID token")
 	}
 	return info, nil
+}
+
+func (p *Provider) userInfoMedia() string {
+	if p.cfg.RequireSignedUserInfo {
+		return "application/jwt"
+	}
+	return "application/json, application/jwt"
 }
 
 // signedUserInfo verifies userinfo that is a JWT: for this client, by the issuer of the ID token, and not too old if it
