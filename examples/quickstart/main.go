@@ -1,0 +1,127 @@
+// Command quickstart is a whole sign-in on one machine, without an account anywhere: a host application with the broker in
+// it, two demo providers to sign in with, and a second application that signs in at the broker.
+//
+//	go run -C examples ./quickstart
+//
+// This file is the part to copy, newApp above all. The demo providers are in demo.go, the application's pages in app.go,
+// the second application in client.go, and what is about listening and stopping in serve.go.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/sqlstore"
+)
+
+// newApp is your application with a broker in it. The broker serves its pages and endpoints below /id; behind RequireLogin
+// there is always somebody, and behind Sessions there may be.
+func newApp(origin string, db *sql.DB, secret []byte, upstreams []broker.Provider, clients []store.Client) (*broker.Broker, http.Handler, error) {
+	b, err := broker.New(broker.Config{
+		Name:      "Your App",
+		BaseURL:   origin + "/id",
+		Secrets:   [][]byte{secret},
+		Store:     sqlstore.New(db),
+		Providers: upstreams,
+		Clients:   clients,
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	app := &app{upstreams: upstreams, clients: clients}
+	mux := http.NewServeMux()
+	mux.Handle("/id/", b)
+	mux.Handle("/app", b.RequireLogin(http.HandlerFunc(app.private)))
+	mux.Handle("/{$}", b.Sessions(http.HandlerFunc(app.front)))
+	mux.Handle("/static/", static)
+	return b, mux, nil
+}
+
+func main() {
+	addr := flag.String("addr", "", "loopback `address` to listen on (default 127.0.0.1:8080, or a free port if that is taken)")
+	open := flag.Bool("open", true, "open a browser, if there is a terminal and a desktop")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *addr, *open, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves everything until ctx ends.
+func run(ctx context.Context, addr string, open bool, out io.Writer) (err error) {
+	var sites sites
+	defer sites.close()
+	home, err := sites.listenFirst(ctx, addr)
+	if err != nil {
+		return err
+	}
+	other, err := sites.listenNext(ctx)
+	if err != nil {
+		return err
+	}
+	upstreams, err := demoUpstreams(ctx, &sites, home.url+"/id")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "idbroker-quickstart-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "broker.db")
+	db, err := openDatabase(file)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+
+	client := newClient(other.url, home.url+"/id")
+	secret := make([]byte, 32) // from a file or a vault where users are to stay signed in over a restart
+	rand.Read(secret)
+	b, handler, err := newApp(home.url, db, secret, upstreams, []store.Client{client.registration()})
+	if err != nil {
+		return err
+	}
+	home.handler, other.handler = handler, client.routes()
+
+	fmt.Fprintf(out, greeting, home.note, home.url, file)
+	return sites.serve(ctx, b.Run, func() {
+		if open {
+			openBrowser(ctx, home.url, out)
+		}
+	})
+}
+
+const greeting = `
+%s  Your App is at  %s/
+
+  Sign in with one of the demo providers: no account is needed, and nobody asks for a password.
+  Users, sessions and keys are in %s
+  and go when this ends. Ctrl+C ends it.
+
+`
+
+// openDatabase opens SQLite with the settings that sqlstore recommends.
+func openDatabase(file string) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+}
