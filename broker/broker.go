@@ -61,20 +61,20 @@ type Broker struct {
 // New checks the configuration and returns its broker, or every mistake in it joined in one error. It does no I/O: a
 // store or an upstream that is down now may be up when it is needed.
 func New(c Config) (*Broker, error) {
-	base, err := c.check()
+	c.defaults()
+	base, home, errs := c.check()
+	sealer, err := web.NewSealer(c.Secrets)
 	if err != nil {
-		return nil, err
+		errs = append(errs, fmt.Errorf("Secrets: %w", err))
 	}
-	sealer, errSeal := web.NewSealer(c.Secrets)
-	pages, errPages := web.NewPages(web.Config{Base: base.Path, Name: c.Name, Theme: c.Theme, Logger: c.Logger})
-	if err := errors.Join(errSeal, errPages); err != nil {
-		return nil, err
+	pages, err := web.NewPages(web.Config{Base: base.Path, Name: c.Name, Theme: c.Theme, Logger: c.Logger})
+	if err != nil {
+		errs = append(errs, fmt.Errorf("Theme: %w", err))
 	}
-	home, ok := web.LocalPath(base, c.HomeURL)
-	if !ok {
-		return nil, fmt.Errorf("broker: configuration:\nHomeURL: %q is not on BaseURL's site", c.HomeURL)
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("broker: configuration:\n%w", err)
 	}
-	b := &Broker{base: base, home: base.Scheme + "://" + base.Host + home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
+	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
 	b.gate = gate.New(c.gateProviders(), c.Clients)
 	cookies := web.Cookies{Secure: base.Scheme == "https"}
 	b.sessions = &session.Manager{
@@ -189,6 +189,9 @@ func (c *Config) defaults() {
 	}
 	if c.SessionIdle == 0 {
 		c.SessionIdle = 30 * time.Minute
+	}
+	if c.HomeURL == "" {
+		c.HomeURL = "/"
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
@@ -94,13 +95,21 @@ type Provider struct {
 
 const maxIcon = 256 << 10
 
-// check fills in the defaults and returns the parsed BaseURL, or all mistakes joined.
-func (c *Config) check() (*url.URL, error) {
-	c.defaults()
+// check returns the parsed BaseURL and the absolute HomeURL, and all mistakes. The URL is never nil.
+func (c *Config) check() (base *url.URL, home string, errs []error) {
 	base, err := checkBaseURL(c.BaseURL)
-	errs := []error{err}
-	if len(c.Secrets) == 0 {
-		errs = append(errs, errors.New("Secrets: give at least one of 32 random bytes, for instance from crypto/rand"))
+	if err != nil {
+		base, errs = &url.URL{}, append(errs, err)
+	} else if local, ok := web.LocalPath(base, c.HomeURL); ok {
+		home = base.Scheme + "://" + base.Host + local
+	} else {
+		errs = append(errs, fmt.Errorf("HomeURL: %q is not on BaseURL's site", c.HomeURL))
+	}
+	if _, err := token.NewRing(c.Keys); err != nil {
+		errs = append(errs, fmt.Errorf("Keys: %w", err))
+	}
+	if c.Keys.Retire != 0 && c.Keys.Retire < maxTokenLifetime {
+		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", maxTokenLifetime))
 	}
 	if c.Store == nil {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
@@ -114,13 +123,7 @@ func (c *Config) check() (*url.URL, error) {
 	if c.DefaultProvider != "" && !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == c.DefaultProvider }) {
 		errs = append(errs, fmt.Errorf("DefaultProvider: there is no provider %q", c.DefaultProvider))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("broker: configuration:\n%w", err)
-	}
-	if c.HomeURL == "" {
-		c.HomeURL = "/"
-	}
-	return base, nil
+	return base, home, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
 func checkBaseURL(raw string) (*url.URL, error) {

@@ -34,6 +34,9 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 		return
 	}
 	s.Sessions.SetCookie(w, handle)
+	if j.ID != "" {
+		s.Cookies.Clear(w, flowCookie+j.ID)
+	}
 	if r.Method == http.MethodPost {
 		s.leaveByPage(w, r, j.target, where)
 		return

@@ -30,12 +30,12 @@ type sealKey struct {
 // NewSealer makes a Sealer of secrets of at least [MinSecret] bytes each, of which there must be one.
 func NewSealer(secrets [][]byte) (*Sealer, error) {
 	if len(secrets) == 0 {
-		return nil, errors.New("no secret: give at least one of 32 random bytes")
+		return nil, errors.New("give at least one of 32 random bytes, for instance from crypto/rand")
 	}
 	s := &Sealer{}
 	for i, secret := range secrets {
 		if len(secret) < MinSecret {
-			return nil, fmt.Errorf("secret %d has %d bytes: give at least %d random bytes", i, len(secret), MinSecret)
+			return nil, fmt.Errorf("number %d has %d bytes: give at least %d random ones", i, len(secret), MinSecret)
 		}
 		k, err := newSealKey(secret)
 		if err != nil {
