@@ -196,8 +196,8 @@ func (o *OIDC) checkAssertion(form url.Values) (id, method string, err error) {
 		return "", method, fmt.Errorf("client_assertion: %w", err)
 	}
 	c, ok := o.client(claims.Issuer)
-	if !ok || c.Auth != method {
-		return "", method, fmt.Errorf("no client with the assertion's iss is registered for %s", method)
+	if !ok {
+		return "", method, errors.New("client_assertion: iss is no client")
 	}
 	var verifyWith any = c.Key
 	if method == "client_secret_jwt" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ type Fault string
 func (e Endpoint) fault(what string) Fault { return Fault(string(e) + ": " + what) }
 
 // Faults of endpoints that programs talk to. Down is a 500 with a page; slow is no answer until the client gives up,
-// another Break, or a minute; huge is 64 MiB of JSON that is otherwise right; redirected is a 307 to the same place, for
+// another Break, or a minute; huge is 16 MiB of JSON that is otherwise right; redirected is a 307 to the same place, for
 // ever; not JSON is a page with status 200; truncated is half an answer, and then the connection ends.
 const (
 	DiscoveryDown       Fault = "discovery: down"
@@ -175,7 +176,7 @@ func Faults() []Fault { return slices.Clone(allFaults) }
 
 const (
 	slowest = time.Minute
-	hugeBy  = 64 << 20
+	hugeBy  = 16 << 20
 )
 
 // breakBefore does what keeps an endpoint from doing its work, and reports whether it did.
@@ -204,16 +205,25 @@ func breakBefore(w http.ResponseWriter, r *http.Request, s *script, at Endpoint)
 
 // breakReply makes a reply what the script says.
 func breakReply(s *script, at Endpoint, p reply) reply {
-	switch {
-	case s.has(at.fault("not JSON")):
+	if s.has(at.fault("not JSON")) {
 		return reply{status: http.StatusOK, contentType: "text/html; charset=utf-8", body: []byte("<!doctype html><title>Hello</title>")}
-	case s.has(at.fault("huge")) && bytes.HasPrefix(p.body, []byte("{")):
-		padded := append([]byte(`{"padding":"`), bytes.Repeat([]byte("a"), hugeBy)...)
-		p.body = append(append(padded, `",`...), p.body[1:]...)
-	case s.has(at.fault("huge")): // a JWT ends where its third part ends: the padding spoils its signature
-		p.body = append(p.body, bytes.Repeat([]byte("a"), hugeBy)...)
 	}
+	p.huge, p.truncated = s.has(at.fault("huge")), s.has(at.fault("truncated"))
 	return p
+}
+
+// writeHuge pads an object by a member, and anything else at its end. It does not say the length beforehand.
+func writeHuge(w io.Writer, body []byte) {
+	padding := bytes.Repeat([]byte("a"), 1<<16)
+	before, after := body, []byte(nil)
+	if rest, object := bytes.CutPrefix(body, []byte("{")); object {
+		before, after = []byte(`{"padding":"`), append([]byte(`",`), rest...)
+	}
+	_, err := w.Write(before)
+	for n := 0; n < hugeBy && err == nil; n += len(padding) {
+		_, err = w.Write(padding) // fails when the client has had enough
+	}
+	w.Write(after) //nolint:errcheck // it has gone
 }
 
 // breakIDToken applies the script's faults, and then its hook.

@@ -112,7 +112,7 @@ func down(f fetched) bool {
 	return f.status == 500 && strings.Contains(f.header.Get("Content-Type"), "html")
 }
 func huge(f fetched) bool {
-	return f.status == 200 && len(f.body) > 64<<20 && json.Valid([]byte(f.body))
+	return f.status == 200 && len(f.body) > 16<<20 && json.Valid([]byte(f.body))
 }
 func redirected(f fetched) bool { return f.status == 307 && f.header.Get("Location") != "" }
 func notJSON(f fetched) bool {
@@ -208,7 +208,7 @@ var shown = map[providertest.Fault]func(*wire) bool{
 	providertest.TokenNoIDToken:     func(w *wire) bool { return w.token.json()["access_token"] != nil && w.idToken == "" },
 
 	providertest.UserInfoDown:       func(w *wire) bool { return down(w.userinfo) },
-	providertest.UserInfoHuge:       func(w *wire) bool { return w.userinfo.status == 200 && len(w.userinfo.body) > 64<<20 },
+	providertest.UserInfoHuge:       func(w *wire) bool { return w.userinfo.status == 200 && len(w.userinfo.body) > 16<<20 },
 	providertest.UserInfoRedirected: func(w *wire) bool { return redirected(w.userinfo) },
 	providertest.UserInfoNotJSON:    func(w *wire) bool { return notJSON(w.userinfo) },
 	providertest.UserInfoTruncated:  func(w *wire) bool { return truncated(w.userinfo) },

@@ -71,7 +71,7 @@ func (o *OIDC) logoutTarget(params url.Values) (string, error) {
 	return target, nil
 }
 
-// ownIDToken checks signature and issuer, but not the expiry: a hint may be old.
+// ownIDToken checks the signature, but not the expiry: a hint may be old.
 func (o *OIDC) ownIDToken(token string) (claims josejwt.Claims, err error) {
 	var algs []jose.SignatureAlgorithm
 	for _, alg := range o.algs() {
@@ -82,7 +82,7 @@ func (o *OIDC) ownIDToken(token string) (claims josejwt.Claims, err error) {
 		return claims, err
 	}
 	for _, k := range o.published(parsed.Headers[0].Algorithm) {
-		if parsed.Claims(k.signer.Public(), &claims) == nil && claims.Issuer == o.cfg.Issuer {
+		if parsed.Claims(k.signer.Public(), &claims) == nil {
 			return claims, nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -296,6 +297,8 @@ type reply struct {
 	contentType string
 	body        []byte
 	challenge   string // WWW-Authenticate
+	huge        bool
+	truncated   bool
 }
 
 func jsonReply(status int, v any) reply {
@@ -387,24 +390,28 @@ func (o *OIDC) endpoint(at Endpoint, serve func(*http.Request, *script, *Request
 			rec.Error = "fault"
 			return
 		}
-		breakReply(s, at, serve(r, s, rec)).write(w, s, at)
+		breakReply(s, at, serve(r, s, rec)).write(w)
 	})
 }
 
-func (p reply) write(w http.ResponseWriter, s *script, at Endpoint) {
+func (p reply) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", p.contentType)
 	h.Set("Cache-Control", "no-store")
 	if p.challenge != "" {
 		h.Set("WWW-Authenticate", p.challenge)
 	}
-	h.Set("Content-Length", fmt.Sprint(len(p.body)))
-	body := p.body
-	if s.has(at.fault("truncated")) {
-		body = body[:len(body)/2]
+	if p.huge {
+		w.WriteHeader(p.status)
+		writeHuge(w, p.body)
+		return
 	}
+	h.Set("Content-Length", strconv.Itoa(len(p.body)))
 	w.WriteHeader(p.status)
-	w.Write(body) //nolint:errcheck // the client has gone
+	if p.truncated {
+		p.body = p.body[:len(p.body)/2] // the server ends the connection
+	}
+	w.Write(p.body) //nolint:errcheck // the client has gone
 }
 
 // handle returns a secret that nobody guesses.

@@ -169,6 +169,60 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// What a browser no longer holds is worth nothing to whoever kept a copy.
+func TestSessionEnds(t *testing.T) {
+	t.Parallel()
+	p, page := startWithPage(t, providertest.OIDCConfig{}, nil)
+	passive := p.pageURL(change{"prompt": {"none"}})
+	for name, end := range map[string]func(*http.Client) fetched{
+		"another login": func(b *http.Client) fetched { return post(t, b, page, url.Values{"user": {"bob"}}) },
+		"logout":        func(b *http.Client) fetched { return get(t, b, p.op.Issuer()+"/logout") },
+	} {
+		browser, thief := newBrowser(t), newBrowser(t)
+		post(t, browser, page, url.Values{"user": {"alice"}})
+		target, err := url.Parse(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		thief.Jar.SetCookies(target, browser.Jar.Cookies(target))
+		if back := get(t, thief, passive).back(t); back.Get("code") == "" {
+			t.Fatalf("%s: the copy did not work to begin with: %v", name, back)
+		}
+		end(browser)
+		if back := get(t, thief, passive).back(t); back.Get("error") != "login_required" {
+			t.Errorf("%s: a copy of the cookie still brings %v", name, back)
+		}
+	}
+}
+
+// Cookies do not know ports, and two providers of a demonstration share a host.
+func TestSessionsOfTwoProviders(t *testing.T) {
+	t.Parallel()
+	browser := newBrowser(t)
+	one, page1 := startWithPage(t, providertest.OIDCConfig{}, nil)
+	two, page2 := startWithPage(t, providertest.OIDCConfig{}, nil)
+	post(t, browser, page1, url.Values{"user": {"alice"}})
+	if back := get(t, browser, two.pageURL(change{"prompt": {"none"}})).back(t); back.Get("error") != "login_required" {
+		t.Errorf("a session of the first brings at the second %v", back)
+	}
+	post(t, browser, page2, url.Values{"user": {"bob"}})
+	if back := get(t, browser, one.pageURL(change{"prompt": {"none"}})).back(t); back.Get("code") == "" {
+		t.Errorf("a login at the second ended the session at the first: %v", back)
+	}
+}
+
+// max_age=0 asks for a new proof, even if no time has passed since the last one.
+func TestMaxAgeZero(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p, page := startWithPage(t, providertest.OIDCConfig{Now: func() time.Time { return now }}, nil)
+	browser := newBrowser(t)
+	post(t, browser, page, url.Values{"user": {"alice"}})
+	if got := get(t, browser, p.pageURL(change{"max_age": {"0"}})); got.status != http.StatusOK || !strings.Contains(got.body, "Who are you?") {
+		t.Errorf("a session was enough: %d", got.status)
+	}
+}
+
 func TestAlwaysAsk(t *testing.T) {
 	t.Parallel()
 	p, page := startWithPage(t, providertest.OIDCConfig{AlwaysAsk: true}, nil)

@@ -157,6 +157,12 @@ func TestTokenRefuses(t *testing.T) {
 		t.Errorf("a verifier without a challenge: %s", got.body)
 	}
 
+	short := strings.Repeat("v", 42)
+	back = get(t, newBrowser(t), p.config.AuthCodeURL("s", oauth2.S256ChallengeOption(short))).back(t)
+	if got := p.tokenRequest(t, form(back.Get("code"), short)); got.json()["error"] != "invalid_grant" {
+		t.Errorf("a verifier of 42 characters: %s", got.body)
+	}
+
 	code, verifier = p.code(t)
 	p.tokenRequest(t, form(code, strings.Repeat("x", 43)))
 	if got := p.tokenRequest(t, form(code, verifier)); got.json()["error"] != "invalid_grant" {
