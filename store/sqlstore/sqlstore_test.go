@@ -1,0 +1,304 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// The conformance kit runs against SQLite in the module of the examples, where a driver may be required.
+
+// A script is a database that remembers nothing: each write touches one row, unless it is told to fail or to touch none.
+type script struct {
+	version int64 // of the database
+	begins  atomic.Int64
+	commits atomic.Int64
+	fail    func(text string) error // nil or an error for a statement, or for "BEGIN" and "COMMIT"
+	rows    func(text string) int64 // nil: 1
+}
+
+func (s *script) check(text string) error {
+	if s.fail == nil {
+		return nil
+	}
+	return s.fail(text)
+}
+
+func (s *script) Connect(context.Context) (driver.Conn, error) { return scriptConn{s}, nil }
+func (s *script) Driver() driver.Driver                        { return nil }
+
+type scriptConn struct{ s *script }
+
+func (c scriptConn) Prepare(text string) (driver.Stmt, error) { return scriptStmt{c.s, text}, nil }
+func (c scriptConn) Close() error                             { return nil }
+func (c scriptConn) Begin() (driver.Tx, error)                { c.s.begins.Add(1); return c, c.s.check("BEGIN") }
+func (c scriptConn) Commit() error                            { c.s.commits.Add(1); return c.s.check("COMMIT") }
+func (c scriptConn) Rollback() error                          { return nil }
+
+type scriptStmt struct {
+	s    *script
+	text string
+}
+
+func (st scriptStmt) Close() error  { return nil }
+func (st scriptStmt) NumInput() int { return -1 }
+
+func (st scriptStmt) Exec([]driver.Value) (driver.Result, error) {
+	if err := st.s.check(st.text); err != nil {
+		return nil, err
+	}
+	if st.s.rows != nil {
+		return driver.RowsAffected(st.s.rows(st.text)), nil
+	}
+	return driver.RowsAffected(1), nil
+}
+
+func (st scriptStmt) Query([]driver.Value) (driver.Rows, error) {
+	if err := st.s.check(st.text); err != nil {
+		return nil, err
+	}
+	return &scriptRows{left: 1, version: st.s.version}, nil
+}
+
+type scriptRows struct {
+	left    int
+	version int64
+}
+
+func (r *scriptRows) Columns() []string { return []string{"version"} }
+func (r *scriptRows) Close() error      { return nil }
+
+func (r *scriptRows) Next(dest []driver.Value) error {
+	if r.left == 0 {
+		return io.EOF
+	}
+	r.left--
+	dest[0] = r.version
+	return nil
+}
+
+func openScript(t *testing.T, s *script) *Store {
+	t.Helper()
+	if s.version == 0 {
+		s.version = 1
+	}
+	db := sql.OpenDB(s)
+	t.Cleanup(func() { _ = db.Close() })
+	return New(db)
+}
+
+// The errors of drivers, as they look from outside.
+type stateError string
+
+func (e stateError) Error() string    { return "state " + string(e) }
+func (e stateError) SQLState() string { return string(e) }
+
+type codeError int
+
+func (e codeError) Error() string { return fmt.Sprint("code ", int(e)) }
+func (e codeError) Code() int     { return int(e) }
+
+func login() *store.Login {
+	return &store.Login{Once: "once", NewUser: &store.User{ID: "u"}, Session: &store.Session{ID: "s"}, Grant: &store.Grant{ID: "g"}}
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err   error
+		where string
+		times int64 // how often it fails
+		tries int64
+		fails bool
+	}{
+		"serialization failure":              {stateError("40001"), "idbroker_grants", 2, 3, false},
+		"serialization failure at the end":   {stateError("40001"), "COMMIT", 2, 3, false},
+		"deadlock":                           {stateError("40P01"), "idbroker_sessions", 1, 2, false},
+		"unique key taken meanwhile":         {stateError("23505"), "idbroker_users", 1, 2, false},
+		"busy":                               {codeError(5), "BEGIN", 3, 4, false},
+		"busy, extended code":                {codeError(5 | 2<<8), "idbroker_transient", 1, 2, false},
+		"locked":                             {codeError(6), "COMMIT", 1, 2, false},
+		"wrapped":                            {fmt.Errorf("driver: %w", codeError(5)), "BEGIN", 1, 2, false},
+		"for ever":                           {codeError(5), "BEGIN", 1 << 30, attempts, true},
+		"a constraint, which stays":          {codeError(19), "idbroker_users", 1, 1, true},
+		"not null violation":                 {stateError("23502"), "idbroker_users", 1, 1, true},
+		"an error of no kind":                {errors.New("disk on fire"), "idbroker_users", 1, 1, true},
+		"of no kind, when nobody can say if": {errors.New("connection reset"), "COMMIT", 1, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var failed atomic.Int64
+			db := &script{fail: func(text string) error {
+				if strings.Contains(text, c.where) && failed.Add(1) <= c.times {
+					return c.err
+				}
+				return nil
+			}}
+			s := openScript(t, db)
+			l := login()
+			err := s.Commit(t.Context(), l)
+			if got := db.begins.Load(); got != c.tries {
+				t.Errorf("Commit began %d transactions, want %d", got, c.tries)
+			}
+			if (err != nil) != c.fails || c.fails && !errors.Is(err, c.err) {
+				t.Errorf("Commit: got error %v, want one: %v", err, c.fails)
+			}
+			want := int64(1)
+			if c.fails {
+				want = 0
+			}
+			if l.NewUser.Version != want || l.Session.Version != want || l.Grant.Version != want {
+				t.Errorf("Versions %d, %d, %d, want %d", l.NewUser.Version, l.Session.Version, l.Grant.Version, want)
+			}
+		})
+	}
+}
+
+// Whoever waits for a database that is busy stops when the context ends.
+func TestRetryEndsWithContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	db := &script{fail: func(text string) error {
+		if text == "BEGIN" {
+			cancel()
+			return codeError(5)
+		}
+		return nil
+	}}
+	err := openScript(t, db).Commit(ctx, login())
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Commit: got error %v, want %v", err, context.Canceled)
+	}
+	if got := db.begins.Load(); got != 1 {
+		t.Errorf("Commit began %d transactions, want 1", got)
+	}
+}
+
+// A part that is not written ends the transaction before its end.
+func TestCommitDoesNotCommitHalf(t *testing.T) {
+	t.Parallel()
+	for part, want := range map[string]error{
+		"INSERT INTO idbroker_transient": store.ErrExists, "INSERT INTO idbroker_users": store.ErrExists,
+		"idbroker_sessions": store.ErrExists, "idbroker_grants": store.ErrExists,
+	} {
+		db := &script{rows: func(text string) int64 {
+			if strings.Contains(text, part) {
+				return 0
+			}
+			return 1
+		}}
+		if err := openScript(t, db).Commit(t.Context(), login()); !errors.Is(err, want) {
+			t.Errorf("Commit without %s: got error %v, want %v", part, err, want)
+		}
+		if got := db.commits.Load(); got != 0 {
+			t.Errorf("Commit without %s: committed %d times", part, got)
+		}
+	}
+}
+
+// Nothing runs unprepared, and each transaction begins with a write.
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	sorted := slices.Clone(texts)
+	slices.Sort(sorted)
+	if got, want := len(slices.Compact(sorted)), len(texts); got != want {
+		t.Errorf("%d of %d statements differ", got, want)
+	}
+	var first []string
+	db := &script{fail: func(text string) error { first = append(first, text); return nil }}
+	s := openScript(t, db)
+	if _, err := s.prepared(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for _, l := range []*store.Login{
+		{Once: "o"}, {NewUser: &store.User{}}, {User: &store.User{}}, {NewLink: &store.Link{}}, {Link: &store.Link{}},
+		{Session: &store.Session{}}, {EndSession: "s"}, {Grant: &store.Grant{ExpiresAt: now}},
+	} {
+		first = nil
+		if err := s.Commit(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		if len(first) != 3 || !regexp.MustCompile(`^(INSERT|UPDATE|DELETE) `).MatchString(first[1]) {
+			t.Errorf("a login with one part runs %q, want one write between BEGIN and COMMIT", first)
+		}
+	}
+}
+
+func TestMigrations(t *testing.T) {
+	t.Parallel()
+	all, err := migrations(migrationFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`^(?:CREATE (?:UNIQUE )?(?:TABLE|INDEX)|ALTER TABLE) idbroker_[a-z_]+ `)
+	for _, m := range all {
+		for _, text := range m.statements {
+			if !name.MatchString(text) || strings.Contains(text, ";") {
+				t.Errorf("%s: statement makes no table or index of ours, or is two: %.60q", m.name, text)
+			}
+		}
+	}
+	if todo, err := after(all, 0); err != nil || len(todo) != len(all) {
+		t.Errorf("after(0): got %d migrations, %v, want all", len(todo), err)
+	}
+	last := int64(len(all))
+	if todo, err := after(all, last); err != nil || len(todo) != 0 {
+		t.Errorf("after(%d): got %d migrations, %v, want none", last, len(todo), err)
+	}
+	if _, err := after(all, last+1); err == nil {
+		t.Errorf("after(%d): no error for a newer database", last+1)
+	}
+	for _, names := range [][]string{
+		{"0002_b.sql"}, {"0001_a.sql", "0003_c.sql"}, {"0001_a.sql", "0001_b.sql"}, {"a.sql"}, {"0000_a.sql"}, {"1x_a.sql"},
+	} {
+		files := fstest.MapFS{}
+		for _, n := range names {
+			files["migrations/"+n] = &fstest.MapFile{}
+		}
+		if _, err := migrations(files); err == nil {
+			t.Errorf("migrations(%q): no error", names)
+		}
+	}
+}
+
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	got := split("-- a; comment;\n\nCREATE TABLE a (\r\n\tb TEXT -- ; no end\n);  \nCREATE INDEX c;\nlast")
+	want := []string{"CREATE TABLE a (\n\tb TEXT -- ; no end\n)\n", "CREATE INDEX c\n", "last\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("split: got %q, want %q", got, want)
+	}
+}
+
+func TestPack(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{
+		[]string{"a", "\xff"}, map[string]string{"\xff": ""}, map[string]string{"": "\xff"},
+		map[string][]string{"\xff": nil}, map[string][]string{"a": {"b", "\xc3\x28"}},
+	} {
+		if got, err := pack(v); err == nil {
+			t.Errorf("pack(%q): got %q, want an error", v, got)
+		}
+	}
+	for want, v := range map[string]any{
+		"": []string{}, `["","\ufffd"]`: []string{"", "\ufffd"}, `{"a":["b"]}`: map[string][]string{"a": {"b"}},
+	} {
+		want = strings.ReplaceAll(want, `\ufffd`, "\ufffd")
+		if got, err := pack(v); got != want || err != nil {
+			t.Errorf("pack(%q): got %q, %v, want %q", v, got, err, want)
+		}
+	}
+}
