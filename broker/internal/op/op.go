@@ -87,7 +87,7 @@ func unreserved(r rune) bool {
 // isChallenge reports whether s can be an S256 code challenge: 32 bytes in base64url (RFC 7636 §4.2).
 func isChallenge(s string) bool {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(raw) == sha256.Size
+	return err == nil && len(raw) == sha256.Size && len(s) == base64.RawURLEncoding.EncodedLen(sha256.Size)
 }
 
 // single returns the parameters that were sent, or the name of one that was sent twice, which no parameter may be

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // MinSecret is the least length of a secret in bytes.
@@ -70,7 +71,7 @@ func (s *Sealer) Seal(purpose, context string, plaintext []byte) string {
 // Open returns what was sealed, or ErrSealed.
 func (s *Sealer) Open(purpose, context, sealed string) ([]byte, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
-	if err != nil {
+	if err != nil || strings.ContainsAny(sealed, "\r\n") { // which even a strict decoder passes over
 		return nil, ErrSealed
 	}
 	return s.OpenBytes(purpose, context, raw)
