@@ -41,6 +41,9 @@ func TestCheck(t *testing.T) {
 			{ID: "create", When: flow.Alternative, Do: decides},
 			{ID: "link", When: flow.Alternative, Sub: flow.Flow{leaf("confirm"), {ID: "prove", Do: decides}}}}}}, nil},
 
+		{"decider behind a condition, alone", flow.Flow{{ID: "c", When: flow.Conditional, Sub: flow.Flow{
+			{ID: "if", Do: holds(true)}, {ID: "create", Do: decides}}}}, nil},
+
 		{"empty", nil, []string{"flow: is empty"}},
 		{"empty sub-flow", flow.Flow{leaf("a"), {ID: "b", Sub: flow.Flow{}}}, []string{"b: is empty"}},
 		{"all disabled", flow.Flow{{ID: "a", When: flow.Disabled, Do: yes}}, []string{"flow: can never succeed"}},

@@ -10,6 +10,11 @@
 //		{ID: "account", Do: firstlogin.CreateUserIfUnique{}},
 //	}
 //	if err := f.Check(); err != nil { … }
+//
+//	var s flow.State // travels as JSON from one request to the next
+//	out, err := f.Run(ctx, &s, &flow.Turn{Identity: id, Draft: draft, Accounts: store})
+//	// if out.Kind is Asked: show out.Page with s.Token(), and with the answer …
+//	out, err = f.Run(ctx, &s, &flow.Turn{Token: form.Get("turn"), Input: form, Identity: id, Draft: draft, Accounts: store})
 package flow
 
 import (

@@ -84,7 +84,7 @@ type run struct {
 	failed []error
 }
 
-// A verdict is how a step or a level ended. Those after paused stop the walk.
+// A verdict is how a step or a level ended. From paused on, they stop the walk.
 type verdict int
 
 const (
@@ -120,7 +120,7 @@ func (r *run) flow(ctx context.Context, f Flow) (Outcome, error) {
 // end ends the flow.
 func (r *run) end(out Outcome) verdict {
 	r.state.proceed()
-	r.state.over, r.state.steps = true, nil
+	r.state.steps = nil
 	r.out = out
 	return denied
 }
@@ -164,9 +164,9 @@ func (r *run) first(ctx context.Context, steps []*Step) (verdict, error) {
 	for _, s := range steps {
 		v, err := r.step(ctx, s)
 		switch {
-		case err != nil && (ctx.Err() != nil || errors.Is(err, ErrStale)):
+		case errors.Is(err, ErrStale):
 			return skipped, err
-		case err != nil:
+		case err != nil: // if ctx has ended, no other leaf will run
 			failed = append(failed, err)
 		case v != skipped:
 			return v, nil
@@ -283,11 +283,8 @@ func (r *run) take(s *Step, res Result) verdict {
 		r.out = Outcome{Kind: Asked, Step: s.ID, Page: &res.page}
 		return paused
 	case resultLeave:
-		page := r.state.page
-		if r.state.step != s.ID {
-			page = nil
-		}
-		r.state.pause(s.ID, page, res.alias)
+		// A page that is there is this step's: another's went when that ended.
+		r.state.pause(s.ID, r.state.page, res.alias)
 		r.out = Outcome{Kind: Left, Step: s.ID, Alias: res.alias}
 		return paused
 	case resultRestart:

@@ -27,7 +27,6 @@ type State struct {
 	alias    string   // which upstream the browser was sent to
 	before   decision // the draft's when the flow began
 	restarts int
-	over     bool
 	steps    map[string]record
 }
 
@@ -56,7 +55,6 @@ type stateJSON struct {
 	Alias    string            `json:"a,omitempty"`
 	Before   decision          `json:"b,omitzero"`
 	Restarts int               `json:"n,omitempty"`
-	Over     bool              `json:"o,omitempty"`
 	Steps    map[string]record `json:"r,omitempty"`
 }
 
@@ -76,7 +74,7 @@ func (s *State) Step() string { return s.step }
 
 // MarshalJSON returns the state as it travels.
 func (s State) MarshalJSON() ([]byte, error) {
-	return json.Marshal(stateJSON{s.shape, s.token, s.step, s.page, s.alias, s.before, s.restarts, s.over, s.steps})
+	return json.Marshal(stateJSON{s.shape, s.token, s.step, s.page, s.alias, s.before, s.restarts, s.steps})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote, and refuses what it cannot have written.
@@ -96,16 +94,13 @@ func (s *State) UnmarshalJSON(text []byte) error {
 	if j.Restarts < 0 || j.Page != nil && !isName(j.Page.Name, "-_") {
 		return errors.New("flow: read state: restarts or page out of range")
 	}
-	*s = State{j.Shape, j.Token, j.Step, j.Page, j.Alias, j.Before, j.Restarts, j.Over, j.Steps}
+	*s = State{j.Shape, j.Token, j.Step, j.Page, j.Alias, j.Before, j.Restarts, j.Steps}
 	return nil
 }
 
 // admits reports whether t begins the flow of this shape, or answers the pause it is in.
 func (s *State) admits(t *Turn, shape string, leaves map[string]bool) bool {
-	if s.over {
-		return false
-	}
-	if s.token == "" {
+	if s.token == "" { // it has not begun, or is over
 		begun := s.shape != "" || s.step != "" || len(s.steps) > 0
 		return !begun && t.Token == "" && t.Input == nil && t.Returned == nil
 	}
@@ -113,7 +108,7 @@ func (s *State) admits(t *Turn, shape string, leaves map[string]bool) bool {
 		return false
 	}
 	for id, r := range s.steps {
-		if leaf, known := leaves[id]; !known || r.Result != answerNone && !leaf {
+		if r.Result != answerNone && !leaves[id] {
 			return false
 		}
 	}

@@ -29,6 +29,9 @@ func TestStateThatIsPausedElsewhere(t *testing.T) {
 	f := flow.Flow{
 		{ID: "one", Do: do(form)},
 		{ID: "sub", Sub: flow.Flow{{ID: "two", Do: do(form)}}},
+		{ID: "choice", Sub: flow.Flow{
+			{ID: "four", When: flow.Alternative, Do: do(form)}, {ID: "five", When: flow.Alternative, Do: always(flow.Success())},
+		}},
 		{ID: "off", When: flow.Disabled, Do: do(form)},
 		{ID: "maybe", When: flow.Conditional, Sub: flow.Flow{{ID: "if", Do: holds(true)}, {ID: "three", Do: do(form)}}},
 	}
@@ -37,7 +40,8 @@ func TestStateThatIsPausedElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := marshal(t, s)
-	done := `"r":{"one":{"r":1},"two":{"r":1}}`
+	done := `"r":{"one":{"r":1},"two":{"r":1},"four":{"r":2},"five":{"r":1}}`
+	all := `"r":{"one":{"r":1},"two":{"r":1},"four":{"r":1},"if":{"r":1},"three":{"r":1}}`
 	tests := map[string]string{
 		"the step after":              strings.Replace(good, `"s":"one"`, `"s":"two"`, 1),
 		"a sub-flow":                  strings.Replace(good, `"s":"one"`, `"s":"sub"`, 1),
@@ -47,6 +51,8 @@ func TestStateThatIsPausedElsewhere(t *testing.T) {
 		"a step that has ended":       fmt.Sprintf(`{%s,"r":{"one":{"r":1}}}`, head(good)),
 		"a condition":                 fmt.Sprintf(`{%s,%s}`, strings.Replace(head(good), `"s":"one"`, `"s":"if"`, 1), done),
 		"behind an unasked condition": fmt.Sprintf(`{%s,%s}`, strings.Replace(head(good), `"s":"one"`, `"s":"three"`, 1), done),
+		"an alternative too late":     fmt.Sprintf(`{%s,"r":{"one":{"r":1},"two":{"r":1}}}`, strings.Replace(head(good), `"s":"one"`, `"s":"five"`, 1)),
+		"a flow that has succeeded":   fmt.Sprintf(`{%s,%s}`, head(good), all),
 		"results of unknown steps":    fmt.Sprintf(`{%s,"r":{"who":{"r":1}}}`, head(good)),
 		"results of sub-flows":        fmt.Sprintf(`{%s,"r":{"sub":{"r":1}}}`, head(good)),
 		"another flow's shape":        strings.Replace(good, `"f":"`, `"f":"x`, 1),

@@ -193,9 +193,11 @@ func TestSomebodyWhoIsKnownIsNotCreated(t *testing.T) {
 		{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
 		{ID: "next", When: flow.Alternative, Do: proof(func(*flow.Turn) {})},
 	}
-	d := flowtest.Start(t, f, flowtest.Login{Draft: &flow.Draft{UserID: "ann"}}).Done()
-	if d.New || d.UserID != "proved" {
-		t.Errorf("got %+v, want no new user", d)
+	d := flowtest.Start(t, f, flowtest.Login{
+		Draft: &flow.Draft{UserID: "ann", Existing: &flow.Existing{UserID: "bob", Field: "email"}},
+	}).Done()
+	if d.New || d.UserID != "proved" || d.Existing != nil {
+		t.Errorf("got %+v, want no new user and nobody in the way", d)
 	}
 }
 
