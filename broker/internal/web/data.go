@@ -19,7 +19,7 @@ type LoginData struct {
 	Back        *Link             // to the application; nil for none
 }
 
-// A Button leads to a provider.
+// A Button leads to a provider. If it is the only way to sign in, it is shown as the page's main button.
 type Button struct {
 	Name string
 	URL  string
@@ -37,7 +37,7 @@ type EmailForm struct {
 	Error  string // message id, "email.error.<id>"; "" for none
 }
 
-// A Link leads elsewhere. Its Text is a name, not a message; if empty, the page has a word for it.
+// A Link leads elsewhere. Its Text is shown as it is, in whatever language; if empty, the page says "Back to …".
 type Link struct{ Text, URL string }
 
 // ErrorData is the data of the page "error".
@@ -154,7 +154,7 @@ func letter(name string) string {
 func hue(name string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
-	return h.Sum32() % 6
+	return (h.Sum32() >> 8) % 6 // the lowest bits hardly differ between short names
 }
 
 // sample returns data with which a page is tried in [NewPages], and whether the page is one of ours.

@@ -51,6 +51,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -99,7 +100,7 @@ type view struct {
 // NewPages parses every template in every language and reads every static file, once. Its error joins all that is wrong
 // with the theme.
 func NewPages(c Config) (*Pages, error) {
-	if c.Base != "" && (path.Clean(c.Base) != c.Base || c.Base[0] != '/' || c.Base == "/") {
+	if !validBase(c.Base) {
 		return nil, fmt.Errorf("pages: base %q is neither empty nor a clean path such as /id", c.Base)
 	}
 	p := &Pages{base: c.Base, name: c.Name, log: c.Logger}
@@ -120,6 +121,13 @@ func NewPages(c Config) (*Pages, error) {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
 	return p, nil
+}
+
+func validBase(base string) bool {
+	if base == "" {
+		return true
+	}
+	return base != "/" && base[0] == '/' && path.Clean(base) == base && (&url.URL{Path: base}).EscapedPath() == base
 }
 
 // parse fills p.pages from the templates of all layers, of which the last one wins.
@@ -143,6 +151,7 @@ func (p *Pages) parse(layers []fs.FS) error {
 			t, err := p.parsePage(shared, lang, name, string(sources[name]))
 			if err != nil {
 				errs = append(errs, fmt.Errorf("templates/%s.html in %s: %w", name, lang, err))
+				delete(sources, name) // most mistakes are the same in every language
 				continue
 			}
 			p.pages[lang][name] = t

@@ -1,0 +1,458 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/xml"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// versions are the hashes of static files.
+var versions = regexp.MustCompile(`\?v=[\w-]{12}`)
+
+var languages = []string{"en", "de", "fr"}
+
+// theme has a page of its own, as a host's would.
+var theme = fstest.MapFS{
+	"templates/terms.html": {Data: []byte(`{{define "title"}}{{t "terms.title"}}{{end}}
+{{define "main" -}}
+<h1>{{template "title" .}}</h1>
+{{template "problems" .}}
+<p class="lead">{{t "terms.text" "version" .Data.Data.version}}</p>
+<form class="fields" method="post" action="{{.Data.Action}}">
+{{template "hidden" .Data.Hidden -}}
+<label class="choice" for="accept"><input id="accept" type="checkbox" name="accept" value="yes"> {{t "terms.accept"}}</label>
+<button class="button" type="submit">{{t "continue.link"}}</button>
+</form>
+{{- end}}
+`)},
+	"locales/en.json": {Data: []byte(`{"terms.title": "Terms of use", "terms.text": "Version {version}", "terms.accept": "I agree"}`)},
+	"locales/de.json": {Data: []byte(`{"terms.title": "Nutzungsbedingungen", "terms.text": "Fassung {version}",
+		"terms.accept": "Ich stimme zu", "field.accept.required": "Bitte stimmen Sie zu."}`)},
+}
+
+// pages are rendered in every language, kept as golden files, and looked through.
+func pages() map[string]web.Page {
+	google := web.Button{Name: "Google", URL: "/id/login/google?return_to=%2Fa&x=1"}
+	github := web.Button{Name: "GitHub", URL: "/id/login/github", Icon: "data:image/svg+xml,%3Csvg/%3E", Last: true}
+	long := web.Button{Name: "Universität & École <Zürich>", URL: "/id/login/uni", Icon: "/img/uni.svg"}
+	return map[string]web.Page{
+		"login": {Name: "login", Data: web.LoginData{
+			Providers: []web.Button{google, github, long}, Notice: "denied",
+			NoticeArgs:  map[string]string{"provider": "GitHub"},
+			Application: "Inventory", Back: &web.Link{URL: "https://inventory.example/cb?error=access_denied&state=s"},
+			Email: &web.EmailForm{
+				Action: "/id/login", Value: `anna"@`, Error: "unknown",
+				Hidden: url.Values{"return_to": {"/a?b=c"}, "many": {"1", "2"}},
+			},
+		}},
+		"login-single": {Name: "login", Data: web.LoginData{Providers: []web.Button{github}, Notice: "signed_out"}},
+		"login-email":  {Name: "login", Data: web.LoginData{Email: &web.EmailForm{Action: "/id/login"}}},
+		"login-none":   {Name: "login", Data: web.LoginData{Back: &web.Link{Text: "Home", URL: "/"}}},
+		"error": {Name: "error", Status: http.StatusBadGateway, Data: web.ErrorData{
+			Message: "upstream_unavailable", Args: map[string]string{"provider": "Google"},
+			Retry: "/id/login", Back: "com.example.app:/cb?error=server_error", Application: "Inventory",
+		}},
+		"error-unknown": {Name: "error", Status: http.StatusBadRequest, Data: web.ErrorData{Message: "no such id"}},
+		"expired": {Name: "expired", Status: http.StatusBadRequest, Data: web.ExpiredData{
+			Continue: "/id/flow/1", Restart: "/id/login", Back: "https://inventory.example/", Application: "Inventory",
+		}},
+		"expired-restart": {Name: "expired", Data: web.ExpiredData{Restart: "/id/login"}},
+		"signedout":       {Name: "signedout", Data: web.SignedOutData{Login: "/id/login", Back: "/"}},
+		"continue":        {Name: "continue", Data: web.ContinueData{URL: "https://idp.example/authorize?a=1&b='2'"}},
+		"post": {Name: "post", Data: web.PostData{
+			URL: "https://idp.example/sso", Fields: url.Values{"SAMLRequest": {`a+b/"<c>`}, "submit": {"1"}},
+		}},
+		"terms": {Name: "terms", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"version": 7},
+			Errors: map[string]string{"accept": "required"},
+		}},
+	}
+}
+
+func newPages(t testing.TB, c web.Config) *web.Pages {
+	t.Helper()
+	p, err := web.NewPages(c)
+	if err != nil {
+		t.Fatalf("NewPages: %v", err)
+	}
+	return p
+}
+
+func render(t testing.TB, p *web.Pages, page web.Page) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	p.Render(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), page)
+	return w
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, web.Config{Base: "/id", Name: "Northwind & Co", Theme: theme})
+	for name, page := range pages() {
+		for _, lang := range languages {
+			t.Run(name+"/"+lang, func(t *testing.T) {
+				t.Parallel()
+				page := page
+				page.Locales, page.RequestID = lang, "7QK2M4XD5HTZ"
+				w := render(t, p, page)
+				got := w.Body.Bytes()
+				if want := max(page.Status, http.StatusOK); w.Code != want {
+					t.Fatalf("status %d, want %d: %s", w.Code, want, got)
+				}
+				inspect(t, got, lang, page.Name)
+				// The hashes of static files would change every golden file whenever the stylesheet does.
+				got = versions.ReplaceAll(got, []byte("?v=HASH"))
+				file := filepath.Join("testdata", "golden", name+"."+lang+".html")
+				if *update {
+					if err := os.WriteFile(file, got, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got, want) {
+					t.Errorf("%s differs; look at the page, then run go test with -update. got:\n%s", file, got)
+				}
+			})
+		}
+	}
+}
+
+// TestErrors renders every error message that there is, in every language, with and without arguments.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, web.Config{})
+	for key := range catalog(t, "en") {
+		id, ok := strings.CutSuffix(key, ".title")
+		id, isError := strings.CutPrefix(id, "error.")
+		if !ok || !isError {
+			continue
+		}
+		for _, lang := range languages {
+			texts := catalog(t, lang)
+			bare := render(t, p, web.Page{Name: "error", Locales: lang, Data: web.ErrorData{Message: id}}).Body.String()
+			args := map[string]string{"provider": "Pro&vider", "application": "App"}
+			full := render(t, p, web.Page{Name: "error", Locales: lang, Data: web.ErrorData{Message: id, Args: args}}).Body.String()
+			inspect(t, []byte(bare), lang, "error")
+			inspect(t, []byte(full), lang, "error")
+			if strings.ContainsAny(bare+full, "{}") {
+				t.Errorf("%s in %s: a placeholder was left", id, lang)
+			}
+			text := texts["error."+id+".text"]
+			if strings.Contains(text, "{provider}") &&
+				(!strings.Contains(bare, texts["default.provider"]) || !strings.Contains(full, "Pro&amp;vider")) {
+				t.Errorf("%s in %s does not name the provider: %s", id, lang, full)
+			}
+		}
+	}
+}
+
+// TestHostile renders what an attacker would have an upstream, an application or a parameter say.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, web.Config{Theme: theme})
+	scripts := []string{
+		"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "\x01javascript:alert(1)",
+		"data:text/html,<script>alert(1)</script>", "vbscript:x", "javascript://x.example/%0aalert(1)",
+	}
+	markup := `"><script>alert(1)</script><img src=x onerror=alert(1)>' {provider} {{.}}`
+	for _, script := range scripts {
+		for name, data := range map[string]any{
+			"login": web.LoginData{
+				Providers: []web.Button{{Name: markup, URL: script, Icon: script}, {Name: "b", URL: script, Icon: markup, Last: true}},
+				Notice:    markup, NoticeArgs: map[string]string{"provider": markup}, Application: markup,
+				Email: &web.EmailForm{Action: script, Value: markup, Error: markup, Hidden: url.Values{markup: {markup}}},
+				Back:  &web.Link{Text: markup, URL: script},
+			},
+			"error": web.ErrorData{
+				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Back: script, Application: markup,
+			},
+			"expired":   web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
+			"signedout": web.SignedOutData{Login: script, Back: script, Application: markup},
+			"terms": web.FlowData{
+				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
+				Errors: map[string]string{"accept": markup},
+			},
+		} {
+			w := render(t, p, web.Page{Name: name, RequestID: markup, Data: data})
+			if w.Code != http.StatusOK {
+				t.Errorf("%s with %q: status %d", name, script, w.Code)
+			}
+			inspect(t, w.Body.Bytes(), "en", name)
+		}
+	}
+}
+
+// TestIcon: a tile stands in for what the policy would not let load.
+func TestIcon(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, web.Config{})
+	for icon, want := range map[string]bool{
+		"/id/static/g.svg": true, "data:image/png;base64,AAAA": true, "": false, "https://cdn.example/g.svg": false,
+		"//cdn.example/g.svg": false, "data:text/html,x": false, "javascript:x": false, "g.svg": false,
+	} {
+		w := render(t, p, web.Page{Name: "login", Data: web.LoginData{Providers: []web.Button{{Name: "«ölx»", URL: "/", Icon: icon}}}})
+		body := w.Body.String()
+		if got := strings.Contains(body, `<img class="tile"`); got != want {
+			t.Errorf("icon %q: shown is %t, want %t", icon, got, want)
+		}
+		if tile := strings.Contains(body, `aria-hidden="true">Ö</span>`); tile == want {
+			t.Errorf("icon %q: tile is %t, want %t", icon, tile, !want)
+		}
+	}
+}
+
+func TestContinueAndPostCheckTheirURL(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		url            string
+		onward, posted bool
+	}{
+		{"https://idp.example/a?b=c&d='e'#f", true, true},
+		{"http://127.0.0.1:8080/cb", true, true},
+		{"/id/login", true, false},
+		{"com.example.app:/cb?code=x", true, false},
+		{"javascript:alert(1)", false, false},
+		{"JavaScript:alert(1)", false, false},
+		{"java\tscript:alert(1)", false, false},
+		{" https://idp.example/", false, false},
+		{"data:text/html,x", false, false},
+		{"about:blank", false, false},
+		{"https:///path", false, false},
+		{"https:idp.example", false, false},
+		{"//evil.example/", false, false},
+		{"/\\evil.example/", false, false},
+		{"relative", false, false},
+		{"https://idp.example/\"x", false, false},
+		{"", false, false},
+	}
+	p := newPages(t, web.Config{})
+	for _, row := range rows {
+		for name, want := range map[string]bool{"continue": row.onward, "post": row.posted} {
+			var data any = web.ContinueData{URL: row.url}
+			if name == "post" {
+				data = web.PostData{URL: row.url}
+			}
+			w := render(t, p, web.Page{Name: name, RequestID: "id", Data: data})
+			switch body := w.Body.String(); {
+			case want && (w.Code != http.StatusOK || strings.Contains(body, "ZgotmplZ")):
+				t.Errorf("%s to %q: status %d\n%s", name, row.url, w.Code, body)
+			case !want && (w.Code != http.StatusInternalServerError || body != "Internal error id\n"):
+				t.Errorf("%s to %q: status %d, want 500\n%s", name, row.url, w.Code, body)
+			}
+		}
+	}
+}
+
+// TestRenderFailure sees a plain 500 instead of half a page, and a log that tells why.
+func TestRenderFailure(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	p := newPages(t, web.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, page := range []web.Page{
+		{Name: "nosuch", RequestID: "r1"},
+		{Name: "login", RequestID: "r2", Data: web.ErrorData{}},
+		{Name: "layout", RequestID: "r3"},
+	} {
+		w := render(t, p, page)
+		if got, want := w.Body.String(), "Internal error "+page.RequestID+"\n"; w.Code != http.StatusInternalServerError || got != want {
+			t.Errorf("%s: %d %q, want 500 %q", page.Name, w.Code, got, want)
+		}
+		if !strings.Contains(log.String(), "request="+page.RequestID) {
+			t.Errorf("%s: not logged: %s", page.Name, log.String())
+		}
+		if w.Header().Get("Content-Security-Policy") == "" || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: headers %v", page.Name, w.Header())
+		}
+	}
+}
+
+func TestRenderConcurrently(t *testing.T) {
+	t.Parallel()
+	p := newPages(t, web.Config{Theme: theme})
+	var wg sync.WaitGroup
+	for name, page := range pages() {
+		for _, lang := range languages {
+			page := page
+			page.Locales = lang
+			want := render(t, p, page).Body.String()
+			wg.Go(func() {
+				if got := render(t, p, page).Body.String(); got != want {
+					t.Errorf("%s in %s differs from one rendering to the next", name, lang)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+func BenchmarkRender(b *testing.B) {
+	p := newPages(b, web.Config{Theme: theme})
+	page := pages()["login"]
+	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/", nil)
+	r.Header.Set("Accept-Language", "de-CH,de;q=0.9,en;q=0.8")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Render(httptest.NewRecorder(), r, page)
+	}
+}
+
+// node is a start tag.
+type node struct {
+	name string
+	attr map[string]string
+}
+
+// void are the elements without an end tag.
+var void = []string{"meta", "link", "img", "input"}
+
+// inspect checks what must hold for every page: it is well-formed, in its language, can be used by everybody, and has
+// nothing that the policy forbids.
+func inspect(t *testing.T, page []byte, lang, name string) {
+	t.Helper()
+	nodes := parse(t, page)
+	count := make(map[string]int)
+	ids, labelled := make(map[string]bool), make(map[string]bool)
+	for _, n := range nodes {
+		count[n.name]++
+		if id := n.attr["id"]; id != "" {
+			if ids[id] {
+				t.Errorf("%s: id %q twice", name, id)
+			}
+			ids[id] = true
+		}
+		if n.name == "label" {
+			labelled[n.attr["for"]] = true
+		}
+	}
+	for _, once := range []string{"html", "head", "title", "body", "header", "main", "h1"} {
+		if count[once] != 1 {
+			t.Errorf("%s: %d <%s>, want 1", name, count[once], once)
+		}
+	}
+	if got := nodes[0].attr["lang"]; got != lang {
+		t.Errorf("%s: lang=%q, want %q", name, got, lang)
+	}
+	for _, n := range nodes {
+		for _, complaint := range complaints(n, name, ids, labelled) {
+			t.Errorf("%s: <%s %v> %s", name, n.name, n.attr, complaint)
+		}
+	}
+}
+
+func complaints(n node, page string, ids, labelled map[string]bool) (all []string) {
+	complain := func(when bool, what string) {
+		if when {
+			all = append(all, what)
+		}
+	}
+	kind := n.attr["type"]
+	complain(n.name == "style" || n.name == "iframe" || n.name == "base" || n.name == "object", "is not allowed")
+	complain(n.name == "script" && (n.attr["src"] == "" || page != "post"), "is a script")
+	complain(n.name == "input" && kind != "hidden" && !labelled[n.attr["id"]], "has no label")
+	complain(n.name == "button" && kind == "", "has no type")
+	_, alt := n.attr["alt"]
+	complain(n.name == "img" && !alt, "has no alt")
+	complain(n.name == "a" && n.attr["href"] == "", "leads nowhere")
+	complain(n.name == "form" && n.attr["action"] == "", "has no action")
+	for _, id := range strings.Fields(n.attr["aria-describedby"]) {
+		complain(!ids[id], "is described by what is not there")
+	}
+	for attr, value := range n.attr {
+		complain(attr == "style" || strings.HasPrefix(attr, "on"), "has an inline "+attr)
+		if attr == "href" || attr == "src" || attr == "action" || n.name == "meta" && attr == "content" {
+			v := strings.ToLower(value)
+			complain(strings.Contains(v, "script:") && !strings.HasPrefix(v, "#"), "has a script as its "+attr)
+			complain(strings.HasPrefix(v, "data:") && !(n.name == "img" && strings.HasPrefix(v, "data:image/")), "has data as its "+attr)
+			complain(strings.HasPrefix(v, "#") && v != "#zgotmplz" && !ids[value[1:]], "points at what is not there")
+		}
+	}
+	return all
+}
+
+// parse returns the start tags of a page, and checks that elements are closed in the order in which they were opened.
+func parse(t *testing.T, page []byte) (nodes []node) {
+	t.Helper()
+	d := xml.NewDecoder(bytes.NewReader(page))
+	d.Strict = false
+	var open []string
+	for {
+		token, err := d.RawToken()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("not well-formed: %v\n%s", err, page)
+		}
+		switch tag := token.(type) {
+		case xml.StartElement:
+			n := node{name: tag.Name.Local, attr: make(map[string]string)}
+			for _, a := range tag.Attr {
+				if _, twice := n.attr[a.Name.Local]; twice {
+					t.Errorf("<%s> has %s twice", n.name, a.Name.Local)
+				}
+				n.attr[a.Name.Local] = a.Value
+			}
+			nodes = append(nodes, n)
+			if !slices.Contains(void, n.name) {
+				open = append(open, n.name)
+			}
+		case xml.EndElement:
+			if len(open) == 0 || open[len(open)-1] != tag.Name.Local {
+				t.Fatalf("</%s> closes %v\n%s", tag.Name.Local, open, page)
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) != 0 || len(nodes) == 0 {
+		t.Fatalf("left open: %v\n%s", open, page)
+	}
+	return nodes
+}
+
+// TestInspect shows that the inspection would see what it is there for.
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []node{
+		{"a", map[string]string{"href": "JavaScript:x"}},
+		{"a", map[string]string{"href": ""}},
+		{"a", map[string]string{"href": "#nosuch"}},
+		{"meta", map[string]string{"content": "0;url=javascript:x"}},
+		{"iframe", nil},
+		{"p", map[string]string{"style": "x"}},
+		{"p", map[string]string{"onclick": "x"}},
+		{"script", map[string]string{"src": "/x.js"}},
+		{"img", map[string]string{"src": "data:text/html,x", "alt": ""}},
+		{"img", map[string]string{"src": "/x"}},
+		{"input", map[string]string{"id": "x"}},
+		{"input", map[string]string{"type": "hidden", "aria-describedby": "x"}},
+		{"button", nil},
+		{"form", nil},
+	} {
+		if got := complaints(bad, "login", nil, nil); len(got) != 1 {
+			t.Errorf("%v: complaints %v, want one", bad, got)
+		}
+	}
+	if got := complaints(node{"script", map[string]string{"src": "/x.js"}}, "post", nil, nil); got != nil {
+		t.Errorf("script of the post page: %v", got)
+	}
+}
