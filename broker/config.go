@@ -117,7 +117,7 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
 		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))
 	}
-	errs = append(errs, checkFlow("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
+	errs = append(errs, checkFirstLogin("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
 	errs = append(errs, c.checkProviders()...)
 	errs = append(errs, c.checkClients()...)
 	if c.DefaultProvider != "" && !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == c.DefaultProvider }) {
@@ -161,6 +161,13 @@ func checkFlow(name string, f flow.Flow) error {
 	return nil
 }
 
+func checkFirstLogin(name string, f flow.Flow) error {
+	if f != nil && !f.Decides() {
+		return errors.Join(checkFlow(name, f), fmt.Errorf("%s: has no step that decides whose login it is, such as firstlogin.CreateUserIfUnique", name))
+	}
+	return checkFlow(name, f)
+}
+
 func (c *Config) checkProviders() (errs []error) {
 	aliases, domains := map[string]bool{}, map[string]string{}
 	for i, p := range c.Providers {
@@ -200,7 +207,7 @@ func (c *Config) checkProviders() (errs []error) {
 				bad("Mappers[%d] (%q): Map is nil", k, m.Name)
 			}
 		}
-		errs = append(errs, checkFlow(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))
+		errs = append(errs, checkFirstLogin(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))
 	}
 	return errs
 }

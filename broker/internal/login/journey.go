@@ -34,6 +34,7 @@ type journey struct {
 	Alias    string             // of the provider
 	Identity *provider.Identity // after the mappers of provider.StageLookup
 	Draft    flow.Draft
+	Decided  decision // the draft's when the post-login flow began, which must not change it
 	Stage    stage
 	State    flow.State // of the flow of Stage
 	Expires  time.Time  // when it can no longer be committed
@@ -42,6 +43,14 @@ type journey struct {
 	provider *gate.Provider
 	account  *account // what is known of the identity; nil while it must be (re-)read
 }
+
+// A decision is who logs in, as a draft says it.
+type decision struct {
+	New    bool
+	UserID string
+}
+
+func (j *journey) decision() decision { return decision{j.Draft.New, j.Draft.UserID} }
 
 // An account is the link of an identity with its user, both nil if there is no link.
 type account struct {
@@ -89,7 +98,8 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 	}
 	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
 	if j.account.user != nil {
-		j.Stage, j.Draft.UserID = stagePostLogin, j.account.user.ID
+		j.Draft.UserID = j.account.user.ID
+		j.nextStage()
 		return j, nil
 	}
 	return j, mapAt(p, provider.StageProfile, &provider.Mapping{Alias: p.Alias, Identity: id, Profile: &j.Draft.Profile})
@@ -146,6 +156,10 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		if out.Failed != nil {
 			rec.Err = out.Failed
 		}
+		if j.Stage == stagePostLogin && j.decision() != j.Decided {
+			s.Fail(w, r, j.target, errors.New("a step of the post-login flow changed who logs in"))
+			return
+		}
 		switch out.Kind {
 		case flow.Done:
 			continue
@@ -181,7 +195,9 @@ func (s *Service) denied(w http.ResponseWriter, r *http.Request, j *journey, out
 	})
 }
 
-func (j *journey) nextStage() { j.Stage, j.State = j.Stage+1, flow.State{} }
+func (j *journey) nextStage() {
+	j.Stage, j.State, j.Decided = j.Stage+1, flow.State{}, j.decision()
+}
 
 // flowOf returns the flow of the stage that the journey is in; nil is passed over.
 func (s *Service) flowOf(j *journey) flow.Flow {
