@@ -5,3 +5,10 @@ var (
 	ParseJWKS          = parseJWKS
 	UpstreamAlgorithms = upstreamAlgorithms
 )
+
+// Misses returns how many unknown key ids r remembers.
+func (r *Remote) Misses() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.misses)
+}

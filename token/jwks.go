@@ -37,11 +37,7 @@ func (r *Ring) JWKS(now time.Time) (document []byte, maxAge time.Duration) {
 
 // marshalJWK encodes a public key as it is published.
 func marshalJWK(k PublicKey) ([]byte, error) {
-	jwk := jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
-	if !jwk.IsPublic() {
-		return nil, fmt.Errorf("key %s: not a public key", k.ID)
-	}
-	return jwk.MarshalJSON()
+	return jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}.MarshalJSON()
 }
 
 // parseJWKS reads a key set that somebody else published. Keys that cannot verify a signature by one of the algorithms
@@ -59,6 +55,7 @@ func parseJWKS(document []byte, accepted []string) ([]PublicKey, error) {
 	}
 	var keys []PublicKey
 	for _, raw := range *set.Keys {
+		// A private key fits nothing: once published it is everybody's.
 		if k, ok := parseJWK(raw); ok && slices.ContainsFunc(accepted, k.fits) {
 			keys = append(keys, k)
 		}
@@ -75,8 +72,7 @@ func parseJWK(raw []byte) (PublicKey, bool) {
 		return PublicKey{}, false
 	}
 	verifies := (jwk.Use == "" || jwk.Use == "sig") && (more.Ops == nil || slices.Contains(more.Ops, "verify"))
-	// A private key that somebody publishes is everybody's.
-	if !verifies || !jwk.IsPublic() || len(jwk.KeyID) > maxKeyID {
+	if !verifies || len(jwk.KeyID) > maxKeyID {
 		return PublicKey{}, false
 	}
 	return PublicKey{ID: jwk.KeyID, Algorithm: jwk.Algorithm, Key: jwk.Key}, true

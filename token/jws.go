@@ -65,7 +65,10 @@ func split(raw string, maxSize int) (*jws, error) {
 	if j.signature, err = decodeSegment(raw[end+1:]); err != nil {
 		return nil, err
 	}
-	return j, j.readHeader(header)
+	if err := j.readHeader(header); err != nil {
+		return nil, err
+	}
+	return j, nil
 }
 
 var strictBase64 = base64.RawURLEncoding.Strict()

@@ -121,7 +121,10 @@ func (s *scanner) object(depth int) (object, error) {
 	if depth > maxDepth {
 		return nil, invalid("nested too deep")
 	}
-	o := make(object, 0, 12)
+	var o object
+	if depth == 0 { // a token has about as many; thousands of empty ones inside of it should cost nothing
+		o = make(object, 0, 12)
+	}
 	for s.take(1); s.peek() != '}'; {
 		if s.rest[0] == ',' {
 			s.take(1)

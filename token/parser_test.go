@@ -447,8 +447,10 @@ func TestParseKeySources(t *testing.T) {
 	}
 	refused(t, answer([]token.PublicKey{{Key: &weak.PublicKey}}, nil), "weak RSA key",
 		forge(`{"alg":"RS256","typ":"at+jwt","kid":"weak"}`, toJSON(access(nil)), weak))
-	// Two keys of one id: the one that fits decides.
-	if _, err := answer(append([]token.PublicKey{{ID: "RS256", Key: &p256.PublicKey}}, good...), nil).Parse(t.Context(), raw); err != nil {
-		t.Errorf("Parse with another key of the same id: %v", err)
+	// Several keys of one id: the one that signed decides, wherever it stands.
+	other := private(token.PS256).Public()
+	twins := []token.PublicKey{{ID: "RS256", Key: &p256.PublicKey}, {ID: "RS256", Key: other}, good[0], {ID: "RS256", Key: other}}
+	if _, err := answer(twins, nil).Parse(t.Context(), raw); err != nil {
+		t.Errorf("Parse with other keys of the same id: %v", err)
 	}
 }

@@ -239,6 +239,9 @@ func TestRemoteIsNotDrivenByTokens(t *testing.T) {
 	if got := ask(t, r, "a", now); got != "found" || u.count() > 1003 {
 		t.Errorf("after 1000 unknown ids the key is %s with %d fetches", got, u.count())
 	}
+	if got := r.Misses(); got == 0 || got > 256 {
+		t.Errorf("%d unknown ids are remembered, want 1 to 256", got)
+	}
 }
 
 func TestRemoteStaleWhileError(t *testing.T) {

@@ -62,7 +62,8 @@ func (p Phase) String() string {
 // Of the keys of one algorithm, the one whose NotBefore passed last is signing (of two with the same, the higher
 // generation). Those that are still to come are announced. Those that came before are retired, and gone once
 // Schedule.Retire has passed since the next one took over. A key whose successor is late signs on, because an outage
-// would help nobody; so whoever wants rotation must carry out [Ring.Plan] regularly.
+// would help nobody; so whoever wants rotation must carry out [Ring.Plan] regularly. Remove a signing key by
+// [Ring.Replace] only: without it, the one before it would sign again.
 //
 // A Ring is a [KeySource] of its published keys. It is safe for concurrent use.
 type Ring struct {

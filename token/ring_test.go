@@ -205,6 +205,14 @@ func TestReplace(t *testing.T) {
 	if p := r.Plan(epoch, token.ES256, token.EdDSA); len(p.Add)+len(p.Drop) != 0 {
 		t.Errorf("plan after Replace = %+v, want none", p)
 	}
+	// Even if the key that is replaced has only just begun to sign.
+	fresh := newKey(token.EdDSA)
+	fresh.NotBefore = epoch.Add(-time.Second)
+	both := append([]token.Key{fresh}, mustRing(t, token.Schedule{}, fresh).Replace(epoch, token.EdDSA).Add...)
+	both[1].ID, both[1].Private = "new", private(token.EdDSA)
+	if k, _ := mustRing(t, token.Schedule{}, both...).Signer(token.EdDSA, epoch); k.ID != "new" {
+		t.Errorf("after Replace of a fresh key %v signs, want the new one", k)
+	}
 	// Twice within the same minute: the newer one wins although both are as old.
 	keys = append(keys, func() token.Key {
 		k := r.Replace(epoch, token.ES256).Add[0]
@@ -213,6 +221,17 @@ func TestReplace(t *testing.T) {
 	}())
 	if k, _ := mustRing(t, token.Schedule{}, keys...).Signer(token.ES256, epoch); k.ID != "again" {
 		t.Errorf("after a second Replace %v signs, want the newest", k)
+	}
+}
+
+// A store may cut times to seconds: that must never shorten the announcement.
+func TestPlanCountsInWholeSeconds(t *testing.T) {
+	t.Parallel()
+	r := mustRing(t, token.Schedule{}, newKey(token.EdDSA))
+	late := epoch.Add(100*day + 1)
+	want := epoch.Add(101*day + time.Second)
+	if got := r.Plan(late, token.EdDSA).Add[0].NotBefore; !got.Equal(want) || got.Location() != time.UTC {
+		t.Errorf("a late plan has a key sign from %v, want %v", got, want)
 	}
 }
 

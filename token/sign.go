@@ -72,7 +72,8 @@ func sign(k Key, header string, t Type, claims any) (string, error) {
 	}
 	var b strings.Builder
 	// Room for all of it, so that the builder never moves and what is signed shares its memory.
-	b.Grow(len(header) + base64.RawURLEncoding.EncodedLen(len(payload)) + 1 + base64.RawURLEncoding.EncodedLen(signatureLen(k.Private)))
+	encoded := base64.RawURLEncoding.EncodedLen
+	b.Grow(len(header) + encoded(len(payload)) + 1 + encoded(signatureLen(k.Private)))
 	b.WriteString(header)
 	writeBase64(&b, payload)
 	signature, err := algorithms[k.Algorithm].method.Sign(b.String(), k.Private)

@@ -105,7 +105,7 @@ func (v *Verifier) discover(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("discovery document is that of %q, not of %q", doc.Issuer, v.Issuer)
 	}
 	u, err := url.Parse(doc.JWKS)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !strings.HasPrefix(v.Issuer, u.Scheme+"://") {
+	if err != nil || u.Scheme != "https" && !strings.HasPrefix(v.Issuer, u.Scheme+"://") {
 		return "", errors.New("discovery document has no usable jwks_uri")
 	}
 	return doc.JWKS, nil
