@@ -57,6 +57,14 @@ type ExpiredData struct {
 	Application string
 }
 
+// LogoutData is the data of the page "logout": it asks whether the visitor wants to sign out.
+type LogoutData struct {
+	Action      string // URL to post the answer to
+	Hidden      url.Values
+	Back        string // URL of the application; "" for none
+	Application string // its name; "" if it has none
+}
+
 // SignedOutData is the data of the page "signedout".
 type SignedOutData struct {
 	Login       string // URL to sign in again; "" for none
@@ -172,6 +180,8 @@ func sample(page string) (data any, builtin bool) {
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
 		return SignedOutData{Login: "/", Back: "/", Application: "A"}, true
+	case "logout":
+		return LogoutData{Action: "/", Hidden: url.Values{"k": {"v"}}, Back: "/", Application: "A"}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
 	case "post":

@@ -74,8 +74,11 @@ func pages() map[string]web.Page {
 			Continue: "/id/flow/1", Restart: "/id/login", Back: "https://inventory.example/", Application: "Inventory",
 		}},
 		"expired-restart": {Name: "expired", Data: web.ExpiredData{Restart: "/id/login"}},
-		"signedout":       {Name: "signedout", Data: web.SignedOutData{Login: "/id/login", Back: "/"}},
-		"continue":        {Name: "continue", Data: web.ContinueData{URL: "https://idp.example/authorize?a=1&b='2'"}},
+		"logout": {Name: "logout", Data: web.LogoutData{
+			Action: "/id/logout", Hidden: url.Values{"return_to": {"https://app.example/"}}, Back: "https://app.example/",
+		}},
+		"signedout": {Name: "signedout", Data: web.SignedOutData{Login: "/id/login", Back: "/"}},
+		"continue":  {Name: "continue", Data: web.ContinueData{URL: "https://idp.example/authorize?a=1&b='2'"}},
 		"post": {Name: "post", Data: web.PostData{
 			URL: "https://idp.example/sso", Fields: url.Values{"SAMLRequest": {`a+b/"<c>`}, "submit": {"1"}},
 		}},
@@ -187,6 +190,7 @@ func TestHostile(t *testing.T) {
 				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Back: script, Application: markup,
 			},
 			"expired":   web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
+			"logout":    web.LogoutData{Action: script, Back: script, Application: markup},
 			"signedout": web.SignedOutData{Login: script, Back: script, Application: markup},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},

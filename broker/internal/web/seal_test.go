@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"testing"
 )
 
@@ -47,8 +46,11 @@ func TestSealedOpensOnlyAsItWasSealed(t *testing.T) {
 			t.Fatalf("prefix of %d: Open = %q, %v", i, got, err)
 		}
 		flipped := []byte(sealed)
-		flipped[i] = "AB"[strings.IndexByte("BA", flipped[i])+1&1]
-		if got, err := s.Open("purpose", "context", string(flipped)); string(flipped) != sealed && !errors.Is(err, ErrSealed) {
+		flipped[i] = 'A'
+		if sealed[i] == 'A' {
+			flipped[i] = 'B'
+		}
+		if got, err := s.Open("purpose", "context", string(flipped)); !errors.Is(err, ErrSealed) {
 			t.Fatalf("character %d changed: Open = %q, %v", i, got, err)
 		}
 	}
