@@ -88,7 +88,7 @@ type Users interface {
 	// UpdateUser replaces the user u.ID if its version is still u.Version and counts u.Version up. ErrConflict if it is
 	// not or if there is no such user, ErrExists as for CreateUser.
 	UpdateUser(ctx context.Context, u *User) error
-	// DeleteUser removes the user; ErrNotFound if there is none.
+	// DeleteUser removes the user; ErrNotFound if there is none. What else names the user stays, for the caller to remove.
 	DeleteUser(ctx context.Context, id string) error
 }
 

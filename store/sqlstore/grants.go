@@ -100,11 +100,14 @@ const sqlUpdateGrant = `UPDATE idbroker_grants SET client_id = $2, user_id = $3,
 
 // UpdateGrant implements [store.Grants].
 func (s *Store) UpdateGrant(ctx context.Context, g *store.Grant) error {
-	args, err := grantArgs(g, g.Version, s.now().UnixMicro())
-	if err != nil {
-		return err
-	}
-	err = s.do(ctx, func(q querier) error { return one(store.ErrConflict)(q.exec(ctx, sqlUpdateGrant, args...)) })
+	now := s.now().UnixMicro()
+	err := s.do(ctx, func(q querier) error {
+		args, err := grantArgs(g, g.Version, now)
+		if err != nil {
+			return err
+		}
+		return one(store.ErrConflict)(q.exec(ctx, sqlUpdateGrant, args...))
+	})
 	if err == nil {
 		g.Version++
 	}

@@ -121,11 +121,14 @@ const sqlUpdateSession = `UPDATE idbroker_sessions SET user_id = $2, provider = 
 
 // UpdateSession implements [store.Sessions].
 func (s *Store) UpdateSession(ctx context.Context, n *store.Session) error {
-	args, err := sessionArgs(n, n.Version, s.now().UnixMicro())
-	if err != nil {
-		return err
-	}
-	err = s.do(ctx, func(q querier) error { return one(store.ErrConflict)(q.exec(ctx, sqlUpdateSession, args...)) })
+	now := s.now().UnixMicro()
+	err := s.do(ctx, func(q querier) error {
+		args, err := sessionArgs(n, n.Version, now)
+		if err != nil {
+			return err
+		}
+		return one(store.ErrConflict)(q.exec(ctx, sqlUpdateSession, args...))
+	})
 	if err == nil {
 		n.Version++
 	}

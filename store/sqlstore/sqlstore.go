@@ -41,8 +41,8 @@ import (
 
 // Store keeps everything in a database. Make one with [New]; it must not be copied.
 type Store struct {
-	// Now tells the time by which things expire; nil is [time.Now]. Set it before the first use. Where several processes
-	// share a database, their clocks have to agree as well as the lifetimes of things need it.
+	// Now tells the time by which things expire; nil is [time.Now]. Set it before the first use. Processes that share a
+	// database expire each other's things, so their clocks have to agree.
 	Now func() time.Time
 
 	db    *sql.DB

@@ -7,7 +7,7 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-var errQuery = errors.New("the query names nothing")
+var errQuery = errors.New("sqlstore: the query names nothing")
 
 const userColumns = `id, username, email, email_verified, shared_email, first_name, last_name, name, locale, picture,
 	disabled, roles, groups, attributes, created_at, updated_at, version`
@@ -56,14 +56,14 @@ const (
 
 // FindUsers implements [store.Users].
 func (s *Store) FindUsers(ctx context.Context, q store.UserQuery) (users []*store.User, err error) {
+	if (q.Username == "") == (q.Email == "") {
+		return nil, errQuery
+	}
 	text, arg := sqlUserByName, q.Username
 	if q.Email != "" {
 		text, arg = sqlUserByEmail, q.Email
 	}
 	err = s.do(ctx, func(db querier) (err error) {
-		if (q.Username == "") == (q.Email == "") {
-			return errQuery
-		}
 		users, err = all(ctx, db, scanUser, text, arg)
 		return err
 	})
@@ -80,8 +80,9 @@ func (s *Store) CreateUser(ctx context.Context, u *store.User) error {
 }
 
 // The types are given because PostgreSQL does not take them from the table in a SELECT. What the unique indexes cannot
-// say, that an e-mail may be shared only by those who all share it, is asked by the statement itself: writers of SQLite
-// run one after the other.
+// say, that an e-mail may be shared only by those who all share it, is asked by the statement itself. That is enough
+// where writers run one after the other, as those of SQLite do; elsewhere one who shares an e-mail and one who does not
+// could be created at the same moment, unless both take a lock on it first.
 const sqlCreateUser = `INSERT INTO idbroker_users (` + userColumns + `)
 	SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BOOLEAN), CAST($5 AS BOOLEAN),
 		CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT), CAST($11 AS BOOLEAN),

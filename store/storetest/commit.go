@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -15,19 +14,17 @@ func hideCommitter(k *kit) { k.s = partByPart{k.s} }
 
 // commitChecks are what [store.Commit] promises of every store.
 func commitChecks(prefix string, prepare func(*kit)) []check {
-	var all []check
-	for name, run := range map[string]func(*kit){
-		"writes all": commitWrites, "parts": commitParts, "replay": commitReplay, "no user without a link": commitNoUser,
-		"races": commitRaces, "stale": commitStale,
-	} {
-		all = append(all, check{prefix + name, func(k *kit) { prepare(k); run(k) }})
+	all := []check{
+		{"writes all", commitWrites},
+		{"parts", commitParts},
+		{"replay", commitReplay},
+		{"no user without a link", commitNoUser},
+		{"races", commitRaces},
+		{"stale", commitStale},
 	}
-	slices.SortFunc(all, func(a, b check) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	for i, c := range all {
+		all[i] = check{prefix + c.name, func(k *kit) { prepare(k); c.run(k) }}
+	}
 	return all
 }
 
