@@ -51,23 +51,22 @@ func (o *OIDC) authorize(w http.ResponseWriter, r *http.Request) {
 			params, choice = r.PostForm, url.Values{}
 		}
 	}
-	s := o.current()
-	rec, finish := o.record(Authorize, r, params)
-	defer finish()
+	rec := o.record(Authorize, r, params)
 	if err := http.NewCrossOriginProtection().Check(r); err != nil && len(choice) > 0 {
 		o.failPage(w, rec, http.StatusForbidden, "This choice was made on another site's page.")
 		return
 	}
-	req, err := o.parseRequest(params)
-	if err == nil {
-		err = scriptedError(s)
+	v := &visit{op: o, w: w, r: r, script: o.current(), rec: rec}
+	var err error
+	if v.req, err = o.parseRequest(params); err == nil {
+		err = v.script.error()
 	}
 	refused, answerable := errors.AsType[*oauthError](err)
 	switch {
 	case err == nil:
-		o.decide(w, r, s, rec, req, choice)
+		v.decide(choice)
 	case answerable:
-		o.refuse(w, r, s, rec, req, refused)
+		v.refuse(refused.code, refused.description)
 	default:
 		o.failPage(w, rec, http.StatusBadRequest, err.Error())
 	}
@@ -132,190 +131,187 @@ func (req *authRequest) check() error {
 	return nil
 }
 
-// decide logs a user in, or asks who it is. Whoever changes the order here changes what a stranger can do.
-func (o *OIDC) decide(w http.ResponseWriter, r *http.Request, s *script, rec *Request, req *authRequest, choice url.Values) {
-	if choice.Has("refuse") {
-		o.refuse(w, r, s, rec, req, &oauthError{"access_denied", "The user refused."})
+// A visit is one request of a browser for a code.
+type visit struct {
+	op     *OIDC
+	w      http.ResponseWriter
+	r      *http.Request
+	script *script
+	rec    record
+	req    *authRequest
+}
+
+// decide logs a user in, or asks who it is. The choice is what somebody clicked on a page, empty at first.
+func (v *visit) decide(choice url.Values) {
+	current, user, known := v.session()
+	switch name := choice.Get("user"); {
+	case choice.Has("refuse"):
+		v.refuse("access_denied", "The user refused.")
+	case name != "":
+		v.choose(name)
+	case known && choice.Get("consent") == "allow":
+		v.allow(user)
+		v.issue(current)
+	default:
+		v.arrive(current, user, known)
+	}
+}
+
+func (v *visit) choose(name string) {
+	user, ok := v.op.user(name)
+	if !ok {
+		v.op.failPage(v.w, v.rec, http.StatusBadRequest, "There is no such user.")
 		return
 	}
-	if name := choice.Get("user"); name != "" {
-		user, ok := o.user(name)
-		if !ok {
-			o.failPage(w, rec, http.StatusBadRequest, "There is no such user.")
-			return
-		}
-		o.login(w, r, s, rec, req, user, false)
-		return
+	if began, ok := v.login(user); ok {
+		v.proceed(began, user)
 	}
-	current, user, known := o.session(r)
-	passive := slices.Contains(req.prompt, "none")
-	stale := slices.Contains(req.prompt, "login") || req.maxAge >= 0 && o.cfg.Now().Sub(current.authTime) > req.maxAge || req.maxAge == 0
-	hinted, hint := o.user(req.params.Get("login_hint"))
-	if known && choice.Get("consent") == "allow" {
-		o.allow(req, user)
-		o.issue(w, r, s, req, current)
-		return
-	}
-	if auto, ok := o.user(s.auto); ok && !passive {
+}
+
+// arrive is a browser that has chosen nothing yet: its session will do, or somebody logs in without a page, or there is
+// a page, which prompt=none forbids.
+func (v *visit) arrive(current session, user User, known bool) {
+	passive := slices.Contains(v.req.prompt, "none")
+	known = known && !v.stale(current)
+	hinted, hint := v.op.user(v.req.params.Get("login_hint"))
+	if auto, ok := v.op.user(v.script.auto); ok && !passive {
 		if hint {
 			auto = hinted
 		}
-		if known && !stale && auto.Subject == user.Subject {
-			o.issue(w, r, s, req, current)
-			return
-		}
-		o.login(w, r, s, rec, req, auto, true)
+		v.enter(current, known && auto.Subject == user.Subject, auto)
 		return
 	}
-	usable := known && !stale && !(hint && hinted.Subject != user.Subject)
-	chooses := slices.Contains(req.prompt, "select_account") || o.cfg.AlwaysAsk && !passive
+	usable := known && (!hint || hinted.Subject == user.Subject)
+	chooses := slices.Contains(v.req.prompt, "select_account") || v.op.cfg.AlwaysAsk && !passive
 	switch {
 	case usable && !chooses:
-		o.proceed(w, r, s, rec, req, current, user)
+		v.proceed(current, user)
 	case passive:
-		o.refuse(w, r, s, rec, req, &oauthError{"login_required", "Nobody is logged in here."})
+		v.refuse("login_required", "Nobody is logged in here.")
 	default:
-		o.loginPage(w, req, hinted.Subject)
+		v.op.loginPage(v.w, v.req, hinted.Subject)
 	}
 }
 
-// login starts a session for a user who has just proved who they are, as far as this provider asks for proof.
-func (o *OIDC) login(w http.ResponseWriter, r *http.Request, s *script, rec *Request, req *authRequest, user User, consents bool) {
+// enter is a login without a page.
+func (v *visit) enter(current session, usable bool, user User) {
+	if !usable {
+		if current, usable = v.login(user); !usable {
+			return
+		}
+	}
+	v.issue(current)
+}
+
+// stale reports whether the request wants a newer proof than the session's.
+func (v *visit) stale(current session) bool {
+	age := v.op.cfg.Now().Sub(current.authTime)
+	return slices.Contains(v.req.prompt, "login") || v.req.maxAge == 0 || v.req.maxAge > 0 && age > v.req.maxAge
+}
+
+// login starts a session for a user who has just proved who they are, as far as this provider asks for proof. It reports
+// false if it has answered already.
+func (v *visit) login(user User) (session, bool) {
 	if user.Error != "" {
-		o.refuse(w, r, s, rec, req, &oauthError{user.Error, "This user was scripted to end so."})
-		return
+		v.refuse(user.Error, "This user was scripted to end so.")
+		return session{}, false
 	}
-	began := session{id: handle(), subject: user.Subject, authTime: o.cfg.Now()}
+	began := session{id: handle(), subject: user.Subject, authTime: v.op.cfg.Now()}
 	cookie := handle()
-	o.mu.Lock()
-	if old, err := r.Cookie(o.cookie); err == nil {
-		delete(o.sessions, old.Value)
+	v.op.mu.Lock()
+	defer v.op.mu.Unlock()
+	if old, err := v.r.Cookie(v.op.cookie); err == nil {
+		delete(v.op.sessions, old.Value)
 	}
-	o.sessions[cookie] = began
-	o.mu.Unlock()
-	o.setCookie(w, cookie, 0)
-	if consents {
-		o.issue(w, r, s, req, began)
-		return
-	}
-	o.proceed(w, r, s, rec, req, began, user)
+	v.op.sessions[cookie] = began
+	v.op.setCookie(v.w, cookie, 0)
+	return began, true
 }
 
 // proceed asks for consent where it is needed.
-func (o *OIDC) proceed(w http.ResponseWriter, r *http.Request, s *script, rec *Request, req *authRequest, current session, user User) {
-	o.mu.Lock()
-	allowed := o.consents[[2]string{user.Subject, req.client.ID}]
-	o.mu.Unlock()
+func (v *visit) proceed(current session, user User) {
+	v.op.mu.Lock()
+	allowed := v.op.consents[[2]string{user.Subject, v.req.client.ID}]
+	v.op.mu.Unlock()
 	switch {
-	case !slices.Contains(req.prompt, "consent") && (allowed || !o.cfg.Consent):
-		o.issue(w, r, s, req, current)
-	case slices.Contains(req.prompt, "none"):
-		o.refuse(w, r, s, rec, req, &oauthError{"consent_required", "The user has not consented yet."})
+	case !slices.Contains(v.req.prompt, "consent") && (allowed || !v.op.cfg.Consent):
+		v.issue(current)
+	case slices.Contains(v.req.prompt, "none"):
+		v.refuse("consent_required", "The user has not consented yet.")
 	default:
-		o.consentPage(w, req, user)
+		v.op.consentPage(v.w, v.req, user)
 	}
 }
 
-func (o *OIDC) allow(req *authRequest, user User) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.consents[[2]string{user.Subject, req.client.ID}] = true
+func (v *visit) allow(user User) {
+	v.op.mu.Lock()
+	defer v.op.mu.Unlock()
+	v.op.consents[[2]string{user.Subject, v.req.client.ID}] = true
+}
+
+func (v *visit) session() (session, User, bool) {
+	cookie, err := v.r.Cookie(v.op.cookie)
+	if err != nil {
+		return session{}, User{}, false
+	}
+	v.op.mu.Lock()
+	current, ok := v.op.sessions[cookie.Value]
+	v.op.mu.Unlock()
+	if !ok {
+		return session{}, User{}, false
+	}
+	user, ok := v.op.user(current.subject)
+	return current, user, ok
+}
+
+// issue answers with a code.
+func (v *visit) issue(current session) {
+	code := handle()
+	v.op.mu.Lock()
+	v.op.sweep()
+	v.op.codes[code] = &grant{
+		client: v.req.client.ID, redirectURI: v.req.redirectURI, challenge: v.req.challenge, nonce: v.req.params.Get("nonce"),
+		scope: v.req.scope, session: current, expiry: v.op.cfg.Now().Add(codeTTL),
+	}
+	v.op.mu.Unlock()
+	v.answer(url.Values{"code": {code}})
+}
+
+func (v *visit) refuse(code, description string) {
+	v.rec.failed(code)
+	params := url.Values{"error": {code}}
+	if description != "" {
+		params.Set("error_description", description)
+	}
+	v.answer(params)
+}
+
+// answer sends the browser to the redirect URI, with state and issuer (RFC 9207) unless the script has other plans.
+func (v *visit) answer(params url.Values) {
+	if v.req.params.Has("state") {
+		params.Set("state", v.req.params.Get("state"))
+	}
+	params.Set("iss", v.op.cfg.Issuer)
+	v.script.breakAnswer(params)
+	v.w.Header().Set("Cache-Control", "no-store")
+	v.w.Header().Set("Referrer-Policy", "no-referrer")
+	if v.req.formPost {
+		v.op.postPage(v.w, v.req.redirectURI, params)
+		return
+	}
+	http.Redirect(v.w, v.r, withQuery(v.req.redirectURI, params), http.StatusSeeOther)
+}
+
+// withQuery adds parameters to a URL that may have some already.
+func withQuery(target string, params url.Values) string {
+	separator := "?"
+	if strings.Contains(target, "?") {
+		separator = "&"
+	}
+	return target + separator + params.Encode()
 }
 
 func (o *OIDC) setCookie(w http.ResponseWriter, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{Name: o.cookie, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(o.cfg.Issuer, "https:")})
-}
-
-func (o *OIDC) session(r *http.Request) (session, User, bool) {
-	cookie, err := r.Cookie(o.cookie)
-	if err != nil {
-		return session{}, User{}, false
-	}
-	o.mu.Lock()
-	current, ok := o.sessions[cookie.Value]
-	o.mu.Unlock()
-	if !ok {
-		return session{}, User{}, false
-	}
-	user, ok := o.user(current.subject)
-	return current, user, ok
-}
-
-// issue answers with a code.
-func (o *OIDC) issue(w http.ResponseWriter, r *http.Request, s *script, req *authRequest, current session) {
-	code := handle()
-	o.mu.Lock()
-	o.sweep()
-	o.codes[code] = &grant{
-		client: req.client.ID, redirectURI: req.redirectURI, challenge: req.challenge, nonce: req.params.Get("nonce"),
-		scope: req.scope, session: current, expiry: o.cfg.Now().Add(codeTTL),
-	}
-	o.mu.Unlock()
-	o.answer(w, r, s, req, url.Values{"code": {code}})
-}
-
-func (o *OIDC) refuse(w http.ResponseWriter, r *http.Request, s *script, rec *Request, req *authRequest, e *oauthError) {
-	rec.Error = e.code
-	v := url.Values{"error": {e.code}}
-	if e.description != "" {
-		v.Set("error_description", e.description)
-	}
-	o.answer(w, r, s, req, v)
-}
-
-// scriptedError is the error that the script wants instead of a login; nil if it wants none.
-func scriptedError(s *script) error {
-	for _, f := range s.faults {
-		switch f {
-		case ErrorAccessDenied:
-			return &oauthError{"access_denied", "The user refused."}
-		case ErrorLoginRequired:
-			return &oauthError{"login_required", ""}
-		case ErrorServer:
-			return &oauthError{"server_error", "Something went wrong."}
-		case ErrorAuthenticationExpired:
-			return &oauthError{"temporarily_unavailable", "authentication_expired"}
-		case ErrorMarkup:
-			return &oauthError{`<script>alert("error")</script>`, `"><img src=x onerror=alert(1)>`}
-		}
-	}
-	return nil
-}
-
-// answer sends the browser to the redirect URI, with state and issuer (RFC 9207) unless the script has other plans.
-func (o *OIDC) answer(w http.ResponseWriter, r *http.Request, s *script, req *authRequest, v url.Values) {
-	if req.params.Has("state") {
-		v.Set("state", req.params.Get("state"))
-	}
-	v.Set("iss", o.cfg.Issuer)
-	for _, f := range s.faults {
-		switch f {
-		case ResponseIssWrong:
-			v.Set("iss", "https://wrong-issuer.example")
-		case ResponseIssAbsent:
-			v.Del("iss")
-		case ResponseStateWrong:
-			v.Set("state", "wrong-"+v.Get("state"))
-		case ResponseStateAbsent:
-			v.Del("state")
-		case ResponseCodeAbsent:
-			v.Del("code")
-		case ResponseTwice:
-			for name, values := range v {
-				v[name] = append(values, values...)
-			}
-		}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	if req.formPost {
-		o.postPage(w, req.redirectURI, v)
-		return
-	}
-	separator := "?"
-	if strings.Contains(req.redirectURI, "?") {
-		separator = "&"
-	}
-	http.Redirect(w, r, req.redirectURI+separator+v.Encode(), http.StatusSeeOther)
 }

@@ -83,6 +83,7 @@ func (o *OIDC) register(c Client) (Client, error) {
 			return c, err
 		}
 	}
+	c.RedirectURIs, c.PostLogoutRedirectURIs = slices.Clone(c.RedirectURIs), slices.Clone(c.PostLogoutRedirectURIs)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.clients[c.ID] = c

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -59,7 +60,7 @@ const (
 	JWKSOddKeys Fault = "jwks: odd keys"
 )
 
-// Faults of the authorization response. The errors come at once, whatever the request was.
+// Faults of the authorization response. The errors come at once, instead of a login.
 const (
 	ResponseIssWrong    Fault = "response: iss wrong"  // RFC 9207
 	ResponseIssAbsent   Fault = "response: iss absent" // although discovery promises it
@@ -175,6 +176,8 @@ var allFaults = []Fault{
 func Faults() []Fault { return slices.Clone(allFaults) }
 
 const (
+	wrongIssuer = "https://wrong-issuer.example"
+
 	slowest = time.Minute
 	hugeBy  = 16 << 20
 )
@@ -226,6 +229,47 @@ func writeHuge(w io.Writer, body []byte) {
 	w.Write(after) //nolint:errcheck // it has gone
 }
 
+// error is the error that the script wants instead of a login; nil if it wants none.
+func (s *script) error() error {
+	for _, f := range s.faults {
+		switch f {
+		case ErrorAccessDenied:
+			return &oauthError{"access_denied", "The user refused."}
+		case ErrorLoginRequired:
+			return &oauthError{"login_required", ""}
+		case ErrorServer:
+			return &oauthError{"server_error", "Something went wrong."}
+		case ErrorAuthenticationExpired:
+			return &oauthError{"temporarily_unavailable", "authentication_expired"}
+		case ErrorMarkup:
+			return &oauthError{`<script>alert("error")</script>`, `"><img src=x onerror=alert(1)>`}
+		}
+	}
+	return nil
+}
+
+// breakAnswer edits an authorization response.
+func (s *script) breakAnswer(params url.Values) {
+	for _, f := range s.faults {
+		switch f {
+		case ResponseIssWrong:
+			params.Set("iss", wrongIssuer)
+		case ResponseIssAbsent:
+			params.Del("iss")
+		case ResponseStateWrong:
+			params.Set("state", "wrong-"+params.Get("state"))
+		case ResponseStateAbsent:
+			params.Del("state")
+		case ResponseCodeAbsent:
+			params.Del("code")
+		case ResponseTwice:
+			for name, values := range params {
+				params[name] = append(values, values...)
+			}
+		}
+	}
+}
+
 // breakIDToken applies the script's faults, and then its hook.
 func (o *OIDC) breakIDToken(s *script, j *jwt) {
 	for _, f := range s.faults {
@@ -246,7 +290,7 @@ var idTokenFaults = map[Fault]func(*OIDC, *jwt){
 	NonceAbsent: drop("nonce"),
 	NonceTwice:  func(_ *OIDC, j *jwt) { j.extra = `"nonce":"wrong"` },
 
-	IssWrong:  set("iss", "https://wrong-issuer.example"),
+	IssWrong:  set("iss", wrongIssuer),
 	IssAbsent: drop("iss"),
 	IssSlash:  func(o *OIDC, j *jwt) { j.claims["iss"] = otherSlash(o.cfg.Issuer) },
 

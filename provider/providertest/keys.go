@@ -196,7 +196,7 @@ func (r *ring) published() []*key {
 }
 
 // jwks publishes the keys, RFC 7517 §5.
-func (o *OIDC) jwks(_ *http.Request, s *script, _ *Request) reply {
+func (o *OIDC) jwks(_ *http.Request, s *script, _ record) reply {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	keys, odd := []map[string]any{}, []map[string]any{}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 	josejwt "github.com/go-jose/go-jose/v4/jwt"
@@ -21,8 +20,7 @@ func (o *OIDC) logout(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		params = r.PostForm
 	}
-	rec, finish := o.record(EndSession, r, params)
-	defer finish()
+	rec := o.record(EndSession, r, params)
 	target, err := o.logoutTarget(params)
 	if err != nil {
 		o.failPage(w, rec, http.StatusBadRequest, err.Error())
@@ -62,11 +60,7 @@ func (o *OIDC) logoutTarget(params url.Values) (string, error) {
 		return "", errors.New("post_logout_redirect_uri is not registered for this client")
 	}
 	if state := params.Get("state"); state != "" {
-		separator := "?"
-		if strings.Contains(target, "?") {
-			separator = "&"
-		}
-		target += separator + url.Values{"state": {state}}.Encode()
+		target = withQuery(target, url.Values{"state": {state}})
 	}
 	return target, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -156,6 +157,9 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 			return nil, err
 		}
 	}
+	if _, ok := o.user(cfg.AutoLogin); !ok && cfg.AutoLogin != "" {
+		return nil, fmt.Errorf("providertest: AutoLogin: no user %q", cfg.AutoLogin)
+	}
 	o.mux = o.routes(strings.TrimSuffix(u.Path, "/"))
 	return o, nil
 }
@@ -190,6 +194,7 @@ func (o *OIDC) SetUser(u User) {
 	if u.Subject == "" {
 		u.Subject = u.Username
 	}
+	u.Groups, u.Claims = slices.Clone(u.Groups), maps.Clone(u.Claims)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if i := slices.IndexFunc(o.users, func(have User) bool { return have.Subject == u.Subject }); i >= 0 {
@@ -215,8 +220,14 @@ func (o *OIDC) user(name string) (User, bool) {
 	return User{}, false
 }
 
-// LoginAs changes who logs in without a page from now on: a user's subject, username or e-mail address; "" shows the page.
-func (o *OIDC) LoginAs(user string) { o.update(func(s *script) { s.auto = user }) }
+// LoginAs changes who logs in without a page from now on: a user's subject, username or e-mail address; "" shows the
+// page. It panics if there is no such user.
+func (o *OIDC) LoginAs(user string) {
+	if _, ok := o.user(user); !ok && user != "" {
+		panic(fmt.Sprintf("providertest: no user %q", user))
+	}
+	o.update(func(s *script) { s.auto = user })
+}
 
 // Hooks edit what the provider says, for what no [Fault] has a name for. A nil hook edits nothing. They run after the
 // faults, on maps of their own, and concurrently if requests are.
@@ -258,7 +269,7 @@ func (o *OIDC) current() *script {
 }
 
 // discovery is the provider's configuration, OpenID Connect Discovery 1.0 §3.
-func (o *OIDC) discovery(_ *http.Request, s *script, _ *Request) reply {
+func (o *OIDC) discovery(_ *http.Request, s *script, _ record) reply {
 	doc := map[string]any{
 		"issuer":                                           o.cfg.Issuer,
 		"authorization_endpoint":                           o.base + "/authorize",
@@ -283,7 +294,7 @@ func (o *OIDC) discovery(_ *http.Request, s *script, _ *Request) reply {
 		"claims_parameter_supported":                       false,
 	}
 	if s.has(DiscoveryWrongIssuer) {
-		doc["issuer"] = "https://wrong-issuer.example"
+		doc["issuer"] = wrongIssuer
 	}
 	if s.hooks.Discovery != nil {
 		s.hooks.Discovery(doc)
@@ -310,8 +321,8 @@ func jsonReply(status int, v any) reply {
 }
 
 // errorReply is RFC 6749 §5.2. The description helps whoever writes the client.
-func errorReply(rec *Request, status int, code, description string) reply {
-	rec.Error = code
+func errorReply(rec record, status int, code, description string) reply {
+	rec.failed(code)
 	return jsonReply(status, map[string]any{"error": code, "error_description": description})
 }
 
@@ -328,7 +339,7 @@ const (
 	EndSession Endpoint = "end_session"
 )
 
-// A Request is one that the provider received, secrets included.
+// A Request is one that the provider received, secrets included. It is for reading.
 type Request struct {
 	Endpoint Endpoint
 	Method   string
@@ -336,7 +347,7 @@ type Request struct {
 	Header   http.Header // as received
 	// ClientAuth is how the client of a token request authenticated, "client_secret_basic" for instance; "" if it did not.
 	ClientAuth string
-	Error      string // the code of the error that was answered; "" if there was none, or the answer is still to come
+	Error      string // the code of the error that was answered, or the text on the error page; "" if there was none
 }
 
 const maxRequests = 10_000 // are kept, so that a demonstration can run for weeks
@@ -355,8 +366,14 @@ func (o *OIDC) Requests(at ...Endpoint) []Request {
 	return got
 }
 
-// record notes a request, and returns it with a copy to fill in and hand to finish.
-func (o *OIDC) record(at Endpoint, r *http.Request, params url.Values) (rec *Request, finish func()) {
+// A record is a request whose outcome is still to be noted. It is noted before the answer is sent, so that who has the
+// answer finds it in Requests.
+type record struct {
+	op   *OIDC
+	kept *Request
+}
+
+func (o *OIDC) record(at Endpoint, r *http.Request, params url.Values) record {
 	kept := &Request{Endpoint: at, Method: r.Method, Params: params, Header: r.Header.Clone()}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -364,16 +381,23 @@ func (o *OIDC) record(at Endpoint, r *http.Request, params url.Values) (rec *Req
 		o.requests = slices.Delete(o.requests, 0, maxRequests/2)
 	}
 	o.requests = append(o.requests, kept)
-	draft := *kept
-	return &draft, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		*kept = draft
-	}
+	return record{o, kept}
+}
+
+func (rec record) failed(code string) {
+	rec.op.mu.Lock()
+	defer rec.op.mu.Unlock()
+	rec.kept.Error = code
+}
+
+func (rec record) authenticated(method string) {
+	rec.op.mu.Lock()
+	defer rec.op.mu.Unlock()
+	rec.kept.ClientAuth = method
 }
 
 // endpoint serves what programs talk to, and breaks it as the script says.
-func (o *OIDC) endpoint(at Endpoint, serve func(*http.Request, *script, *Request) reply) http.Handler {
+func (o *OIDC) endpoint(at Endpoint, serve func(*http.Request, *script, record) reply) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := o.current()
 		params := r.URL.Query()
@@ -384,10 +408,8 @@ func (o *OIDC) endpoint(at Endpoint, serve func(*http.Request, *script, *Request
 			}
 			params = r.PostForm
 		}
-		rec, finish := o.record(at, r, params)
-		defer finish()
-		if stopped := breakBefore(w, r, s, at); stopped {
-			rec.Error = "fault"
+		rec := o.record(at, r, params)
+		if breakBefore(w, r, s, at) {
 			return
 		}
 		breakReply(s, at, serve(r, s, rec)).write(w)

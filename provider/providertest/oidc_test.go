@@ -79,6 +79,7 @@ func TestNewOIDCRefuses(t *testing.T) {
 		"no issuer":        {},
 		"query":            {Issuer: "https://op.example/?x=1"},
 		"scheme":           {Issuer: "ftp://op.example"},
+		"auto login":       {Issuer: "https://op.example", AutoLogin: "nobody"},
 		"accent":           {Issuer: "https://op.example", Accent: "red; } body { display: none"},
 		"algorithm":        {Issuer: "https://op.example", Alg: "HS256"},
 		"client algorithm": {Issuer: "https://op.example", Clients: []providertest.Client{{IDTokenAlg: "none"}}},

@@ -89,8 +89,8 @@ func (o *OIDC) consentPage(w http.ResponseWriter, req *authRequest, user User) {
 	o.render(w, http.StatusOK, p)
 }
 
-func (o *OIDC) failPage(w http.ResponseWriter, rec *Request, status int, message string) {
-	rec.Error = message
+func (o *OIDC) failPage(w http.ResponseWriter, rec record, status int, message string) {
+	rec.failed(message)
 	o.render(w, status, page{Kind: "fail", Message: message})
 }
 
@@ -115,7 +115,7 @@ func (o *OIDC) render(w http.ResponseWriter, status int, p page) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer, a form sends "Origin: null"
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	w.Write(buf.Bytes()) //nolint:errcheck // the browser has gone

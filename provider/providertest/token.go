@@ -32,7 +32,7 @@ type grant struct {
 }
 
 // token is the token endpoint, RFC 6749 §3.2.
-func (o *OIDC) token(r *http.Request, s *script, rec *Request) reply {
+func (o *OIDC) token(r *http.Request, s *script, rec record) reply {
 	if r.URL.RawQuery != "" {
 		return errorReply(rec, http.StatusBadRequest, "invalid_request", "parameters belong in the body")
 	}
@@ -43,7 +43,7 @@ func (o *OIDC) token(r *http.Request, s *script, rec *Request) reply {
 	}
 	c, method, err := o.authenticate(r)
 	if method != "none" {
-		rec.ClientAuth = method
+		rec.authenticated(method)
 	}
 	if err == nil && s.has(TokenInvalidClient) {
 		err = fmt.Errorf("as scripted")
@@ -67,7 +67,7 @@ func (o *OIDC) token(r *http.Request, s *script, rec *Request) reply {
 }
 
 // redeemCode takes the code, which is spent by the first client that authenticated and showed it, whatever else is wrong.
-func (o *OIDC) redeemCode(s *script, rec *Request, c Client, form url.Values) reply {
+func (o *OIDC) redeemCode(s *script, rec record, c Client, form url.Values) reply {
 	g, problem := o.takeCode(form.Get("code"), c, form)
 	if problem != "" {
 		return errorReply(rec, http.StatusBadRequest, "invalid_grant", problem)
@@ -110,31 +110,36 @@ func (g *grant) verifies(verifier string) bool {
 }
 
 // redeemRefresh takes a refresh token, which is replaced at each use.
-func (o *OIDC) redeemRefresh(s *script, rec *Request, c Client, form url.Values) reply {
-	o.mu.Lock()
-	token := form.Get("refresh_token")
-	g := o.refresh[token]
-	valid := g != nil && g.client == c.ID && !*g.revoked
-	if valid {
-		delete(o.refresh, token)
+func (o *OIDC) redeemRefresh(s *script, rec record, c Client, form url.Values) reply {
+	g, code := o.takeRefresh(form.Get("refresh_token"), c, strings.Fields(form.Get("scope")))
+	if code != "" {
+		return errorReply(rec, http.StatusBadRequest, code, "unknown refresh token, or more scope than was granted")
 	}
-	o.mu.Unlock()
-	if !valid {
-		return errorReply(rec, http.StatusBadRequest, "invalid_grant", "unknown refresh token")
+	return o.tokens(s, rec, c, g)
+}
+
+// takeRefresh returns what stands behind a refresh token, or the code of an error.
+func (o *OIDC) takeRefresh(token string, c Client, scope []string) (*grant, string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g := o.refresh[token]
+	if g == nil || g.client != c.ID || *g.revoked {
+		return nil, "invalid_grant"
 	}
 	next := *g
-	if asked := strings.Fields(form.Get("scope")); len(asked) > 0 {
-		if slices.ContainsFunc(asked, func(scope string) bool { return !slices.Contains(g.scope, scope) }) {
-			return errorReply(rec, http.StatusBadRequest, "invalid_scope", "more than was granted")
-		}
-		next.scope = asked
-	}
 	next.nonce = "" // OpenID Connect Core §12.2
-	return o.tokens(s, rec, c, &next)
+	if len(scope) > 0 {
+		next.scope = scope
+	}
+	if slices.ContainsFunc(next.scope, func(s string) bool { return !slices.Contains(g.scope, s) }) {
+		return nil, "invalid_scope"
+	}
+	delete(o.refresh, token)
+	return &next, ""
 }
 
 // tokens is a successful reply, RFC 6749 §5.1 and OpenID Connect Core §3.1.3.3.
-func (o *OIDC) tokens(s *script, rec *Request, c Client, g *grant) reply {
+func (o *OIDC) tokens(s *script, rec record, c Client, g *grant) reply {
 	user, ok := o.user(g.session.subject)
 	if !ok {
 		return errorReply(rec, http.StatusBadRequest, "invalid_grant", "the user is gone")

@@ -6,7 +6,7 @@ import (
 )
 
 // userinfo is the userinfo endpoint, OpenID Connect Core §5.3: a bearer token in the header, and nowhere else.
-func (o *OIDC) userinfo(r *http.Request, s *script, rec *Request) reply {
+func (o *OIDC) userinfo(r *http.Request, s *script, rec record) reply {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	o.mu.Lock()
 	g := o.access[token]
@@ -34,7 +34,7 @@ func (o *OIDC) userinfo(r *http.Request, s *script, rec *Request) reply {
 		claims["iss"], claims["aud"] = o.cfg.Issuer, c.ID
 	}
 	if signed && s.has(UserInfoIssWrong) {
-		claims["iss"] = "https://wrong-issuer.example"
+		claims["iss"] = wrongIssuer
 	}
 	if signed && s.has(UserInfoAudWrong) {
 		claims["aud"] = "another-client"
@@ -52,7 +52,7 @@ func (o *OIDC) userinfo(r *http.Request, s *script, rec *Request) reply {
 	return out
 }
 
-func (o *OIDC) signedUserInfo(s *script, rec *Request, alg string, claims map[string]any) reply {
+func (o *OIDC) signedUserInfo(s *script, rec record, alg string, claims map[string]any) reply {
 	j := o.newJWT(o.signingKey(alg), claims)
 	if s.has(UserInfoKeyUnknown) {
 		j.sign = o.foreignKey(alg).sign
