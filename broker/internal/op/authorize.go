@@ -15,6 +15,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
 )
 
 // maxRequest bounds an authentication request: it has to fit into a cookie while the browser is away.
@@ -33,6 +34,7 @@ type authRequest struct {
 	challenge   string
 	prompt      []string
 	maxAge      *time.Duration
+	subject     string // of id_token_hint: nobody else gets a code
 	params      url.Values
 }
 
@@ -51,7 +53,7 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 		p.Login.Fail(w, r, nil, err)
 		return
 	}
-	req, err := p.parse(params)
+	req, err := p.parse(r.Context(), params)
 	if err != nil {
 		p.refuse(w, r, req, err)
 		return
@@ -94,9 +96,9 @@ func parseQuery(raw string) (url.Values, error) {
 
 // parse checks an authentication request. Until client and redirect URI are known to belong together its error is for
 // the visitor and the request is nil; from then on it may be an *authError for the client.
-func (p *Provider) parse(params url.Values) (*authRequest, error) {
-	if name := single(params); name == "client_id" || name == "redirect_uri" {
-		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New(name + " was sent twice")}
+func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, error) {
+	if len(params["client_id"]) > 1 || len(params["redirect_uri"]) > 1 {
+		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errRepeated}
 	}
 	client, err := p.Gate.Client(params.Get("client_id"))
 	if err != nil {
@@ -113,12 +115,12 @@ func (p *Provider) parse(params url.Values) (*authRequest, error) {
 			return req, err
 		}
 	}
-	return req, nil
+	return req, p.readHint(ctx, req)
 }
 
 func (req *authRequest) checkForm(params url.Values) error {
-	if name := single(params); name != "" {
-		return &authError{"invalid_request", name + " was sent more than once"}
+	if repeated(params) {
+		return &authError{"invalid_request", errRepeated.Error()}
 	}
 	switch params.Get("response_type") {
 	case "code":
@@ -131,7 +133,7 @@ func (req *authRequest) checkForm(params url.Values) error {
 		return &authError{"invalid_request", "the only response_mode is query"}
 	}
 	for _, unsupported := range []string{"request", "request_uri", "registration"} {
-		if params.Has(unsupported) {
+		if params.Get(unsupported) != "" {
 			return &authError{unsupported + "_not_supported", unsupported + " is not supported"}
 		}
 	}
@@ -193,10 +195,11 @@ func (req *authRequest) readPrompt(params url.Values) error {
 }
 
 func (req *authRequest) readMaxAge(params url.Values) error {
-	if !params.Has("max_age") {
+	given := params.Get("max_age")
+	if given == "" {
 		return nil
 	}
-	seconds, err := strconv.ParseUint(params.Get("max_age"), 10, 31)
+	seconds, err := strconv.ParseUint(given, 10, 31)
 	if err != nil {
 		return &authError{"invalid_request", "max_age must be a number of seconds"}
 	}
@@ -205,13 +208,44 @@ func (req *authRequest) readMaxAge(params url.Values) error {
 	return nil
 }
 
+// readHint reads whom the application expects. A hint that cannot be verified, perhaps because its key is gone, names
+// nobody: that is no answer to give without asking.
+func (p *Provider) readHint(ctx context.Context, req *authRequest) error {
+	raw := req.params.Get("id_token_hint")
+	if raw == "" {
+		return nil
+	}
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return err
+	}
+	parser := token.Parser{Type: token.IDToken, Issuer: p.issuer(), Audience: req.client.ID, Keys: ring, Now: p.Now, SkipExpiry: true}
+	hint, err := parser.Parse(ctx, raw)
+	switch {
+	case err == nil:
+		req.subject = hint.Subject
+	case !errors.Is(err, token.ErrInvalid):
+		return err
+	case slices.Contains(req.prompt, "none"):
+		return &authError{"login_required", "id_token_hint is no ID token for this client"}
+	}
+	return nil
+}
+
 // satisfies reports whether the session answers the request without anybody being asked.
 func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
 	if slices.Contains(req.prompt, "login") || slices.Contains(req.prompt, "select_account") {
 		return false
 	}
+	if !req.expects(s) {
+		return false
+	}
 	return req.maxAge == nil || p.Now().Sub(s.AuthTime) <= *req.maxAge
 }
+
+// expects reports whether the session is that of the user whom the application named, if it named one (OpenID Connect
+// Core §3.1.2.2).
+func (req *authRequest) expects(s *store.Session) bool { return req.subject == "" || req.subject == s.UserID }
 
 // answer sends the browser back with a code for a session that was there.
 func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authRequest, s *store.Session) {
@@ -283,6 +317,9 @@ func (p *Provider) target(req *authRequest) *login.Target {
 		},
 		Refuse: func(code string) string { return req.failure(p.issuer(), code, "") },
 		Grant: func(s *store.Session) (*store.Grant, string) {
+			if !req.expects(s) {
+				return nil, req.failure(p.issuer(), "login_required", "another user signed in than id_token_hint names")
+			}
 			grant, code := p.newGrant(req, s)
 			return grant, req.success(p.issuer(), code)
 		},
@@ -295,12 +332,12 @@ func (p *Provider) target(req *authRequest) *login.Target {
 }
 
 // Resolve makes the target of the parameters that a Start holds, if they may still be served.
-func (p *Provider) Resolve(_ context.Context, rawQuery string) (*login.Target, error) {
+func (p *Provider) Resolve(ctx context.Context, rawQuery string) (*login.Target, error) {
 	params, err := parseQuery(rawQuery)
 	if err != nil {
 		return nil, err
 	}
-	req, err := p.parse(params)
+	req, err := p.parse(ctx, params)
 	if refusal, ok := errors.AsType[*authError](err); ok {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: refusal}
 	}

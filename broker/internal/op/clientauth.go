@@ -47,12 +47,12 @@ func credentials(r *http.Request, form url.Values) (sentCredentials, error) {
 			return sentCredentials{}, invalidClient(errors.New("Authorization is not Basic"))
 		}
 		method := store.AuthNone
-		if form.Has("client_secret") {
+		if form.Get("client_secret") != "" {
 			method = store.AuthSecretPost
 		}
 		return sentCredentials{form.Get("client_id"), form.Get("client_secret"), method}, nil
 	}
-	if form.Has("client_secret") {
+	if form.Get("client_secret") != "" {
 		return sentCredentials{}, &oauthError{status: http.StatusBadRequest, code: "invalid_request",
 			description: "the client authenticates in two ways at once"}
 	}
@@ -62,7 +62,7 @@ func credentials(r *http.Request, form url.Values) (sentCredentials, error) {
 	if err := errors.Join(errID, errSecret); err != nil {
 		return sentCredentials{}, invalidClient(err)
 	}
-	if form.Has("client_id") && form.Get("client_id") != id {
+	if form.Get("client_id") != "" && form.Get("client_id") != id {
 		return sentCredentials{}, invalidClient(errors.New("client_id differs from the Authorization header's"))
 	}
 	return sentCredentials{id, secret, store.AuthSecretBasic}, nil

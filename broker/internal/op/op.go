@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -64,9 +65,11 @@ func (p *Provider) newGrant(req *authRequest, s *store.Session) (g *store.Grant,
 	return g, g.ID + "." + secret
 }
 
-// splitCode takes a code apart into the grant it belongs to and its secret.
+// splitCode takes a code apart into the grant it belongs to and its secret. What can be no grant's id is not looked for:
+// not every store takes every string for a key.
 func splitCode(code string) (grantID, secret string, ok bool) {
-	return strings.Cut(code, ".")
+	grantID, secret, ok = strings.Cut(code, ".")
+	return grantID, secret, ok && len(grantID) <= 64 && !strings.ContainsFunc(grantID, func(r rune) bool { return !unreserved(r) })
 }
 
 // verifies reports whether verifier is the one that challenge was made of (RFC 7636 §4.6, S256).
@@ -90,15 +93,17 @@ func isChallenge(s string) bool {
 	return err == nil && len(raw) == sha256.Size && len(s) == base64.RawURLEncoding.EncodedLen(sha256.Size)
 }
 
-// single returns the parameters that were sent, or the name of one that was sent twice, which no parameter may be
-// (RFC 6749 §3.1 and §3.2).
-func single(params url.Values) (repeated string) {
-	for name, values := range params {
+// errRepeated does not say which: the name may be anything, and is for the client's pages and logs.
+var errRepeated = errors.New("a parameter was sent more than once")
+
+// repeated reports whether a parameter was sent twice, which none may be (RFC 6749 §3.1 and §3.2).
+func repeated(params url.Values) bool {
+	for _, values := range params {
 		if len(values) > 1 {
-			return name
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // noStore forbids caches to keep the answer (RFC 6749 §5.1).

@@ -90,8 +90,8 @@ func tokenForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, &oauthError{http.StatusBadRequest, "invalid_request", "the body is not a form, or too large", err}
 	}
-	if name := single(r.PostForm); name != "" {
-		return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_request", description: name + " was sent more than once"}
+	if repeated(r.PostForm) {
+		return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_request", description: errRepeated.Error()}
 	}
 	return r.PostForm, nil
 }
@@ -155,7 +155,7 @@ func mismatch(g *store.Grant, client *store.Client, form url.Values, now time.Ti
 		return "the code has expired"
 	case form.Get("redirect_uri") != g.RedirectURI:
 		return "redirect_uri differs"
-	case g.CodeChallenge == "" && form.Has("code_verifier"):
+	case g.CodeChallenge == "" && verifier != "":
 		return "code_verifier without a code_challenge" // RFC 9700 §2.1.1, against downgrades
 	case g.CodeChallenge != "" && (!isVerifier(verifier) || !verifies(g.CodeChallenge, verifier)):
 		return "code_verifier does not fit the code_challenge"

@@ -59,7 +59,10 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 	if header == "" {
 		return inForm, nil
 	}
-	if !strings.EqualFold(scheme, "Bearer") || inForm != "" {
+	if !strings.EqualFold(scheme, "Bearer") {
+		return inForm, nil // another way to authenticate is none (RFC 6750 §3.1)
+	}
+	if inForm != "" {
 		return "", errors.New("the access token must come in one way")
 	}
 	return strings.TrimSpace(inHeader), nil

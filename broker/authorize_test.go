@@ -1,0 +1,583 @@
+package broker_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// A reply is what one request got, without any redirect followed.
+type reply struct {
+	*http.Response
+	text string
+}
+
+// send sends one request as a program would: no cookies, no redirects. A non-nil form is its body.
+func send(t testing.TB, method, rawURL string, form url.Values, edit func(*http.Request)) *reply {
+	t.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, rawURL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if edit != nil {
+		edit(r)
+	}
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &reply{response, string(text)}
+}
+
+// location returns where the reply redirects to, and its query.
+func (r *reply) location(t testing.TB) (string, url.Values) {
+	t.Helper()
+	u, err := url.Parse(r.Header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	u.RawQuery = ""
+	return u.String(), query
+}
+
+const testVerifier = "0123456789-abcdefghijklmnopqrstuvwxyz._~ABCDEF"
+
+func challengeOf(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// authParams are a good authentication request of the world's application.
+func (w *world) authParams() url.Values {
+	return url.Values{
+		"client_id": {"rp"}, "redirect_uri": {w.callback()}, "response_type": {"code"}, "scope": {"openid profile email"},
+		"state": {"the state"}, "nonce": {"the nonce"}, "code_challenge": {challengeOf(testVerifier)}, "code_challenge_method": {"S256"},
+	}
+}
+
+func (w *world) callback() string { return w.rp.Client().RedirectURIs[0] }
+
+// cookies returns the cookies of the browser at the broker, as a header.
+func (w *world) cookies(b *brokertest.Browser) string {
+	var list []string
+	for name, value := range b.Cookies(w.URL) {
+		list = append(list, name+"="+value)
+	}
+	return strings.Join(list, "; ")
+}
+
+// authorize sends an authentication request with the cookies of a browser, nil for none.
+func (w *world) authorize(params url.Values, b *brokertest.Browser) *reply {
+	w.t.Helper()
+	return send(w.t, http.MethodGet, w.URL+"/authorize?"+params.Encode(), nil, func(r *http.Request) {
+		if b != nil {
+			r.Header.Set("Cookie", w.cookies(b))
+		}
+	})
+}
+
+// code returns a fresh code for the session of a browser.
+func (w *world) code(b *brokertest.Browser, edit func(url.Values)) string {
+	w.t.Helper()
+	params := w.authParams()
+	if edit != nil {
+		edit(params)
+	}
+	r := w.authorize(params, b)
+	_, query := r.location(w.t)
+	if query.Get("code") == "" {
+		w.t.Fatalf("no code: status %d, Location %q\n%s", r.StatusCode, r.Header.Get("Location"), r.text)
+	}
+	return query.Get("code")
+}
+
+func set(name string, values ...string) func(url.Values) {
+	return func(v url.Values) { v[name] = values }
+}
+
+func unset(name string) func(url.Values) { return func(v url.Values) { v.Del(name) } }
+
+// A visitor who signs in, and one who has a session, meet the same refusals: told to the visitor where the application
+// cannot be trusted to be told, told to the application otherwise.
+func TestAuthorizeRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		c.Clients = append(c.Clients, store.Client{
+			ID: "off", Disabled: true, Secrets: c.Clients[0].Secrets, RedirectURIs: c.Clients[0].RedirectURIs,
+		}, store.Client{
+			ID: "another", Secrets: c.Clients[0].Secrets, RedirectURIs: []string{"https://another.example/callback"},
+		}, store.Client{
+			ID: "public", AuthMethod: store.AuthNone, RedirectURIs: c.Clients[0].RedirectURIs,
+		})
+	})
+	signedIn := w.login("Demo")
+	at := w.callback()
+	host := strings.TrimSuffix(strings.TrimPrefix(at, "http://"), "/callback")
+	const page400 = "page 400"
+	rows := []struct {
+		name string
+		edit func(url.Values)
+		want string // "page STATUS" or the error code that the application is told
+	}{
+		{"RFC 6749 §4.1.1: client_id missing", unset("client_id"), page400},
+		{"RFC 6749 §4.1.1: client_id empty", set("client_id", ""), page400},
+		{"RFC 6749 §4.1.1: client_id unknown", set("client_id", "nobody"), page400},
+		{"RFC 6749 §4.1.1: client_id in another case", set("client_id", "RP"), page400},
+		{"RFC 6749 §4.1.1: client_id with NUL", set("client_id", "rp\x00"), page400},
+		{"RFC 6749 §3.1: client_id twice", set("client_id", "rp", "rp"), page400},
+		{"RFC 6749 §3.1: redirect_uri twice", set("redirect_uri", at, at), page400},
+		{"RFC 6749 §3.1: redirect_uri twice, a foreign one second", set("redirect_uri", at, "https://evil.example/"), page400},
+		{"CVE-2026-1486: client disabled", set("client_id", "off"), page400},
+		{"OIDC Core §3.1.2.1: redirect_uri missing", unset("redirect_uri"), page400},
+		{"OIDC Core §3.1.2.1: redirect_uri empty", set("redirect_uri", ""), page400},
+		{"RFC 9700 §2.1: redirect_uri of another client", set("redirect_uri", "https://another.example/callback"), page400},
+
+		{"OIDC Core §3.1.2.6: response_type missing", unset("response_type"), "invalid_request"},
+		{"OIDC Core §3.1.2.6: response_type token", set("response_type", "token"), "unsupported_response_type"},
+		{"OIDC Core §3.1.2.6: response_type id_token", set("response_type", "id_token"), "unsupported_response_type"},
+		{"OIDC Core §3.1.2.6: response_type code id_token", set("response_type", "code id_token"), "unsupported_response_type"},
+		{"OIDC Core §3.1.2.6: response_type Code", set("response_type", "Code"), "unsupported_response_type"},
+		{"OAuth Response Modes: fragment", set("response_mode", "fragment"), "invalid_request"},
+		{"OAuth Response Modes: form_post", set("response_mode", "form_post"), "invalid_request"},
+		{"OIDC Core §6.1: request", set("request", "eyJhbGciOiJub25lIn0.e30."), "request_not_supported"},
+		{"OIDC Core §6.2: request_uri", set("request_uri", "https://evil.example/"), "request_uri_not_supported"},
+		{"OIDC Core §7.2.1: registration", set("registration", "{}"), "registration_not_supported"},
+		{"OIDC Core §3.1.2.1: scope missing", unset("scope"), "invalid_scope"},
+		{"OIDC Core §3.1.2.1: scope without openid", set("scope", "profile email"), "invalid_scope"},
+		{"OIDC Core §3.1.2.1: scope with OpenID", set("scope", "OpenID"), "invalid_scope"},
+		{"RFC 7636 §4.4.1: no challenge", func(v url.Values) { v.Del("code_challenge"); v.Del("code_challenge_method") }, "invalid_request"},
+		{"RFC 7636 §4.4.1: empty challenge", set("code_challenge", ""), "invalid_request"},
+		{"RFC 7636 §4.4.1: no method, which is plain", unset("code_challenge_method"), "invalid_request"},
+		{"RFC 9700 §2.1.1: plain", set("code_challenge_method", "plain"), "invalid_request"},
+		{"RFC 7636 §4.3: method s256", set("code_challenge_method", "s256"), "invalid_request"},
+		{"RFC 7636 §4.2: challenge too short", set("code_challenge", challengeOf("x")[:42]), "invalid_request"},
+		{"RFC 7636 §4.2: challenge too long", set("code_challenge", challengeOf("x")+"A"), "invalid_request"},
+		{"RFC 7636 §4.2: challenge padded", set("code_challenge", challengeOf("x")+"="), "invalid_request"},
+		{"RFC 7636 §4.2: challenge in standard base64", set("code_challenge", strings.Repeat("+/", 21)+"A"), "invalid_request"},
+		{"RFC 7636 §4.2: challenge with trailing bits", set("code_challenge", strings.Repeat("A", 42)+"B"), "invalid_request"},
+		{"RFC 7636 §4.2: challenge with a line end", set("code_challenge", challengeOf("x")[:42]+"\n"+"A"), "invalid_request"},
+		{"RFC 7636 §4.4.1: a public client without", func(v url.Values) {
+			v.Set("client_id", "public")
+			v.Del("code_challenge")
+			v.Del("code_challenge_method")
+		}, "invalid_request"},
+		{"OIDC Core §3.1.2.1: prompt none with another", set("prompt", "none login"), "invalid_request"},
+		{"OIDC Core §3.1.2.1: prompt unknown", set("prompt", "create"), "invalid_request"},
+		{"OIDC Core §3.1.2.1: prompt in capitals", set("prompt", "LOGIN"), "invalid_request"},
+	}
+	for _, junk := range []string{"-1", "+1", "1.5", "1e3", "0x10", "ten", "99999999999999999999", "4294967296", " 5", "５"} {
+		rows = append(rows, struct {
+			name string
+			edit func(url.Values)
+			want string
+		}{"OIDC Core §3.1.2.1: max_age " + junk, set("max_age", junk), "invalid_request"})
+	}
+	for name := range w.authParams() {
+		if name != "client_id" && name != "redirect_uri" {
+			rows = append(rows, struct {
+				name string
+				edit func(url.Values)
+				want string
+			}{"RFC 6749 §3.1: " + name + " twice", func(v url.Values) { v.Add(name, v.Get(name)) }, "invalid_request"})
+		}
+	}
+	// CVE-2026-7504, 3872, 9689, CVE-2024-8883, CVE-2024-52289: what is nearly registered is not registered.
+	for _, near := range []string{
+		at + "/", at + "//", at + "?", at + "#", at + "?x=1", at + "#x", at + "%20", at + " ", at + "\x00", at + ".evil.example", at + "/..",
+		strings.ToUpper(at), "HTTP://" + host + "/callback", strings.Replace(at, "callback", "Callback", 1),
+		strings.Replace(at, "/callback", "//callback", 1), strings.Replace(at, "/callback", "/./callback", 1),
+		strings.Replace(at, "/callback", "/x/../callback", 1), strings.Replace(at, "/callback", "/..;/callback", 1),
+		strings.Replace(at, "/callback", "/callback/..;/evil", 1), strings.Replace(at, "/callback", "/%63allback", 1),
+		strings.Replace(at, "/callback", "%2fcallback", 1), strings.Replace(at, "/callback", `\callback`, 1),
+		strings.Replace(at, "http://", "https://", 1), strings.Replace(at, "http://", "http:/", 1), strings.Replace(at, "http://", "//", 1),
+		strings.Replace(at, "http://", "http://user@", 1), strings.Replace(at, "http://", "http://user:pass@", 1),
+		"http://evil.example@" + host + "/callback", "http://" + host + "@evil.example/callback", "http://" + host + `\@evil.example/callback`,
+		"http://" + host + ".evil.example/callback", "http://evil." + host + "/callback", "http://" + host + "1/callback",
+		"http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback", "http://2130706433/callback",
+		"null", "*", "http://*/callback", "about:blank", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "/callback", "callback",
+		"http://" + host, "http://" + host + "/", at + "\r\nSet-Cookie: x=1", strings.Replace(at, "127.0.0.1", "１２７.0.0.1", 1),
+		w.URL + "/authorize", w.URL + "/login", "https://another.example/callback",
+	} {
+		rows = append(rows, struct {
+			name string
+			edit func(url.Values)
+			want string
+		}{"RFC 9700 §2.1: redirect_uri " + near, set("redirect_uri", near), page400})
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			for _, b := range []*brokertest.Browser{nil, signedIn} {
+				params := w.authParams()
+				row.edit(params)
+				r := w.authorize(params, b)
+				if strings.HasPrefix(row.want, "page ") {
+					wantPage(t, r, row.want)
+				} else {
+					wantRefused(t, w, r, row.want)
+				}
+			}
+		})
+	}
+}
+
+// wantPage fails unless the reply is a page of ours that leads nowhere by itself.
+func wantPage(t *testing.T, r *reply, want string) {
+	t.Helper()
+	if got := "page " + r.Status[:3]; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if r.Header.Get("Location") != "" || r.Header.Get("Refresh") != "" || strings.Contains(r.text, "http-equiv") {
+		t.Errorf("leads to %q by itself:\n%s", r.Header.Get("Location"), r.text)
+	}
+	if strings.Contains(strings.ToLower(r.text), "javascript:") || strings.Contains(r.text, "evil.example") {
+		t.Errorf("the page repeats what it was sent:\n%s", r.text)
+	}
+	if !strings.Contains(r.text, "<h1>") || r.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("no page:\n%s", r.text)
+	}
+}
+
+// wantRefused fails unless the reply tells the application the error code, as RFC 6749 §4.1.2.1 and RFC 9207 §2 have it.
+func wantRefused(t *testing.T, w *world, r *reply, code string) {
+	t.Helper()
+	to, query := r.location(t)
+	if r.StatusCode != http.StatusSeeOther || to != w.callback() {
+		t.Fatalf("status %d to %q, want 303 to %q", r.StatusCode, to, w.callback())
+	}
+	if query.Get("error") != code || query.Get("iss") != w.URL || query.Get("state") != "the state" || query.Has("code") {
+		t.Errorf("told %v, want error %s with iss and state", query, code)
+	}
+	// RFC 6749 §4.1.2.1: the characters of error_description.
+	if strings.ContainsFunc(query.Get("error_description"), func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		t.Errorf("error_description %q", query.Get("error_description"))
+	}
+	if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("headers %v", r.Header)
+	}
+}
+
+func TestAuthorizeAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		c.Clients[0].RedirectURIs = append(c.Clients[0].RedirectURIs, "https://app.example/cb?tenant=a+b", "com.example.app:/cb")
+	})
+	b := w.login("Demo")
+	for _, row := range []struct {
+		name string
+		edit func(url.Values)
+		to   string
+	}{
+		{"OIDC Core §3.1.2.5: as it should be", nil, w.callback()},
+		{"OIDC Core §3.1.2.1: unknown scopes are ignored", set("scope", "openid admin offline_access"), w.callback()},
+		{"OIDC Core §3.1.2.1: unknown parameters are ignored", set("foo", "bar"), w.callback()},
+		{"RFC 6749 §3.1: empty values count as left out", func(v url.Values) {
+			for _, name := range []string{"prompt", "max_age", "request", "request_uri", "registration", "response_mode", "nonce", "ui_locales"} {
+				v.Set(name, "")
+			}
+		}, w.callback()},
+		{"OAuth Response Modes: query", set("response_mode", "query"), w.callback()},
+		{"OIDC Core §3.1.2.1: prompt none with a session", set("prompt", "none"), w.callback()},
+		{"OIDC Core §3.1.2.1: max_age far off", set("max_age", "2147483647"), w.callback()},
+		{"RFC 6749 §4.1.2: odd state", set("state", "a b+c&d=e%41\"'<>;#\r\nSet-Cookie: x=1é\x00"), w.callback()},
+		{"RFC 6749 §4.1.2: no state", unset("state"), w.callback()},
+		{"RFC 6749 §3.1.2: the query of the redirect URI is kept", set("redirect_uri", "https://app.example/cb?tenant=a+b"), "https://app.example/cb"},
+		{"RFC 8252 §7.1: private-use scheme", set("redirect_uri", "com.example.app:/cb"), "com.example.app:/cb"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			params := w.authParams()
+			if row.edit != nil {
+				row.edit(params)
+			}
+			r := w.authorize(params, b)
+			to, query := r.location(t)
+			if r.StatusCode != http.StatusSeeOther || to != row.to || query.Get("code") == "" || query.Has("error") {
+				t.Fatalf("status %d to %q\n%s", r.StatusCode, r.Header.Get("Location"), r.text)
+			}
+			if query.Get("iss") != w.URL || query.Get("state") != params.Get("state") || query.Has("state") != params.Has("state") {
+				t.Errorf("answered %v", query)
+			}
+			if strings.Contains(row.to, "app.example") && query.Get("tenant") != "a b" {
+				t.Errorf("the redirect URI's own query became %v", query)
+			}
+			if len(r.Header.Values("Set-Cookie")) != 0 || r.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v", r.Header)
+			}
+		})
+	}
+}
+
+// OpenID Connect Core §3.1.2.1 wants POST too; its parameters are those of the body, and of nothing else.
+func TestAuthorizeByPost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	cookie := func(r *http.Request) { r.Header.Set("Cookie", w.cookies(b)) }
+	r := send(t, http.MethodPost, w.URL+"/authorize", w.authParams(), cookie)
+	leads := r.Header.Get("Location") + r.text // a redirect, or a page that leads on: forms and policies are touchy
+	if !strings.Contains(leads, w.callback()) || !strings.Contains(leads, "code=") {
+		t.Errorf("POST: status %d, Location %q\n%s", r.StatusCode, r.Header.Get("Location"), r.text)
+	}
+	r = send(t, http.MethodPost, w.URL+"/authorize?"+w.authParams().Encode(), url.Values{"client_id": {"nobody"}}, cookie)
+	wantPage(t, r, "page 400")
+	r = send(t, http.MethodPost, w.URL+"/authorize?"+w.authParams().Encode(), url.Values{}, cookie)
+	wantPage(t, r, "page 400")
+	big := w.authParams()
+	big.Set("state", strings.Repeat("x", 9<<10))
+	if r = send(t, http.MethodPost, w.URL+"/authorize", big, cookie); r.StatusCode < 400 || r.StatusCode >= 500 {
+		t.Errorf("9 KiB: status %d", r.StatusCode)
+	}
+	page := brokertest.NewBrowser(t).Post(w.URL+"/authorize", w.authParams(), "https://app.example/")
+	shows(t, page, http.StatusOK, "Sign in to Test App", "Continue with Demo")
+	page = page.Click("Demo")
+	if !strings.HasPrefix(page.URL.String(), w.callback()+"?") || page.URL.Query().Get("state") != "the state" {
+		t.Errorf("ends at %s", page.URL)
+	}
+}
+
+// What does not fit is refused with a page that says so; it is never an error of ours.
+func TestAuthorizeTooLarge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	for _, row := range []struct {
+		name string
+		edit func(url.Values)
+	}{
+		{"state of 3 KB", set("state", strings.Repeat("s", 3000))},
+		{"nonce of 3 KB", set("nonce", strings.Repeat("n", 3000))},
+		{"login_hint of 3 KB", set("login_hint", strings.Repeat("l", 3000))},
+		{"a thousand parameters", func(v url.Values) {
+			for i := range 1000 {
+				v.Set("p"+strings.Repeat("x", i%7)+string(rune('a'+i%26)), "1")
+			}
+		}},
+		{"state of 9 KB", set("state", strings.Repeat("s", 9000))},
+		{"unknown parameter of 100 KB", set("foo", strings.Repeat("s", 100_000))},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			params := w.authParams()
+			row.edit(params)
+			page := brokertest.NewBrowser(t).Get(w.URL + "/authorize?" + params.Encode())
+			if page.Status == http.StatusOK {
+				page = page.Click("Demo")
+			}
+			if page.Status != http.StatusRequestURITooLong && !strings.HasPrefix(page.URL.String(), w.callback()) {
+				t.Errorf("status %d at %s\n%s", page.Status, page.URL.Path, page.Body)
+			}
+			if page.Status == http.StatusRequestURITooLong && !strings.Contains(page.Body, "Too much data") {
+				t.Errorf("the page does not say why:\n%s", page.Body)
+			}
+			if r := w.authorize(params, b); r.StatusCode >= 500 {
+				t.Errorf("with a session: status %d", r.StatusCode)
+			}
+		})
+	}
+}
+
+// CVE-2026-37980, CVE-2026-9086 and the stored and reflected script holes of the field: nothing that anybody sends is
+// markup on a page.
+func TestPagesEscape(t *testing.T) {
+	t.Parallel()
+	const evil = `"><script>alert(1)</script>'<img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
+	w := newWorld(t, func(c *broker.Config) {
+		c.Name = evil
+		c.Clients[0].Name = evil
+		c.Providers[0].Name = evil
+		c.Providers[1].Domains = []string{"other.example"} // for the e-mail form
+	})
+	everywhere := w.authParams()
+	for _, name := range []string{"state", "nonce", "login_hint", "ui_locales", "acr_values", "idp_hint", "idp_notice", "foo", evil} {
+		everywhere.Set(name, evil)
+	}
+	everywhere.Set("idp_by_email", "1")
+	paths := []string{
+		"/authorize?" + everywhere.Encode(),
+		"/authorize?" + url.Values{"client_id": {evil}, "redirect_uri": {evil}}.Encode(),
+		"/authorize?" + url.Values{evil: {evil, evil}, "client_id": {"rp"}, "redirect_uri": {w.callback() + evil}}.Encode(),
+		"/login?" + url.Values{"login_hint": {evil}, "idp_by_email": {"1"}, "ui_locales": {evil}, evil: {evil}}.Encode(),
+		"/login?" + url.Values{"return_to": {"/" + url.PathEscape(evil)}}.Encode(),
+		"/login?" + url.Values{"return_to": {evil}}.Encode(),
+		"/logout?" + url.Values{"return_to": {"/?" + evil}}.Encode(),
+		"/broker/" + url.PathEscape(evil) + "/login",
+		"/broker/demo/endpoint?" + url.Values{"state": {evil}, "code": {evil}, "error": {evil}, "error_description": {evil}}.Encode(),
+		"/flow/" + url.PathEscape(evil),
+		"/" + url.PathEscape(evil) + "?" + url.QueryEscape(evil),
+	}
+	for _, path := range paths {
+		page := brokertest.NewBrowser(t).Get(w.URL + path)
+		for _, markup := range []string{"<script>alert", "<img src=x", "onerror=alert(1)>", `href="javascript`, `url=javascript`, `"><scr`} {
+			if strings.Contains(page.Body, markup) {
+				t.Errorf("%s: %q is in the page", path, markup)
+			}
+		}
+		for _, link := range page.Links() {
+			if strings.HasPrefix(strings.ToLower(strings.TrimSpace(link.URL)), "javascript:") {
+				t.Errorf("%s: link to %q", path, link.URL)
+			}
+		}
+		if page.Status >= 500 {
+			t.Errorf("%s: status %d", path, page.Status)
+		}
+	}
+	page := brokertest.NewBrowser(t).Get(w.URL + paths[0])
+	shows(t, page, http.StatusOK, "&lt;script&gt;alert(1)&lt;/script&gt;")
+}
+
+// Behaviours §1.5 and OpenID Connect Core §3.1.2.1: which prompts use the session, and which do not.
+func TestAuthorizePrompts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	none := w.authParams()
+	none.Set("prompt", "none")
+	wantRefused(t, w, w.authorize(none, nil), "login_required")
+	for _, prompt := range []string{"login", "select_account", "login consent"} {
+		params := w.authParams()
+		params.Set("prompt", prompt)
+		if r := w.authorize(params, b); r.StatusCode != http.StatusOK || !strings.Contains(r.text, "Continue with Demo") {
+			t.Errorf("prompt=%s: status %d to %q", prompt, r.StatusCode, r.Header.Get("Location"))
+		}
+	}
+	zero := w.authParams()
+	zero.Set("max_age", "0")
+	w.advance(2e9)
+	if r := w.authorize(zero, b); r.StatusCode != http.StatusOK {
+		t.Errorf("max_age=0: status %d to %q", r.StatusCode, r.Header.Get("Location"))
+	}
+	zero.Set("prompt", "none")
+	wantRefused(t, w, w.authorize(zero, b), "login_required")
+}
+
+// OpenID Connect Core §3.1.2.2: who was named by id_token_hint is the only one for whom there is a positive answer.
+func TestAuthorizeIDTokenHint(t *testing.T) {
+	t.Parallel()
+	w, foreign := newWorld(t, nil), newWorld(t, nil)
+	alice := w.login("Demo")
+	tokens := w.redeem(w.code(alice, nil), nil).tokens(t)
+	theirs := foreign.redeem(foreign.code(foreign.login("Demo"), nil), nil).tokens(t)
+	w.op.LoginAs("bob")
+	bob := w.login("Demo")
+	w.advance(10 * time.Minute) // it has expired, which is no matter (OpenID Connect RP-Initiated Logout §2 says so of its own)
+	for _, row := range []struct {
+		name, hint, prompt string
+		browser            *brokertest.Browser
+		want               string // the error; "" for a code, "page" for the login page
+	}{
+		{"alice's in alice's browser", tokens.IDToken, "none", alice, ""},
+		{"alice's in alice's browser, with pages", tokens.IDToken, "", alice, ""},
+		{"alice's in bob's browser", tokens.IDToken, "none", bob, "login_required"},
+		{"alice's in bob's browser, with pages", tokens.IDToken, "", bob, "page"},
+		{"another broker's", theirs.IDToken, "none", alice, "login_required"},
+		{"an access token", tokens.AccessToken, "none", alice, "login_required"},
+		{"junk", "junk", "none", alice, "login_required"},
+		{"junk, with pages", "junk", "", alice, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			params := w.authParams()
+			params.Set("prompt", row.prompt)
+			params.Set("id_token_hint", row.hint)
+			r := w.authorize(params, row.browser)
+			_, query := r.location(t)
+			if row.want == "page" {
+				shows(t, &brokertest.Page{Status: r.StatusCode, Body: r.text}, http.StatusOK, "Continue with Demo")
+				return
+			}
+			if query.Get("error") != row.want || query.Has("code") != (row.want == "") {
+				t.Errorf("answered %v, want %q", query, row.want)
+			}
+		})
+	}
+	t.Run("bob signs in where alice is wanted", func(t *testing.T) {
+		w.rp.Params = url.Values{"id_token_hint": {tokens.IDToken}, "idp_hint": {"demo"}}
+		brokertest.NewBrowser(t).Get(w.rp.LoginURL())
+		if got := w.rp.Login(); got.Error != "login_required" || got.Subject != "" {
+			t.Errorf("the application got %+v", got)
+		}
+		w.op.LoginAs("alice")
+		brokertest.NewBrowser(t).Get(w.rp.LoginURL())
+		if got := w.rp.Login(); got.Subject != part(t, tokens.IDToken, 1)["sub"] {
+			t.Errorf("the application got %+v", got)
+		}
+	})
+}
+
+// Row 41 and RFC 9700 §4.11: only what is listed reaches the upstream.
+func TestAuthorizeDoesNotForwardItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.reconfigure(func(c *broker.Config) {
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) { c.ForwardParams = []string{"hd"} })
+	})
+	params := w.authParams()
+	params.Set("idp_hint", "demo")
+	params.Set("hd", "example.com")
+	r := w.authorize(params, nil)
+	_, query := r.location(t)
+	for _, name := range []string{"state", "nonce", "redirect_uri", "client_id", "code_challenge"} {
+		if query.Get(name) == "" || query.Get(name) == params.Get(name) {
+			t.Errorf("%s of the request to the upstream is %q", name, query.Get(name))
+		}
+	}
+	if query.Get("redirect_uri") != brokertest.CallbackURL(w.URL, "demo") || query.Get("hd") != "example.com" {
+		t.Errorf("sent %v", query)
+	}
+}
+
+// i18n: the first known one of ui_locales, else Accept-Language, else English.
+func TestLanguages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, row := range []struct{ accept, locales, want string }{
+		{"", "", "en"}, {"de", "", "de"}, {"fr-CA, en;q=0.5", "", "fr"}, {"de", "fr", "fr"}, {"fr", "xx de", "de"}, {"fr", "xx", "fr"},
+		{"*", "", "en"}, {"zz", "", "en"}, {"de;q=0, fr", "", "fr"}, {strings.Repeat("x,", 5000), "", "en"}, {"\x01", "\x00 <b>", "en"},
+	} {
+		params := w.authParams()
+		params.Set("ui_locales", row.locales)
+		r := send(t, http.MethodGet, w.URL+"/authorize?"+params.Encode(), nil, func(r *http.Request) {
+			if row.accept != "" && row.accept[0] >= ' ' {
+				r.Header.Set("Accept-Language", row.accept)
+			}
+		})
+		if got := r.Header.Get("Content-Language"); got != row.want || !strings.Contains(r.text, `<html lang="`+row.want+`"`) {
+			t.Errorf("Accept-Language %.20q, ui_locales %q: %q, want %q", row.accept, row.locales, got, row.want)
+		}
+		if !slices.Contains(r.Header.Values("Vary"), "Accept-Language") {
+			t.Errorf("Vary is %v", r.Header.Values("Vary"))
+		}
+	}
+	t.Run("through a whole login", func(t *testing.T) {
+		w.op.Break(providertest.TokenDown)
+		w.rp.Params = url.Values{"ui_locales": {"de"}, "idp_hint": {"demo"}}
+		page := brokertest.NewBrowser(t).Get(w.rp.LoginURL())
+		if page.Header.Get("Content-Language") != "de" {
+			t.Errorf("the error page after the upstream is in %q:\n%s", page.Header.Get("Content-Language"), page.Body)
+		}
+	})
+}
