@@ -77,11 +77,10 @@ func TestCommitStopsAtTheFirstFailure(t *testing.T) {
 func TestCommitUsesTheCommitter(t *testing.T) {
 	t.Parallel()
 	s := memstore.New()
-	l := login()
-	if err := s.CreateSession(t.Context(), l.Session); err != nil {
+	if err := s.CreateSession(t.Context(), login().Session); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Commit(t.Context(), s, l); !errors.Is(err, store.ErrExists) {
+	if err := store.Commit(t.Context(), s, login()); !errors.Is(err, store.ErrExists) {
 		t.Errorf("Commit: got error %v, want %v", err, store.ErrExists)
 	}
 	if _, err := s.User(t.Context(), "u"); !errors.Is(err, store.ErrNotFound) {

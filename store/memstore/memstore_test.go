@@ -73,8 +73,9 @@ func TestForgets(t *testing.T) {
 		l := &store.Login{
 			Once: id, OnceExpires: end, NewUser: &store.User{ID: id, Username: id, Email: id},
 			NewLink: &store.Link{LinkKey: store.LinkKey{Provider: "p", Subject: id}, UserID: id},
-			Session: &store.Session{ID: id, UserID: id, Upstream: store.LinkKey{Provider: "p", Subject: id}, UpstreamSession: id, ExpiresAt: end},
-			Grant:   &store.Grant{ID: id, UserID: id, ClientID: "c", SessionID: id, ExpiresAt: end},
+			Session: &store.Session{ID: id, UserID: id, Upstream: store.LinkKey{Provider: "p", Subject: id},
+				UpstreamSession: id, ExpiresAt: end},
+			Grant: &store.Grant{ID: id, UserID: id, ClientID: "c", SessionID: id, ExpiresAt: end},
 		}
 		if err := s.Commit(ctx, l); err != nil {
 			t.Fatal(err)

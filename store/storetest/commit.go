@@ -49,7 +49,8 @@ func (k *kit) again(l *store.Login, name string) *store.Login {
 func commitWrites(k *kit) {
 	l := k.login("new")
 	k.ok(store.Commit(k.ctx, k.s, l), "Commit of a new user")
-	k.same([]int64{l.NewUser.Version, l.NewLink.Version, l.Session.Version, l.Grant.Version}, []int64{1, 1, 1, 1}, "Versions after Commit")
+	got := []int64{l.NewUser.Version, l.NewLink.Version, l.Session.Version, l.Grant.Version}
+	k.same(got, []int64{1, 1, 1, 1}, "Versions after Commit")
 	k.written(l.NewUser, l.NewLink, l.Session, l.Grant)
 	mark, err := k.s.Get(k.ctx, store.PurposeLogin, "new")
 	k.ok(err, "mark of the login")
@@ -57,7 +58,8 @@ func commitWrites(k *kit) {
 
 	a := k.again(l, "again")
 	k.ok(store.Commit(k.ctx, k.s, a), "Commit of a known user")
-	k.same([]int64{a.User.Version, a.Link.Version, a.Session.Version, a.Grant.Version}, []int64{2, 2, 1, 1}, "Versions after Commit")
+	got = []int64{a.User.Version, a.Link.Version, a.Session.Version, a.Grant.Version}
+	k.same(got, []int64{2, 2, 1, 1}, "Versions after Commit")
 	k.written(a.User, a.Link, a.Session, a.Grant)
 	_, err = k.s.Session(k.ctx, l.Session.ID)
 	k.is(err, store.ErrNotFound, "Session that the new one replaces")
@@ -103,6 +105,11 @@ func commitParts(k *kit) {
 		k.ok(store.Commit(k.ctx, k.s, part), "Commit of a part")
 	}
 	k.written(a.User, a.Link, a.Session, a.Grant)
+	renewed := *a.Session
+	renewed.SecretHash, renewed.ACR, renewed.UserID = []byte("another"), "stronger", "somebody else"
+	k.ok(store.Commit(k.ctx, k.s, &store.Login{Session: &renewed}), "Commit that renews a session")
+	k.same(renewed.Version, int64(2), "Version of the session after Commit")
+	k.written(a.User, a.Link, &renewed, a.Grant)
 	_, err = k.s.Session(k.ctx, l.Session.ID)
 	k.ok(err, "Session that nobody ended")
 	k.ok(store.Commit(k.ctx, k.s, &store.Login{EndSession: l.Session.ID}), "Commit that ends a session")
@@ -238,6 +245,8 @@ func commitAllOrNothing(k *kit) {
 		{"a new link that is taken", func(l *store.Login) { l.NewLink.Subject = "taken" }, store.ErrExists},
 		{"a link's version that is old", func(l *store.Login) { l.Link.Version-- }, store.ErrConflict},
 		{"a link that is gone", func(l *store.Login) { l.Link.Subject = "gone" }, store.ErrConflict},
+		{"a session's version that is old", func(l *store.Login) { l.Session.ID, l.Session.Version = "taken", 7 }, store.ErrConflict},
+		{"a session that is gone", func(l *store.Login) { l.Session.ID, l.Session.Version = "gone", 1 }, store.ErrConflict},
 		{"a session's id that is taken", func(l *store.Login) { l.Session.ID = "taken" }, store.ErrExists},
 		{"a grant's id that is taken", func(l *store.Login) { l.Grant.ID = "taken" }, store.ErrExists},
 	} {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-idbroker/idbroker/store"
@@ -39,8 +40,9 @@ var fakes = []fake{
 	{"lets nobody share an e-mail", []string{"users/email"}, func(m *mem) base { return sharesNone{m} }},
 	{"finds more than ten", []string{"users/find at most ten"}, func(m *mem) base { return findsEleven{m} }},
 	{"ignores versions of users", []string{"users/update", "commit/part by part/stale"}, func(m *mem) base { return blindUsers{m} }},
-	{"looks before it leaps", []string{"users/races", "links/races", "sessions/races", "grants/races", "transient/races", "keyring/races"},
-		func(m *mem) base { return looks{m} }},
+	{"looks before it leaps",
+		[]string{"users/races", "links/races", "sessions/races", "grants/races", "transient/races", "keyring/races"},
+		func(m *mem) base { return looks{m, new(meeting)} }},
 	{"keeps the user it is given", []string{"users/copies"}, func(m *mem) base { return &aliasIn{Store: m} }},
 	{"returns the records it keeps", []string{"links/copies", "sessions/copies", "grants/copies", "keyring/copies"},
 		func(m *mem) base { return &aliasOut{Store: m, kept: map[string]any{}} }},
@@ -60,7 +62,8 @@ var fakes = []fake{
 	{"finds sessions of every issuer", []string{"sessions/find"}, func(m *mem) base { return anyIssuer{m} }},
 	{"ignores versions of sessions", []string{"sessions/update"}, func(m *mem) base { return blindSessions{m} }},
 	{"keeps what has expired", []string{"sessions/expiry", "grants/expiry", "transient/expiry"}, stopped},
-	{"finds what has expired", []string{"sessions/expiry", "grants/expiry"}, func(m *mem) base { return &findsExpired{Store: m, old: memstore.New()} }},
+	{"finds what has expired", []string{"sessions/expiry", "grants/expiry"},
+		func(m *mem) base { return &findsExpired{Store: m, old: memstore.New()} }},
 	{"never gives ids of expired things again", []string{"sessions/expiry"}, func(m *mem) base { return &onceOnly{Store: m} }},
 	{"keeps milliseconds", []string{"sessions/round trip", "times"}, func(m *mem) base { return millis{m} }},
 	{"returns local times", []string{"sessions/round trip", "times"}, func(m *mem) base { return local{m} }},
@@ -79,7 +82,8 @@ var fakes = []fake{
 	{"returns strings without their NULs", []string{"transient/values"}, func(m *mem) base { return cString{m} }},
 	{"forgets purposes", []string{"transient/purposes"}, func(m *mem) base { return noPurpose{m} }},
 	{"does not add over what has expired", []string{"transient/expiry"}, func(m *mem) base { return &onceOnly{Store: m} }},
-	{"keeps the value it is given", []string{"transient/copies"}, func(m *mem) base { return &aliasValue{Store: m, kept: map[string][]byte{}} }},
+	{"keeps the value it is given", []string{"transient/copies"},
+		func(m *mem) base { return &aliasValue{Store: m, kept: map[string][]byte{}} }},
 
 	// keyring
 	{"returns keys in any order", []string{"keyring/round trip"}, func(m *mem) base { return unsorted{m} }},
@@ -115,7 +119,7 @@ var fakes = []fake{
 	{"sets no marks", []string{"commit/replay", "commit/races"}, func(m *mem) base {
 		return commits{m, func(ctx ctx, m *mem, l *store.Login) error { c := *l; c.Once = ""; return m.Commit(ctx, &c) }}
 	}},
-	{"looks for marks before it sets them", []string{"commit/races"}, func(m *mem) base { return commits{m, lookThenCommit} }},
+	{"looks for marks before it sets them", []string{"commit/races"}, func(m *mem) base { return commits{m, lookThenCommit()} }},
 	{"lets logins overwrite", []string{"commit/stale"}, func(m *mem) base { return commits{m, blindCommit} }},
 	{"leaves users without a link", []string{"commit/no user without a link", "commit/all or nothing"},
 		func(m *mem) base { return commits{m, userFirst} }},
@@ -140,9 +144,12 @@ var fakes = []fake{
 	}},
 }
 
-// pause lets the others of a race get as far.
-func pause() {
-	for range 100 {
+// A meeting is where the first to come waits for a second, so that a race is run and not only started.
+type meeting struct{ came atomic.Int32 }
+
+func (m *meeting) wait() {
+	m.came.Add(1)
+	for start := time.Now(); m.came.Load() < 2 && time.Since(start) < 10*time.Second; {
 		runtime.Gosched()
 	}
 }
@@ -293,16 +300,19 @@ func (s blindGrants) UpdateGrant(ctx ctx, g *store.Grant) error {
 	return s.mem.UpdateGrant(ctx, g)
 }
 
-// looks reads what it then changes, with a pause between.
-type looks struct{ *mem }
+// looks reads what it then changes, and lets another read it between.
+type looks struct {
+	*mem
+	*meeting
+}
 
 func (s looks) UpdateUser(ctx ctx, u *store.User) error {
 	now, err := s.User(ctx, u.ID)
 	if err != nil || now.Version != u.Version {
 		return store.ErrConflict
 	}
-	pause()
-	return blindUsers(s).UpdateUser(ctx, u)
+	s.wait()
+	return blindUsers{s.mem}.UpdateUser(ctx, u)
 }
 
 func (s looks) UpdateLink(ctx ctx, l *store.Link) error {
@@ -310,15 +320,15 @@ func (s looks) UpdateLink(ctx ctx, l *store.Link) error {
 	if err != nil || now.Version != l.Version {
 		return store.ErrConflict
 	}
-	pause()
-	return blindLinks(s).UpdateLink(ctx, l)
+	s.wait()
+	return blindLinks{s.mem}.UpdateLink(ctx, l)
 }
 
 func (s looks) DeleteLink(ctx ctx, key store.LinkKey) error {
 	if _, err := s.Link(ctx, key); err != nil {
 		return err
 	}
-	pause()
+	s.wait()
 	_ = s.mem.DeleteLink(ctx, key)
 	return nil
 }
@@ -328,15 +338,15 @@ func (s looks) UpdateSession(ctx ctx, n *store.Session) error {
 	if err != nil || now.Version != n.Version {
 		return store.ErrConflict
 	}
-	pause()
-	return blindSessions(s).UpdateSession(ctx, n)
+	s.wait()
+	return blindSessions{s.mem}.UpdateSession(ctx, n)
 }
 
 func (s looks) DeleteSession(ctx ctx, id string) error {
 	if _, err := s.Session(ctx, id); err != nil {
 		return err
 	}
-	pause()
+	s.wait()
 	_ = s.mem.DeleteSession(ctx, id)
 	return nil
 }
@@ -346,15 +356,15 @@ func (s looks) UpdateGrant(ctx ctx, g *store.Grant) error {
 	if err != nil || now.Version != g.Version {
 		return store.ErrConflict
 	}
-	pause()
-	return blindGrants(s).UpdateGrant(ctx, g)
+	s.wait()
+	return blindGrants{s.mem}.UpdateGrant(ctx, g)
 }
 
 func (s looks) DeleteGrant(ctx ctx, id string) error {
 	if _, err := s.Grant(ctx, id); err != nil {
 		return err
 	}
-	pause()
+	s.wait()
 	_ = s.mem.DeleteGrant(ctx, id)
 	return nil
 }
@@ -363,7 +373,7 @@ func (s looks) Add(ctx ctx, purpose, key string, value []byte, expires time.Time
 	if _, err := s.Get(ctx, purpose, key); err == nil {
 		return store.ErrExists
 	}
-	pause()
+	s.wait()
 	return s.Put(ctx, purpose, key, value, expires)
 }
 
@@ -372,17 +382,18 @@ func (s looks) Take(ctx ctx, purpose, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	pause()
+	s.wait()
 	_, _ = s.mem.Take(ctx, purpose, key)
 	return value, nil
 }
 
 func (s looks) AddKey(ctx ctx, k *store.Key) error {
 	keys, err := s.Keys(ctx)
-	if err != nil || slices.ContainsFunc(keys, func(o *store.Key) bool { return o.Algorithm == k.Algorithm && o.Generation == k.Generation }) {
+	same := func(o *store.Key) bool { return o.Algorithm == k.Algorithm && o.Generation == k.Generation }
+	if err != nil || slices.ContainsFunc(keys, same) {
 		return store.ErrExists
 	}
-	pause()
+	s.wait()
 	if err := s.mem.AddKey(ctx, k); !errors.Is(err, store.ErrExists) {
 		return err
 	}
@@ -709,14 +720,17 @@ func hastyCommit(ctx ctx, m *mem, l *store.Login) error {
 	return err
 }
 
-func lookThenCommit(ctx ctx, m *mem, l *store.Login) error {
-	if _, err := m.Get(ctx, store.PurposeLogin, l.Once); err == nil {
-		return store.ErrExists
+func lookThenCommit() func(ctx, *mem, *store.Login) error {
+	var others meeting
+	return func(ctx ctx, m *mem, l *store.Login) error {
+		if _, err := m.Get(ctx, store.PurposeLogin, l.Once); err == nil {
+			return store.ErrExists
+		}
+		others.wait()
+		c := *l
+		c.Once = ""
+		return errors.Join(m.Commit(ctx, &c), m.Put(ctx, store.PurposeLogin, l.Once, nil, l.OnceExpires))
 	}
-	pause()
-	c := *l
-	c.Once = ""
-	return errors.Join(m.Commit(ctx, &c), m.Put(ctx, store.PurposeLogin, l.Once, nil, l.OnceExpires))
 }
 
 func blindCommit(ctx ctx, m *mem, l *store.Login) error {

@@ -19,7 +19,9 @@ func transientValues(k *kit) {
 	} {
 		_, err := read("none")
 		k.is(err, store.ErrNotFound, "value that is not there")
-		for i, value := range [][]byte{nil, {}, {0}, []byte("\x00\xff'\"\x00"), []byte("text"), []byte("12"), bytes.Repeat([]byte("ab"), 40<<10)} {
+		for i, value := range [][]byte{
+			nil, {}, {0}, []byte("\x00\xff'\"\x00"), []byte("text"), []byte("12"), bytes.Repeat([]byte("ab"), 40<<10),
+		} {
 			k.ok(k.s.Put(k.ctx, "p", fmt.Sprint(i), value, end), "Put")
 			got, err := read(fmt.Sprint(i))
 			k.ok(err, "value %d", i)
@@ -195,7 +197,8 @@ func twins() []string {
 	long := strings.Repeat("0123456789abcdef", 63)
 	return []string{
 		"a", "A", "b", "aa", "a ", " a", "a\t", "a\n", "a'", `a"`, "a`", "a%", "%", "a_", "_", `a\`, `a\\`, "a*", "a?", "a;--", "a,b", "a/b",
-		"a:b", "a|b", "a\x1fb", "\u00e4", "a\u0308", "\u00c4", "\u00df", "ss", "SS", "\u1e9e", "i", "I", "\u0131", "\u0130", "\u03a9", "\u2126",
+		"a:b", "a|b", "a\x1fb", "\u00e4", "a\u0308", "\u00c4", "\u00df", "ss", "SS", "\u1e9e", "i", "I", "\u0131", "\u0130",
+		"\u03a9", "\u2126",
 		"\u03c3", "\u03c2", "a\u200b", "\uff41", "\u0430", "\U0001f600", "0", "00", "1", "01", "1.0", "1e0", "0x1", "-1", "null", "NULL",
 		"true", "undefined", long + "a", long + "b", long,
 	}
@@ -416,7 +419,7 @@ func keysParts(k *kit) {
 		found, err := k.s.FindSessions(k.ctx, q)
 		k.ok(err, "FindSessions(%+q)", q)
 		for _, s := range found {
-			if s.Upstream.Provider != q.Provider || q.Issuer != "" && s.Upstream.Issuer != q.Issuer || q.Subject != "" && s.Upstream.Subject != q.Subject {
+			if u := s.Upstream; u.Provider != q.Provider || q.Issuer != "" && u.Issuer != q.Issuer || q.Subject != "" && u.Subject != q.Subject {
 				k.Fatalf("FindSessions(%+q) found one of %+q", q, s.Upstream)
 			}
 		}
