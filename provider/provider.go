@@ -85,10 +85,10 @@ type Identity struct {
 	Groups        []string
 	ACR           string
 	AMR           []string
-	AuthTime      time.Time // when the user proved who they are; zero if the upstream did not say
-	Session       string    // the upstream's own session: OpenID "sid", SAML SessionIndex
-	Claims        map[string]any
-	Tokens        *Tokens // what the upstream issued; nil where it issues nothing
+	AuthTime      time.Time      // when the user proved who they are; zero if the upstream did not say
+	Session       string         // the upstream's own session: OpenID "sid", SAML SessionIndex
+	Claims        map[string]any // what it said, merged; JSON numbers are json.Number
+	Tokens        *Tokens        // what the upstream issued; nil where it issues nothing
 }
 
 // Tokens are what an upstream issued for itself.

@@ -133,7 +133,8 @@ func (c claims) with(info claims) claims {
 	}
 	for name, value := range info {
 		switch name {
-		case "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "auth_time", "acr", "amr", "sid", "tid":
+		case "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "auth_time", "acr", "amr", "sid",
+			"tid":
 		case "email", "email_verified":
 			if info["email"] != nil {
 				all[name] = value

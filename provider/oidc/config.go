@@ -74,7 +74,7 @@ type Config struct {
 
 	ClientID     string
 	ClientSecret string `json:"-"`
-	// ClientKey signs for private_key_jwt.
+	// ClientKey signs for private_key_jwt: its ID, Algorithm and Private are used.
 	ClientKey token.Key `json:"-"`
 	// AuthMethod is ClientSecretBasic if empty and there is a ClientSecret, PrivateKeyJWT if empty and there is a
 	// ClientKey. A client without either must say NoClientAuth.

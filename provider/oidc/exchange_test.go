@@ -19,7 +19,8 @@ import (
 
 // Ids and secrets that some encoding somewhere gets wrong.
 func awkward() []string {
-	return []string{"plain", "with:colon", "with space", "100%", "%41", "a+b", "a&b=c", "a/b?c#d", `quo"te\`, "ümläut", "日本", "~._-*", "trailing "}
+	return []string{"plain", "with:colon", "with space", "100%", "%41", "a+b", "a&b=c", "a/b?c#d", `quo"te\`, "ümläut", "日本",
+		"~._-*", "trailing "}
 }
 
 func TestClientAuthBySecret(t *testing.T) {
@@ -182,9 +183,11 @@ func TestTokenEndpointErrors(t *testing.T) {
 	}{
 		{"invalid_grant", say(400, "application/json", `{"error":"invalid_grant"`+chatty), provider.Expired, "invalid_grant"},
 		{"invalid_client", say(401, "application/json", `{"error":"invalid_client"`+chatty), provider.Misconfigured, "invalid_client"},
-		{"unauthorized_client", say(400, "application/json", `{"error":"unauthorized_client"}`), provider.Misconfigured, "unauthorized_client"},
+		{"unauthorized_client", say(400, "application/json", `{"error":"unauthorized_client"}`), provider.Misconfigured,
+			"unauthorized_client"},
 		{"invalid_request", say(400, "text/plain", `{"error":"invalid_request"}`), provider.Misconfigured, "invalid_request"},
-		{"interaction_required", say(400, "application/json", `{"error":"interaction_required"}`), provider.LoginRequired, "interaction_required"},
+		{"interaction_required", say(400, "application/json", `{"error":"interaction_required"}`), provider.LoginRequired,
+			"interaction_required"},
 		{"access_denied", say(403, "application/json", `{"error":"access_denied"}`), provider.Denied, "access_denied"},
 		{"unknown error", say(400, "application/json", `{"error":"odd"}`), provider.Misconfigured, "odd"},
 		{"error that is none", say(400, "application/json", `{"error":"`+clientSecret+`"}`), provider.Misconfigured, ""},
@@ -260,6 +263,22 @@ func TestTokenResponse(t *testing.T) {
 	}
 	for _, spelling := range []string{"Bearer", "bearer", "BEARER"} {
 		o.answer = set("token_type", spelling)
+		o.must(t, p)
+	}
+}
+
+func TestTokenResponseType(t *testing.T) {
+	t.Parallel()
+	o := newOP(t)
+	p := newProvider(t, o.config())
+	for _, media := range []string{"text/html", "text/plain", "application/x-www-form-urlencoded", "application/jwt", "x",
+		"application/json2"} {
+		o.media = media
+		_, err := o.login(t, p)
+		refused(t, err, provider.Invalid, "want application/json")
+	}
+	for _, media := range []string{"application/json", "application/json;charset=UTF-8", "Application/JSON"} {
+		o.media = media
 		o.must(t, p)
 	}
 }

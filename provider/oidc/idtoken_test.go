@@ -143,11 +143,14 @@ func TestIDTokenValidationSteps(t *testing.T) {
 	}
 	o := newOP(t)
 	o.clock = late
-	p := newProvider(t, o.config())
+	cfg := o.config()
+	cfg.DisableUserInfo = true // whose own checks would find some of it
+	p := newProvider(t, cfg)
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			o.claims = row.edit
 			_, err := o.login(t, p)
+			refused(t, err, provider.Invalid, "ID token: ")
 			refused(t, err, provider.Invalid, row.want)
 		})
 	}
@@ -223,7 +226,8 @@ func TestIDTokenHeader(t *testing.T) {
 	cfg := o.config()
 	cfg.DisableUserInfo = true
 	p := newProvider(t, cfg)
-	for _, typ := range []any{"at+jwt", "application/at+jwt", "logout+jwt", "secevent+jwt", "dpop+jwt", "", nil, 1, []string{"JWT"}, "JWT ", "JOSE"} {
+	for _, typ := range []any{"at+jwt", "application/at+jwt", "logout+jwt", "secevent+jwt", "dpop+jwt", "", nil, 1, []string{"JWT"},
+		"JWT ", "JOSE"} {
 		o.header = set("typ", typ)
 		_, err := o.login(t, p)
 		refused(t, err, provider.Invalid, "type")
@@ -234,7 +238,8 @@ func TestIDTokenHeader(t *testing.T) {
 		_, err := o.login(t, p)
 		refused(t, err, provider.Invalid, "header")
 	}
-	for _, edit := range []func(object){drop("typ"), set("typ", "jwt"), set("cty", "x"), drop("kid"), set("jku", "https://evil.example/jwks")} {
+	for _, edit := range []func(object){drop("typ"), set("typ", "jwt"), set("cty", "x"), drop("kid"),
+		set("jku", "https://evil.example/jwks")} {
 		o.header = edit
 		o.must(t, p)
 	}
@@ -329,6 +334,15 @@ func TestIDTokenForged(t *testing.T) {
 			refused(t, err, provider.Invalid, "ID token")
 		})
 	}
+}
+
+// What is too long is refused before anything in it is decoded.
+func TestIDTokenTooLong(t *testing.T) {
+	t.Parallel()
+	o := newOP(t)
+	o.claims = set("padding", strings.Repeat("x", 16<<10))
+	_, err := o.login(t, newProvider(t, o.config()))
+	refused(t, err, provider.Invalid, "ID token: it has")
 }
 
 func TestIDTokenAlgorithms(t *testing.T) {

@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -57,6 +58,7 @@ type op struct {
 	payload  func([]byte) []byte       // and its payload as JSON
 	raw      func(string) string       // and the whole token
 	answer   func(object)              // edits the token response
+	media    string                    // its type; JSON if empty
 	reply    func(http.ResponseWriter) // replaces the token response
 	userinfo http.HandlerFunc          // replaces the default, which says sub and name
 	discover func(http.ResponseWriter) // replaces discovery
@@ -257,7 +259,8 @@ func (o *op) serveToken(t testing.TB, w http.ResponseWriter, r *http.Request) {
 	if o.answer != nil {
 		o.answer(answer)
 	}
-	writeJSON(w, answer)
+	w.Header().Set("Content-Type", cmp.Or(o.media, "application/json"))
+	json.NewEncoder(w).Encode(answer)
 }
 
 func (o *op) idToken(t testing.TB, claims object) string {
