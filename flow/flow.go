@@ -118,9 +118,13 @@ type Provider struct {
 
 // Accounts is what a step may ask the store. It has no method that writes: steps decide, the broker commits.
 type Accounts interface {
+	// User returns the user with this id, or [store.ErrNotFound].
 	User(ctx context.Context, id string) (*store.User, error)
+	// FindUsers returns the users that q names, at most ten; none is no error.
 	FindUsers(ctx context.Context, q store.UserQuery) ([]*store.User, error)
+	// Link returns the link with this key, or [store.ErrNotFound].
 	Link(ctx context.Context, key store.LinkKey) (*store.Link, error)
+	// LinksOf returns a user's links by creation; none is no error.
 	LinksOf(ctx context.Context, userID string) ([]*store.Link, error)
 }
 

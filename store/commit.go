@@ -38,7 +38,11 @@ func Commit(ctx context.Context, s Store, l *Login) error {
 		}
 	}
 	if l.Session != nil {
-		if err := s.CreateSession(ctx, l.Session); err != nil {
+		write := s.CreateSession
+		if l.Session.Version > 0 {
+			write = s.UpdateSession
+		}
+		if err := write(ctx, l.Session); err != nil {
 			return err
 		}
 	}

@@ -127,11 +127,13 @@ type Links interface {
 	DeleteLink(ctx context.Context, key LinkKey) error
 }
 
-// A Session is one browser that is signed in. The browser holds a random handle; the store knows only its hash.
+// A Session is one browser that is signed in. The browser holds the id and a random secret; the store knows only the
+// secret's hash.
 type Session struct {
-	ID       string // hash of the handle in the browser's cookie, also the "sid" of tokens
-	UserID   string
-	Upstream LinkKey // who vouched; the zero value if nobody upstream did
+	ID         string // the "sid" of tokens; no secret
+	SecretHash []byte // of what the browser holds: another at each login, while the same user's session goes on
+	UserID     string
+	Upstream   LinkKey // who vouched; the zero value if nobody upstream did
 	// UpstreamSession is the upstream's name for its own session (OpenID "sid", SAML SessionIndex), "" if it gave none.
 	UpstreamSession string
 	ACR             string
@@ -263,7 +265,7 @@ type Store interface {
 // Committer is the capability of a store that can write a whole login in one transaction.
 type Committer interface {
 	// Commit writes all of l or nothing, and sets the Version of each part that it wrote. ErrExists if the mark or a
-	// unique key is taken, ErrConflict if the user or link was changed since it was read.
+	// unique key is taken, ErrConflict if the user, link or session was changed since it was read.
 	Commit(ctx context.Context, l *Login) error
 }
 
@@ -281,12 +283,12 @@ type Login struct {
 	Once        string
 	OnceExpires time.Time
 
-	NewUser    *User // to create
-	User       *User // to update
-	NewLink    *Link // to create
-	Link       *Link // to update
-	Session    *Session
-	EndSession string // id of a session that the new one replaces; none there is no error
+	NewUser    *User    // to create
+	User       *User    // to update
+	NewLink    *Link    // to create
+	Link       *Link    // to update
+	Session    *Session // to create or, if it has a Version, to update
+	EndSession string   // id of a session that the new one replaces; none there is no error
 	Grant      *Grant
 }
 

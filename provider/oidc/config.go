@@ -72,8 +72,8 @@ type Config struct {
 	// one. An "iss" that is there is always checked.
 	RequireResponseIssuer bool
 
-	ClientID     string
-	ClientSecret string `json:"-"`
+	ClientID     string // as registered at the provider
+	ClientSecret string `json:"-"` // for all ways of client authentication but private_key_jwt and none
 	// ClientKey signs for private_key_jwt: its ID, Algorithm and Private are used.
 	ClientKey token.Key `json:"-"`
 	// AuthMethod is ClientSecretBasic if empty and there is a ClientSecret, PrivateKeyJWT if empty and there is a

@@ -138,7 +138,7 @@ func (s *Store) commit(l *store.Login, now time.Time) error {
 		step(s.updateLink(l.Link))
 	}
 	if err == nil && l.Session != nil {
-		step(s.createSession(l.Session, now))
+		step(s.writeSession(l.Session, now))
 	}
 	if err == nil && l.Grant != nil {
 		err = s.createGrant(l.Grant, now)
@@ -171,7 +171,7 @@ func setVersions(l *store.Login) {
 		l.Link.Version++
 	}
 	if l.Session != nil {
-		l.Session.Version = 1
+		l.Session.Version++
 	}
 	if l.Grant != nil {
 		l.Grant.Version = 1

@@ -100,17 +100,35 @@ func (s *Store) createSession(n *store.Session, now time.Time) (undo func(), err
 	return func() { s.removeSession(kept) }, nil
 }
 
+// writeSession creates n or, if it has a version, updates it.
+func (s *Store) writeSession(n *store.Session, now time.Time) (undo func(), err error) {
+	if n.Version > 0 {
+		return s.updateSession(n, now)
+	}
+	return s.createSession(n, now)
+}
+
+func (s *Store) updateSession(n *store.Session, now time.Time) (undo func(), err error) {
+	it := s.sessions.get(n.ID, now)
+	if it == nil || it.value.Version != n.Version {
+		return nil, store.ErrConflict
+	}
+	old, kept := it.value, copySession(n)
+	kept.Version++
+	s.unindexSession(old)
+	s.putSession(kept)
+	return func() {
+		s.unindexSession(kept)
+		s.putSession(old)
+	}, nil
+}
+
 // UpdateSession implements [store.Sessions].
 func (s *Store) UpdateSession(ctx context.Context, n *store.Session) error {
 	return s.write(ctx, func() error {
-		old := s.sessions.get(n.ID, s.now())
-		if old == nil || old.value.Version != n.Version {
-			return store.ErrConflict
+		if _, err := s.updateSession(n, s.now()); err != nil {
+			return err
 		}
-		kept := copySession(n)
-		kept.Version++
-		s.unindexSession(old.value)
-		s.putSession(kept)
 		n.Version++
 		return nil
 	})
@@ -155,7 +173,7 @@ func (s *Store) unindexSession(n *store.Session) {
 
 func copySession(n *store.Session) *store.Session {
 	c := *n
-	c.AMR, c.Notes = slices.Clone(n.AMR), maps.Clone(n.Notes)
+	c.SecretHash, c.AMR, c.Notes = slices.Clone(n.SecretHash), slices.Clone(n.AMR), maps.Clone(n.Notes)
 	c.AuthTime, c.CreatedAt = at(n.AuthTime), at(n.CreatedAt)
 	c.LastSeen, c.ExpiresAt = at(n.LastSeen), at(n.ExpiresAt)
 	return &c

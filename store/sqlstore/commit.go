@@ -39,7 +39,7 @@ func (s *Store) Commit(ctx context.Context, l *store.Login) error {
 		l.Link.Version++
 	}
 	if l.Session != nil {
-		l.Session.Version = 1
+		l.Session.Version++
 	}
 	if l.Grant != nil {
 		l.Grant.Version = 1
@@ -64,7 +64,7 @@ func commit(ctx context.Context, q querier, l *store.Login, now time.Time) (err 
 		err = updateLink(ctx, q, l.Link)
 	}
 	if err == nil && l.Session != nil {
-		err = createSession(ctx, q, l.Session, now)
+		err = writeSession(ctx, q, l.Session, now)
 	}
 	if err == nil && l.EndSession != "" {
 		_, err = q.exec(ctx, sqlEndSession, l.EndSession)

@@ -8,12 +8,12 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-const sessionColumns = `id, user_id, provider, issuer, subject, upstream_session, acr, amr, notes, auth_time, created_at,
+const sessionColumns = `id, secret_hash, user_id, provider, issuer, subject, upstream_session, acr, amr, notes, auth_time, created_at,
 	last_seen, expires_at, version`
 
 func scanSession(r scanner) (*store.Session, error) {
 	var s store.Session
-	err := r.Scan(&s.ID, &s.UserID, &s.Upstream.Provider, &s.Upstream.Issuer, &s.Upstream.Subject, &s.UpstreamSession,
+	err := r.Scan(&s.ID, &s.SecretHash, &s.UserID, &s.Upstream.Provider, &s.Upstream.Issuer, &s.Upstream.Subject, &s.UpstreamSession,
 		&s.ACR, packed[[]string]{&s.AMR}, packed[map[string]string]{&s.Notes}, instant{&s.AuthTime},
 		instant{&s.CreatedAt}, instant{&s.LastSeen}, instant{&s.ExpiresAt}, &s.Version)
 	return &s, err
@@ -23,7 +23,7 @@ func scanSession(r scanner) (*store.Session, error) {
 func sessionArgs(s *store.Session, more ...any) ([]any, error) {
 	amr, err := pack(s.AMR)
 	notes, err2 := pack(s.Notes)
-	return append([]any{s.ID, s.UserID, s.Upstream.Provider, s.Upstream.Issuer, s.Upstream.Subject, s.UpstreamSession,
+	return append([]any{s.ID, s.SecretHash, s.UserID, s.Upstream.Provider, s.Upstream.Issuer, s.Upstream.Subject, s.UpstreamSession,
 		s.ACR, amr, notes, s.AuthTime.UnixMicro(), s.CreatedAt.UnixMicro(), s.LastSeen.UnixMicro(),
 		s.ExpiresAt.UnixMicro()}, more...), errors.Join(err, err2)
 }
@@ -89,7 +89,7 @@ func (s *Store) CreateSession(ctx context.Context, n *store.Session) error {
 
 const (
 	sqlCreateSession = `INSERT INTO idbroker_sessions (` + sessionColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1) ON CONFLICT DO NOTHING`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1) ON CONFLICT DO NOTHING`
 
 	sqlClearSession = `DELETE FROM idbroker_sessions WHERE id = $1 AND expires_at <= $2`
 )
@@ -115,24 +115,34 @@ func create(ctx context.Context, q querier, insert string, args []any, clear str
 	return one(store.ErrExists)(q.exec(ctx, insert, args...))
 }
 
-const sqlUpdateSession = `UPDATE idbroker_sessions SET user_id = $2, provider = $3, issuer = $4, subject = $5,
-	upstream_session = $6, acr = $7, amr = $8, notes = $9, auth_time = $10, created_at = $11, last_seen = $12,
-	expires_at = $13, version = version + 1 WHERE id = $1 AND version = $14 AND expires_at > $15`
+const sqlUpdateSession = `UPDATE idbroker_sessions SET secret_hash = $2, user_id = $3, provider = $4, issuer = $5,
+	subject = $6, upstream_session = $7, acr = $8, amr = $9, notes = $10, auth_time = $11, created_at = $12,
+	last_seen = $13, expires_at = $14, version = version + 1 WHERE id = $1 AND version = $15 AND expires_at > $16`
 
 // UpdateSession implements [store.Sessions].
 func (s *Store) UpdateSession(ctx context.Context, n *store.Session) error {
-	now := s.now().UnixMicro()
-	err := s.do(ctx, func(q querier) error {
-		args, err := sessionArgs(n, n.Version, now)
-		if err != nil {
-			return err
-		}
-		return one(store.ErrConflict)(q.exec(ctx, sqlUpdateSession, args...))
-	})
+	now := s.now()
+	err := s.do(ctx, func(q querier) error { return updateSession(ctx, q, n, now) })
 	if err == nil {
 		n.Version++
 	}
 	return err
+}
+
+func updateSession(ctx context.Context, q querier, n *store.Session, now time.Time) error {
+	args, err := sessionArgs(n, n.Version, now.UnixMicro())
+	if err != nil {
+		return err
+	}
+	return one(store.ErrConflict)(q.exec(ctx, sqlUpdateSession, args...))
+}
+
+// writeSession creates n or, if it has a version, updates it.
+func writeSession(ctx context.Context, q querier, n *store.Session, now time.Time) error {
+	if n.Version > 0 {
+		return updateSession(ctx, q, n, now)
+	}
+	return createSession(ctx, q, n, now)
 }
 
 const (

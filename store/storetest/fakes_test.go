@@ -267,37 +267,57 @@ func (s findsEleven) FindUsers(ctx ctx, q store.UserQuery) ([]*store.User, error
 type blindUsers struct{ *mem }
 
 func (s blindUsers) UpdateUser(ctx ctx, u *store.User) error {
-	if now, err := s.User(ctx, u.ID); err == nil {
-		u.Version = now.Version
+	for {
+		now, err := s.User(ctx, u.ID)
+		if err == nil {
+			u.Version = now.Version
+		}
+		if done := s.mem.UpdateUser(ctx, u); err != nil || !errors.Is(done, store.ErrConflict) {
+			return done
+		}
 	}
-	return s.mem.UpdateUser(ctx, u)
 }
 
 type blindLinks struct{ *mem }
 
 func (s blindLinks) UpdateLink(ctx ctx, l *store.Link) error {
-	if now, err := s.Link(ctx, l.LinkKey); err == nil {
-		l.Version = now.Version
+	for {
+		now, err := s.Link(ctx, l.LinkKey)
+		if err == nil {
+			l.Version = now.Version
+		}
+		if done := s.mem.UpdateLink(ctx, l); err != nil || !errors.Is(done, store.ErrConflict) {
+			return done
+		}
 	}
-	return s.mem.UpdateLink(ctx, l)
 }
 
 type blindSessions struct{ *mem }
 
 func (s blindSessions) UpdateSession(ctx ctx, n *store.Session) error {
-	if now, err := s.Session(ctx, n.ID); err == nil {
-		n.Version = now.Version
+	for {
+		now, err := s.Session(ctx, n.ID)
+		if err == nil {
+			n.Version = now.Version
+		}
+		if done := s.mem.UpdateSession(ctx, n); err != nil || !errors.Is(done, store.ErrConflict) {
+			return done
+		}
 	}
-	return s.mem.UpdateSession(ctx, n)
 }
 
 type blindGrants struct{ *mem }
 
 func (s blindGrants) UpdateGrant(ctx ctx, g *store.Grant) error {
-	if now, err := s.Grant(ctx, g.ID); err == nil {
-		g.Version = now.Version
+	for {
+		now, err := s.Grant(ctx, g.ID)
+		if err == nil {
+			g.Version = now.Version
+		}
+		if done := s.mem.UpdateGrant(ctx, g); err != nil || !errors.Is(done, store.ErrConflict) {
+			return done
+		}
 	}
-	return s.mem.UpdateGrant(ctx, g)
 }
 
 // looks reads what it then changes, and lets another read it between.

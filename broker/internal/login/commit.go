@@ -23,7 +23,7 @@ var errConflict = errors.New("login: what it would write was changed or taken me
 
 // finish writes what the journey decided, signs the browser in, and sends it on.
 func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
-	handle, where, err := s.commit(r, j)
+	cookie, where, err := s.commit(r, j)
 	if errors.Is(err, errConflict) {
 		web.RecordOf(r.Context()).Err = err
 		s.expired(w, r, j.target, "")
@@ -33,7 +33,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 		s.Fail(w, r, j.target, err)
 		return
 	}
-	s.Sessions.SetCookie(w, handle)
+	s.Sessions.SetCookie(w, cookie)
 	if j.ID != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
@@ -46,11 +46,11 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 
 // commit writes the login in one go. What somebody else wrote at the same moment (the same identity in another tab, a
 // name that was taken, a user who was changed) is read again and decided again, once.
-func (s *Service) commit(r *http.Request, j *journey) (handle, where string, err error) {
+func (s *Service) commit(r *http.Request, j *journey) (cookie, where string, err error) {
 	for attempt := 0; ; attempt++ {
-		handle, where, err = s.tryCommit(r, j)
+		cookie, where, err = s.tryCommit(r, j)
 		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
-			return handle, where, err
+			return cookie, where, err
 		}
 		if s.replayed(r.Context(), j) {
 			return "", "", &Problem{Status: http.StatusConflict, Message: "already_used", Err: err}
@@ -68,7 +68,7 @@ func (s *Service) replayed(ctx context.Context, j *journey) bool {
 	return err == nil
 }
 
-func (s *Service) tryCommit(r *http.Request, j *journey) (handle, where string, err error) {
+func (s *Service) tryCommit(r *http.Request, j *journey) (cookie, where string, err error) {
 	ctx := r.Context()
 	if j.account == nil {
 		if err := s.lookUp(ctx, j); err != nil {
@@ -80,18 +80,20 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (handle, where string, 
 	if err != nil {
 		return "", "", err
 	}
-	login.Session, handle, err = s.newSession(j, user)
+	login.Session, cookie, login.EndSession, err = s.Sessions.Begin(r, user.ID)
 	if err != nil {
 		return "", "", err
 	}
-	login.EndSession, _ = s.Sessions.ID(r)
+	if err := s.describeSession(login.Session, j); err != nil {
+		return "", "", err
+	}
 	login.Grant, where = j.target.Grant(login.Session)
 	rec := web.RecordOf(ctx)
 	rec.Note("user", user.ID)
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", "", fmt.Errorf("commit login: %w", err)
 	}
-	return handle, where, nil
+	return cookie, where, nil
 }
 
 // writeUser puts user and link into the login and returns the user as it will be.
@@ -183,10 +185,8 @@ func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (
 	return false, nil
 }
 
-// newSession returns the session of the login, with what the mappers note in it.
-func (s *Service) newSession(j *journey, user *store.User) (*store.Session, string, error) {
-	session, handle := s.Sessions.New()
-	session.UserID = user.ID
+// describeSession says in the session who vouched, and what the mappers note.
+func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
 	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
@@ -196,10 +196,10 @@ func (s *Service) newSession(j *journey, user *store.User) (*store.Session, stri
 	notes := provider.Profile{Notes: map[string]string{}}
 	m := &provider.Mapping{Alias: j.Alias, Identity: j.Identity, Profile: &notes, Update: true}
 	if err := mapAt(j.provider, provider.StageSession, m); err != nil {
-		return nil, "", err
+		return err
 	}
 	session.Notes = notes.Notes
-	return session, handle, nil
+	return nil
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

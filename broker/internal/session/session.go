@@ -1,4 +1,4 @@
-// Package session ties a browser to a local user: a random handle in a cookie, its hash in the store.
+// Package session ties a browser to a local user: a random secret in a cookie, its hash in the store.
 //
 // It owns the cookie and the lifetimes. It does not decide who may log in (package login) nor whether a user or provider
 // may still be used (package gate, which it asks every time).
@@ -6,8 +6,10 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -45,20 +47,18 @@ type Active struct {
 // Current returns the session of the browser that sent r, or ErrNone. Every other error means that the store could not
 // tell.
 func (m *Manager) Current(r *http.Request) (*Active, error) {
-	id, ok := m.ID(r)
+	id, secret, ok := strings.Cut(m.Cookies.Get(r, cookieName), ".")
 	if !ok {
 		return nil, ErrNone
 	}
-	return m.Load(r.Context(), id)
-}
-
-// ID returns the id of the session that r claims, which may not exist.
-func (m *Manager) ID(r *http.Request) (string, bool) {
-	handle := m.Cookies.Get(r, cookieName)
-	if handle == "" {
-		return "", false
+	s, err := m.Store.Session(r.Context(), id)
+	if err != nil {
+		return nil, none(err)
 	}
-	return token.HashHandle(purpose, handle), true
+	if !token.MatchHandle(purpose, secret, string(s.SecretHash)) {
+		return nil, ErrNone
+	}
+	return m.honour(r.Context(), s)
 }
 
 // Load returns the session with this id if it is honoured now, or ErrNone.
@@ -67,6 +67,10 @@ func (m *Manager) Load(ctx context.Context, id string) (*Active, error) {
 	if err != nil {
 		return nil, none(err)
 	}
+	return m.honour(ctx, s)
+}
+
+func (m *Manager) honour(ctx context.Context, s *store.Session) (*Active, error) {
 	now := m.Now()
 	if now.Sub(s.LastSeen) >= m.Idle || !now.Before(s.ExpiresAt) || m.Gate.Session(s) != nil {
 		return nil, ErrNone
@@ -88,26 +92,43 @@ func (m *Manager) Load(ctx context.Context, id string) (*Active, error) {
 	return &Active{Session: s, User: u}, nil
 }
 
-// New returns a session that starts now, and the handle for its cookie. Nothing is written.
-func (m *Manager) New() (s *store.Session, handle string) {
-	handle, id := token.NewHandle(purpose)
+// Begin returns the session of a user who has logged in now, and the value for its cookie. Nothing is written. A session
+// that the same user has in this browser goes on, so that what applications were granted in it lives; any other is to end,
+// and its id is returned. Either way the cookie is a new one: what was planted or stolen before is worth nothing after.
+func (m *Manager) Begin(r *http.Request, userID string) (s *store.Session, cookie, ends string, err error) {
+	secret, hash := token.NewHandle(purpose)
 	now := m.Now().UTC()
-	return &store.Session{ID: id, AuthTime: now, CreatedAt: now, LastSeen: now, ExpiresAt: now.Add(m.Absolute)}, handle
+	s = &store.Session{ID: rand.Text(), UserID: userID, CreatedAt: now}
+	active, err := m.Current(r)
+	switch {
+	case errors.Is(err, ErrNone):
+	case err != nil:
+		return nil, "", "", err
+	case active.User.ID == userID:
+		s = active.Session
+	default:
+		ends = active.Session.ID
+	}
+	s.SecretHash, s.AuthTime, s.LastSeen, s.ExpiresAt = []byte(hash), now, now, now.Add(m.Absolute)
+	return s, s.ID + "." + secret, ends, nil
 }
 
-// SetCookie hands the browser the handle of a session that was written.
-func (m *Manager) SetCookie(w http.ResponseWriter, handle string) {
-	m.Cookies.Set(w, cookieName, handle, 0, false)
+// SetCookie hands the browser the cookie of a session that was written.
+func (m *Manager) SetCookie(w http.ResponseWriter, cookie string) {
+	m.Cookies.Set(w, cookieName, cookie, 0, false)
 }
 
 // End ends the session of the browser that sent r, if it has one.
 func (m *Manager) End(w http.ResponseWriter, r *http.Request) error {
-	id, ok := m.ID(r)
-	if !ok {
-		return nil
+	active, err := m.Current(r)
+	if err != nil && !errors.Is(err, ErrNone) {
+		return err
 	}
 	m.Cookies.Clear(w, cookieName)
-	if err := m.Store.DeleteSession(r.Context(), id); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil {
+		return nil
+	}
+	if err := m.Store.DeleteSession(r.Context(), active.Session.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	return nil

@@ -44,6 +44,7 @@ CREATE INDEX idbroker_links_user ON idbroker_links (user_id);
 
 CREATE TABLE idbroker_sessions (
 	id               TEXT   NOT NULL PRIMARY KEY,
+	secret_hash      BYTEA,
 	user_id          TEXT   NOT NULL,
 	provider         TEXT   NOT NULL,
 	issuer           TEXT   NOT NULL,
