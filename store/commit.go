@@ -8,7 +8,7 @@ import (
 // Commit writes l to s: in one transaction where s is a [Committer], otherwise part by part.
 //
 // Part by part, the mark comes first, so that a login which failed half-way is not repeated by a replay. Then come a new
-// user, the links, the user, the session and the grant, and the first that fails ends it. A user who was created but
+// user, the links, the user, the sessions and the grant, and the first that fails ends it. A user who was created but
 // could not be linked is removed again; a crash exactly between the two leaves a user without a link, whom the next login
 // of the same identity meets as an existing account. Any later failure leaves a user who is linked but not signed in.
 func Commit(ctx context.Context, s Store, l *Login) error {

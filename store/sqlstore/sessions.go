@@ -8,13 +8,13 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-const sessionColumns = `id, secret_hash, user_id, provider, issuer, subject, upstream_session, acr, amr, notes, auth_time, created_at,
-	last_seen, expires_at, version`
+const sessionColumns = `id, secret_hash, user_id, provider, issuer, subject, upstream_session, acr, amr, notes, auth_time,
+	created_at, last_seen, expires_at, version`
 
 func scanSession(r scanner) (*store.Session, error) {
 	var s store.Session
-	err := r.Scan(&s.ID, &s.SecretHash, &s.UserID, &s.Upstream.Provider, &s.Upstream.Issuer, &s.Upstream.Subject, &s.UpstreamSession,
-		&s.ACR, packed[[]string]{&s.AMR}, packed[map[string]string]{&s.Notes}, instant{&s.AuthTime},
+	err := r.Scan(&s.ID, &s.SecretHash, &s.UserID, &s.Upstream.Provider, &s.Upstream.Issuer, &s.Upstream.Subject,
+		&s.UpstreamSession, &s.ACR, packed[[]string]{&s.AMR}, packed[map[string]string]{&s.Notes}, instant{&s.AuthTime},
 		instant{&s.CreatedAt}, instant{&s.LastSeen}, instant{&s.ExpiresAt}, &s.Version)
 	return &s, err
 }
@@ -23,8 +23,8 @@ func scanSession(r scanner) (*store.Session, error) {
 func sessionArgs(s *store.Session, more ...any) ([]any, error) {
 	amr, err := pack(s.AMR)
 	notes, err2 := pack(s.Notes)
-	return append([]any{s.ID, s.SecretHash, s.UserID, s.Upstream.Provider, s.Upstream.Issuer, s.Upstream.Subject, s.UpstreamSession,
-		s.ACR, amr, notes, s.AuthTime.UnixMicro(), s.CreatedAt.UnixMicro(), s.LastSeen.UnixMicro(),
+	return append([]any{s.ID, s.SecretHash, s.UserID, s.Upstream.Provider, s.Upstream.Issuer, s.Upstream.Subject,
+		s.UpstreamSession, s.ACR, amr, notes, s.AuthTime.UnixMicro(), s.CreatedAt.UnixMicro(), s.LastSeen.UnixMicro(),
 		s.ExpiresAt.UnixMicro()}, more...), errors.Join(err, err2)
 }
 

@@ -225,7 +225,7 @@ func TestStatements(t *testing.T) {
 	now := time.Now()
 	for _, l := range []*store.Login{
 		{Once: "o"}, {NewUser: &store.User{}}, {User: &store.User{}}, {NewLink: &store.Link{}}, {Link: &store.Link{}},
-		{Session: &store.Session{}}, {EndSession: "s"}, {Grant: &store.Grant{ExpiresAt: now}},
+		{Session: &store.Session{}}, {Session: &store.Session{Version: 1}}, {EndSession: "s"}, {Grant: &store.Grant{ExpiresAt: now}},
 	} {
 		first = nil
 		if err := s.Commit(t.Context(), l); err != nil {

@@ -208,6 +208,16 @@ func commitStale(k *kit) {
 	k.is(store.Commit(k.ctx, k.s, b), store.ErrConflict, "Commit of a user who was changed since they were read")
 	_, err = k.s.Session(k.ctx, "b")
 	k.is(err, store.ErrNotFound, "Session of a login that failed")
+	changed, gone := k.session("old", "old"), k.session("gone", "old")
+	changed.Version, gone.Version = 7, 1
+	for _, s := range []*store.Session{changed, gone} {
+		err := store.Commit(k.ctx, k.s, &store.Login{Session: s, Grant: k.grant("c", "old")})
+		k.is(err, store.ErrConflict, "Commit of session %q that was changed or deleted since it was read", s.ID)
+		_, err = k.s.Grant(k.ctx, "c")
+		k.is(err, store.ErrNotFound, "Grant of a login that failed")
+	}
+	_, err = k.s.Session(k.ctx, "gone")
+	k.is(err, store.ErrNotFound, "Session that was to be updated and was not there")
 	got, err := k.s.User(k.ctx, "old")
 	k.ok(err, "User")
 	k.same(got, kept(l.NewUser), "User after logins that failed")
@@ -248,6 +258,11 @@ func commitAllOrNothing(k *kit) {
 		{"a session's version that is old", func(l *store.Login) { l.Session.ID, l.Session.Version = "taken", 7 }, store.ErrConflict},
 		{"a session that is gone", func(l *store.Login) { l.Session.ID, l.Session.Version = "gone", 1 }, store.ErrConflict},
 		{"a session's id that is taken", func(l *store.Login) { l.Session.ID = "taken" }, store.ErrExists},
+		{"a session's version that is old", func(l *store.Login) { l.Session.ID, l.Session.Version = "base", 7 }, store.ErrConflict},
+		{"a session that is gone", func(l *store.Login) { l.Session.Version = 1 }, store.ErrConflict},
+		{"a session that goes on, and a grant's id that is taken", func(l *store.Login) {
+			l.Session.ID, l.Session.Version, l.Session.UserID, l.Grant.ID = "base", 1, "taken", "taken"
+		}, store.ErrExists},
 		{"a grant's id that is taken", func(l *store.Login) { l.Grant.ID = "taken" }, store.ErrExists},
 	} {
 		l := full()

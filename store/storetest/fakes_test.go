@@ -121,6 +121,15 @@ var fakes = []fake{
 	}},
 	{"looks for marks before it sets them", []string{"commit/races"}, func(m *mem) base { return commits{m, lookThenCommit()} }},
 	{"lets logins overwrite", []string{"commit/stale"}, func(m *mem) base { return commits{m, blindCommit} }},
+	{"raises sessions by logins", []string{"commit/stale", "commit/all or nothing"}, func(m *mem) base {
+		return commits{m, func(ctx ctx, m *mem, l *store.Login) error {
+			if l.Session != nil && l.Session.Version > 0 {
+				_ = m.DeleteSession(ctx, l.Session.ID)
+				l.Session.Version = 0
+			}
+			return m.Commit(ctx, l)
+		}}
+	}},
 	{"leaves users without a link", []string{"commit/no user without a link", "commit/all or nothing"},
 		func(m *mem) base { return commits{m, userFirst} }},
 	{"commits in spite of a cancelled context", []string{"commit/cancelled"}, func(m *mem) base {

@@ -104,7 +104,8 @@ func sessionsUpdate(k *kit) {
 	k.same(stale.Version, int64(1), "Version after an UpdateSession that failed")
 	got, err := k.s.Session(k.ctx, "s1")
 	k.ok(err, "Session")
-	got.AMR, got.Notes = nil, nil // empty and nil are the same
+	k.same(len(got.SecretHash), 0, "length of the hash of a session that has none")
+	got.SecretHash, got.AMR, got.Notes = nil, nil, nil // empty and nil are the same
 	k.same(got, kept(s), "Session after updates")
 	for _, c := range []struct {
 		q    store.SessionQuery
@@ -191,7 +192,9 @@ func sessionsRaces(k *kit) {
 }
 
 func sessionsCopies(k *kit) {
-	spoil := func(s *store.Session) { s.UserID, s.AMR[0], s.Notes["tenant"] = "spoilt", "spoilt", "spoilt" }
+	spoil := func(s *store.Session) {
+		s.UserID, s.SecretHash[0], s.AMR[0], s.Notes["tenant"] = "spoilt", 'X', "spoilt", "spoilt"
+	}
 	copies(k, "Session", k.session("s1", "u1"), k.session("s1", "u1"), spoil,
 		func(s *store.Session) error { return k.s.CreateSession(k.ctx, s) },
 		func() (*store.Session, error) { return k.s.Session(k.ctx, "s1") },

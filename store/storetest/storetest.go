@@ -228,7 +228,8 @@ func (k *kit) link(subject, user string) *store.Link {
 
 func (k *kit) session(id, user string) *store.Session {
 	return &store.Session{
-		ID: id, SecretHash: []byte("hash of " + id), UserID: user, Upstream: store.LinkKey{Provider: "acme", Issuer: "https://acme.example", Subject: "ada"},
+		ID: id, SecretHash: []byte("\x00\xff of " + id), UserID: user,
+		Upstream:        store.LinkKey{Provider: "acme", Issuer: "https://acme.example", Subject: "ada"},
 		UpstreamSession: "upstream of " + id, ACR: "urn:acr", AMR: []string{"pwd", "otp"},
 		Notes: map[string]string{"tenant": "t1", "": "<&>"}, AuthTime: k.at(1), CreatedAt: k.at(2), LastSeen: k.at(3),
 		ExpiresAt: k.at(3600),
