@@ -27,7 +27,6 @@ func startChromium(t *testing.T) context.Context {
 	t.Helper()
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(requireProgram(t, "chromium", "chromium-browser", "google-chrome", "chrome")),
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.NoSandbox, // which needs what containers do not give; all it shows are our own pages
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
@@ -36,8 +35,11 @@ func startChromium(t *testing.T) context.Context {
 	)
 	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(stop)
-	ctx, closeAll := chromedp.NewContext(ctx)
-	t.Cleanup(closeAll)
+	ctx, _ = chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		// The test's own context has ended by now, and the browser with it: this waits until its folder is gone.
+		_ = chromedp.Cancel(ctx)
+	})
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start Chromium: %v", err)
 	}
@@ -82,9 +84,7 @@ func openTab(t *testing.T, browser context.Context, look window) *tab {
 	t.Cleanup(closeTab)
 	b.ctx = ctx
 	b.do("open a tab", chromedp.EmulateViewport(look.width, 800))
-	if err := b.listen(); err != nil {
-		t.Fatalf("listen to the console: %v", err)
-	}
+	b.listen()
 	scheme := "light"
 	if look.dark {
 		scheme = "dark"
@@ -103,7 +103,7 @@ func openTab(t *testing.T, browser context.Context, look window) *tab {
 }
 
 // listen notes what the console says: violations of a Content-Security-Policy, failed requests, exceptions.
-func (b *tab) listen() error {
+func (b *tab) listen() {
 	console := chromedp.Console(b.ctx)
 	go func() {
 		for m, err := range console {
@@ -117,7 +117,6 @@ func (b *tab) listen() error {
 			}
 		}
 	}()
-	return nil
 }
 
 // said returns what the console has said since it was asked last.

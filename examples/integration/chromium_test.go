@@ -70,7 +70,7 @@ func walkThrough(b *tab, origin string) {
 	page("app", "Signed in with Acme Staff")
 	b.click("Continue to Another App")
 	page("another", "ID token")
-	b.click("Sign out here")
+	b.click("Sign out")
 	page("another-out", "This is another application")
 	b.click("Go to Your App")
 	b.see("Signed in with Acme Staff")
@@ -116,7 +116,7 @@ func walkByKeyboard(b *tab, origin string) {
 	tabTo(b, "Continue to Another App")
 	b.press(kb.Enter)
 	b.see("ID token")
-	tabTo(b, "Sign out here")
+	tabTo(b, "Sign out")
 }
 
 // tabTo presses Tab until something that shows text has the focus, and returns how often. Whatever gets the focus on the

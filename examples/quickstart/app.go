@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker"
@@ -21,7 +22,7 @@ type app struct {
 // front is open to everybody.
 func (a *app) front(w http.ResponseWriter, r *http.Request) {
 	user, _ := broker.UserFrom(r.Context())
-	render(w, http.StatusOK, "front", view{App: "Your App", Icon: "app.svg", Data: struct {
+	render(w, http.StatusOK, "front", view{App: "Your App", Icon: "icon.svg", Data: struct {
 		User      *store.User // nil if nobody is signed in
 		Upstreams []broker.Provider
 		Clients   []store.Client
@@ -32,7 +33,7 @@ func (a *app) front(w http.ResponseWriter, r *http.Request) {
 func (a *app) private(w http.ResponseWriter, r *http.Request) {
 	user, _ := broker.UserFrom(r.Context())
 	session, _ := broker.SessionFrom(r.Context())
-	render(w, http.StatusOK, "app", view{App: "Your App", Icon: "app.svg", Data: struct {
+	render(w, http.StatusOK, "app", view{App: "Your App", Icon: "icon.svg", Data: struct {
 		User     *store.User
 		Session  *store.Session
 		Provider string
@@ -69,9 +70,10 @@ func clock(t time.Time) string { return t.Local().Format("15:04:05") }
 
 // A view is what a page shows.
 type view struct {
-	App  string // whose page it is
-	Icon string
-	Data any
+	App   string // whose page it is
+	Icon  string
+	Class string // of its look, "" for the usual one
+	Data  any
 }
 
 // render writes a page that runs no script and that nobody frames or keeps.
@@ -92,13 +94,16 @@ func render(w http.ResponseWriter, status int, page string, v view) {
 }
 
 // static serves the stylesheet and the icons at /static/.
-var static = staticFiles("app.css", "app.svg", "client.svg")
+var static = staticFiles("app.css", "client.svg", "theme/static/icon.svg")
+
+// theme makes the broker's pages the application's own: its icon, for a start.
+var theme = must(fs.Sub(web, "web/theme"))
 
 func staticFiles(names ...string) http.Handler {
 	mux := http.NewServeMux()
 	files := must(fs.Sub(web, "web"))
 	for _, name := range names {
-		mux.HandleFunc("GET /static/"+name, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("GET /static/"+path.Base(name), func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			http.ServeFileFS(w, r, files, name)
 		})

@@ -168,7 +168,7 @@ func (c *client) home(w http.ResponseWriter, r *http.Request) {
 		who = c.sessions[cookie.Value]
 		c.mu.Unlock()
 	}
-	render(w, http.StatusOK, "client", view{App: "Another App", Icon: "client.svg", Data: struct {
+	render(w, http.StatusOK, "client", view{App: "Another App", Icon: "client.svg", Class: "another", Data: struct {
 		Who     *signedIn // nil if nobody is signed in
 		Issuer  string
 		YourApp string
@@ -189,7 +189,7 @@ func (c *client) logout(w http.ResponseWriter, r *http.Request) {
 // problem says on the page that it did not work, and on the terminal why.
 func (c *client) problem(w http.ResponseWriter, r *http.Request, status int, err error) {
 	slog.WarnContext(r.Context(), "another app: sign in", "error", err)
-	render(w, status, "problem", view{App: "Another App", Icon: "client.svg"})
+	render(w, status, "problem", view{App: "Another App", Icon: "client.svg", Class: "another"})
 }
 
 // setCookie sets a cookie that lasts as long as the browser, or clears it. Over https it would be Secure, too.

@@ -39,6 +39,7 @@ func newApp(origin string, db *sql.DB, secret []byte, upstreams []broker.Provide
 		Store:     sqlstore.New(db),
 		Providers: upstreams,
 		Clients:   clients,
+		Theme:     theme,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
@@ -82,18 +83,11 @@ func run(ctx context.Context, addr string, open bool, out io.Writer) (err error)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "idbroker-quickstart-")
+	db, file, err := openDatabase()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	file := filepath.Join(dir, "broker.db")
-	db, err := openDatabase(file)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-
+	defer func() { err = errors.Join(err, db.Close(), os.RemoveAll(filepath.Dir(file))) }()
 	client := newClient(other.url, home.url+"/id")
 	secret := make([]byte, 32) // from a file or a vault where users are to stay signed in over a restart
 	rand.Read(secret)
@@ -103,7 +97,9 @@ func run(ctx context.Context, addr string, open bool, out io.Writer) (err error)
 	}
 	home.handler, other.handler = handler, client.routes()
 
-	fmt.Fprintf(out, greeting, home.note, home.url, file)
+	if _, err := fmt.Fprintf(out, greeting, home.note, home.url, file); err != nil {
+		return err
+	}
 	return sites.serve(ctx, b.Run, func() {
 		if open {
 			openBrowser(ctx, home.url, out)
@@ -120,8 +116,14 @@ const greeting = `
 
 `
 
-// openDatabase opens SQLite with the settings that sqlstore recommends.
-func openDatabase(file string) (*sql.DB, error) {
-	return sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
+// openDatabase opens SQLite in a new temporary folder, with the settings that sqlstore recommends.
+func openDatabase() (db *sql.DB, file string, err error) {
+	dir, err := os.MkdirTemp("", "idbroker-quickstart-")
+	if err != nil {
+		return nil, "", err
+	}
+	file = filepath.Join(dir, "broker.db")
+	db, err = sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+	return db, file, err
 }

@@ -81,7 +81,7 @@ func (s *sites) listen(ctx context.Context, addr *net.TCPAddr) (*site, error) {
 // close ends what serve never began with; after serve there is nothing left to close.
 func (s *sites) close() {
 	for _, one := range s.all {
-		one.listener.Close()
+		_ = one.listener.Close() // may be closed already
 	}
 }
 
@@ -106,7 +106,7 @@ func (s *sites) serve(parent context.Context, upkeep func(context.Context) error
 	defer stop()
 	for _, server := range servers {
 		if server.Shutdown(stopping) != nil {
-			server.Close()
+			_ = server.Close() // what would not end is cut off
 		}
 	}
 	running.Wait()
@@ -126,18 +126,19 @@ func openBrowser(ctx context.Context, url string, out io.Writer) {
 	if info, err := terminal.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return
 	}
-	ctx = context.WithoutCancel(ctx) // the browser outlives this program
-	var cmd *exec.Cmd
+	var opener []string
 	switch {
 	case runtime.GOOS == "darwin":
-		cmd = exec.CommandContext(ctx, "open", url)
+		opener = []string{"open"}
 	case runtime.GOOS == "windows":
-		cmd = exec.CommandContext(ctx, "rundll32", "url.dll,FileProtocolHandler", url)
+		opener = []string{"rundll32", "url.dll,FileProtocolHandler"}
 	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
-		cmd = exec.CommandContext(ctx, "xdg-open", url)
+		opener = []string{"xdg-open"}
 	default:
 		return
 	}
+	ctx = context.WithoutCancel(ctx)                                       // the browser outlives this program
+	cmd := exec.CommandContext(ctx, opener[0], append(opener[1:], url)...) //nolint:gosec // G204: all of it is ours
 	if cmd.Start() == nil {
 		go cmd.Wait() //nolint:errcheck // only so that no zombie is left
 	}
