@@ -66,7 +66,7 @@ func (q queue[K, V]) Swap(i, j int) {
 }
 
 func (q *queue[K, V]) Push(x any) {
-	it := x.(*item[K, V])
+	it := x.(*item[K, V]) //nolint:errcheck // heap.Push is given nothing else
 	it.place = len(*q)
 	*q = append(*q, it)
 }
