@@ -89,7 +89,7 @@ func run(ctx context.Context, addr string, open bool, out io.Writer) (err error)
 	}
 	defer func() { err = errors.Join(err, db.Close(), os.RemoveAll(filepath.Dir(file))) }()
 	client := newClient(other.url, home.url+"/id")
-	secret := make([]byte, 32) // from a file or a vault where users are to stay signed in over a restart
+	secret := make([]byte, 32) // in earnest from a file or a vault, the same at every start
 	rand.Read(secret)
 	b, handler, err := newApp(home.url, db, secret, upstreams, []store.Client{client.registration()})
 	if err != nil {
