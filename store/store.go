@@ -136,6 +136,7 @@ type Session struct {
 	Upstream   LinkKey // who vouched; the zero value if nobody upstream did
 	// UpstreamSession is the upstream's name for its own session (OpenID "sid", SAML SessionIndex), "" if it gave none.
 	UpstreamSession string
+	UpstreamIDToken []byte // sealed by the broker, for signing out there; nil if there is none
 	ACR             string
 	AMR             []string
 	Notes           map[string]string // by mappers, for tokens; they vanish with the session
@@ -170,16 +171,30 @@ type Sessions interface {
 	DeleteSession(ctx context.Context, id string) error
 }
 
+// A GrantKind says what a grant is for.
+type GrantKind string
+
+const (
+	GrantTokens  GrantKind = ""        // a code, and the tokens that were issued for it
+	GrantConsent GrantKind = "consent" // what a user has agreed that a client may have: Scope, and nothing else
+)
+
 // A Grant is what a user, or a session of theirs, has granted a client: first an authorization code, then the tokens
 // that were issued for it. Tokens name their grant, and are dead once it is gone.
 type Grant struct {
 	ID        string
+	Kind      GrantKind
 	ClientID  string
 	UserID    string
 	SessionID string // the session it was granted in; it ends with that. "" for one that outlives sessions
 	Scope     []string
 	Nonce     string // of the authentication request, for the ID token
 	AuthTime  time.Time
+	ACR       string
+	AMR       []string
+	Upstream  LinkKey  // who vouched, for a grant that outlives the session; it ends with that link
+	Resources []string // the APIs that the tokens may be for (RFC 8707); nil is the client's Audience
+	JKT       string   // thumbprint of the key that tokens are bound to (RFC 9449 §6); "" if they are bearer tokens
 
 	// The code: single use, bound to the redirect URI and to the PKCE challenge.
 	CodeHash      []byte
@@ -187,6 +202,13 @@ type Grant struct {
 	CodeUsed      bool
 	RedirectURI   string
 	CodeChallenge string // S256; "" if the client sent none, which only a confidential client may
+
+	// The refresh token: another after each use. The one before may be repeated for a moment, for a client that did not
+	// get the answer, and gets the same answer; any later use of it ends the grant.
+	RefreshHash  []byte
+	PreviousHash []byte
+	GraceUntil   time.Time
+	Answer       []byte // sealed by the broker; until GraceUntil
 
 	CreatedAt time.Time
 	ExpiresAt time.Time // the end of the grant and of all that was issued for it
