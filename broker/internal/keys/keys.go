@@ -74,6 +74,15 @@ func (k *Keys) Ring(ctx context.Context) (*token.Ring, error) {
 	return s.ring, nil
 }
 
+// Check returns why the keys cannot be used. It asks the store now, whatever was read before.
+func (k *Keys) Check(ctx context.Context) error {
+	if _, err := k.Ring(ctx); err != nil {
+		return err
+	}
+	_, err := k.read(ctx, k.Now())
+	return err
+}
+
 // refresh reads the keys and carries out what is planned for them.
 func (k *Keys) refresh(ctx context.Context, now time.Time) (*snapshot, error) {
 	for range patience {
