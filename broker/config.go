@@ -244,7 +244,12 @@ func (c *Config) checkClients() (errs []error) {
 		}
 		ids[client.ID] = true
 		errs = append(errs, checkSecrets(where, client))
-		if len(client.RedirectURIs) == 0 {
+		for _, grant := range client.Grants {
+			if !slices.Contains(grantTypes, grant) {
+				bad("Grants: %q is not a grant type that there is", grant)
+			}
+		}
+		if len(client.RedirectURIs) == 0 && (client.Grants == nil || slices.Contains(client.Grants, store.GrantTypeCode)) {
 			bad("RedirectURIs: give at least one")
 		}
 		for _, uri := range client.RedirectURIs {
@@ -264,6 +269,9 @@ func (c *Config) checkClients() (errs []error) {
 	}
 	return errs
 }
+
+// grantTypes are those that a client may be given.
+var grantTypes = []string{store.GrantTypeCode}
 
 // maxTokenLifetime is shorter than a retired key stays published.
 const maxTokenLifetime = 12 * time.Hour

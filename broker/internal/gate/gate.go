@@ -22,8 +22,12 @@ var (
 	ErrLinkOnly         = errors.New("gate: provider may only be linked")
 	ErrUnknownClient    = errors.New("gate: unknown client")
 	ErrClientDisabled   = errors.New("gate: client is disabled")
+	ErrGrantType        = errors.New("gate: client may not use this grant type")
 	ErrUserDisabled     = errors.New("gate: user is disabled")
 )
+
+// defaultGrants are the grant types of a client that names none.
+var defaultGrants = []string{store.GrantTypeCode, store.GrantTypeRefresh}
 
 // A Provider is a configured upstream; the fields are those of broker.Provider and documented there.
 type Provider struct {
@@ -141,6 +145,19 @@ func (g *Gate) Client(id string) (*store.Client, error) {
 		return nil, ErrClientDisabled
 	}
 	return c, nil
+}
+
+// Grant returns an error if the client may not use the grant type. Of a
+// client that names none these are code and refresh token.
+func (g *Gate) Grant(c *store.Client, grantType string) error {
+	allowed := c.Grants
+	if allowed == nil {
+		allowed = defaultGrants
+	}
+	if !slices.Contains(allowed, grantType) {
+		return ErrGrantType
+	}
+	return nil
 }
 
 // User returns an error if u may not log in and hold tokens.
