@@ -44,6 +44,7 @@ type Endpoints struct {
 	Token         string
 	UserInfo      string
 	JWKS          string
+	EndSession    string // where to sign out (RP-Initiated Logout §2.1); without discovery the only way to know one
 }
 
 // Config describes an OpenID Provider and the broker as its client. Issuer, ClientID and a means of client authentication
@@ -270,6 +271,7 @@ func (c *Config) checkAddresses(bad report) {
 		{"Endpoints.Token", c.Endpoints.Token},
 		{"Endpoints.UserInfo", c.Endpoints.UserInfo},
 		{"Endpoints.JWKS", c.Endpoints.JWKS},
+		{"Endpoints.EndSession", c.Endpoints.EndSession},
 	} {
 		if e.url == "" || c.Issuer == "" {
 			continue

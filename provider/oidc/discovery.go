@@ -32,6 +32,7 @@ type metadata struct {
 	Token         string   `json:"token_endpoint"`
 	UserInfo      string   `json:"userinfo_endpoint"`
 	JWKS          string   `json:"jwks_uri"`
+	EndSession    string   `json:"end_session_endpoint"`
 	SigningAlgs   []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
 	ResponseIss   bool     `json:"authorization_response_iss_parameter_supported"`
@@ -43,6 +44,7 @@ type upstream struct {
 	tokenURL    string
 	userInfoURL string // "" if it is not to be asked
 	jwksURL     string
+	logoutURL   string // the end_session_endpoint; "" if there is none
 	algs        []string
 	keys        goidc.KeySet
 	responseIss bool     // an answer must say its issuer
@@ -143,6 +145,7 @@ func (m *metadata) check(c *Config) error {
 		{"token_endpoint", m.Token, false},
 		{"jwks_uri", m.JWKS, c.hmac()},
 		{"userinfo_endpoint", m.UserInfo, true},
+		{"end_session_endpoint", m.EndSession, true},
 	} {
 		if e.url == "" && e.optional {
 			continue
@@ -167,6 +170,7 @@ func (m *metadata) override(c *Config) {
 		{&m.Token, c.Endpoints.Token},
 		{&m.UserInfo, c.Endpoints.UserInfo},
 		{&m.JWKS, c.Endpoints.JWKS},
+		{&m.EndSession, c.Endpoints.EndSession},
 	} {
 		if e.fixed != "" {
 			*e.to = e.fixed
@@ -187,6 +191,7 @@ func (p *Provider) newUpstream(m metadata, old *upstream) *upstream {
 		tokenURL:    m.Token,
 		userInfoURL: m.UserInfo,
 		jwksURL:     m.JWKS,
+		logoutURL:   m.EndSession,
 		algs:        p.cfg.SigningAlgs,
 		responseIss: m.ResponseIss || p.cfg.RequireResponseIssuer,
 		authMethods: m.AuthMethods,

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	hs256 = "HS256"
+	hs256   = "HS256"
+	jwtType = "JWT"
 	// maxTokenAge is how old an ID token may be that the token endpoint has only just sent.
 	maxTokenAge = 10 * time.Minute
 	maxTokenLen = 16 << 10
@@ -54,7 +55,7 @@ func isAsymmetric(alg string) bool {
 // go-oidc verifies algorithm, signature, audience and expiry. But it reads claims without regard to the case of their
 // names and leaves much unread, so that all that matters is read here again, by its exact name.
 func (p *Provider) verifyIDToken(ctx context.Context, up *upstream, t *provider.Tokens, code string, l *login) (claims, error) {
-	h, err := parseHeader(t.IDToken, up.algs)
+	h, err := parseHeader(t.IDToken, up.algs, jwtType)
 	if err != nil {
 		return nil, fail(provider.Invalid, "ID token: %w", err)
 	}
@@ -102,8 +103,8 @@ type header struct {
 }
 
 // parseHeader refuses tokens that are for something else (RFC 8725 §3.11) or that need to be understood in a way that
-// nobody here does. An ID token has type JWT or none.
-func parseHeader(raw string, algs []string) (h header, err error) {
+// nobody here does. A token without a type passes.
+func parseHeader(raw string, algs []string, types ...string) (h header, err error) {
 	if len(raw) > maxTokenLen {
 		return h, fmt.Errorf("it has %d bytes", len(raw))
 	}
@@ -129,8 +130,9 @@ func parseHeader(raw string, algs []string) (h header, err error) {
 		}
 	}
 	if typ, there := c["typ"]; there {
-		if s, ok := typ.(string); !ok || !strings.EqualFold(s, "JWT") {
-			return h, fmt.Errorf("type is %s, want JWT", quote(fmt.Sprint(typ)))
+		s, ok := typ.(string)
+		if !ok || !slices.ContainsFunc(types, func(want string) bool { return strings.EqualFold(s, want) }) {
+			return h, fmt.Errorf("type is %s, want %s", quote(fmt.Sprint(typ)), strings.Join(types, " or "))
 		}
 	}
 	return h, nil

@@ -44,7 +44,11 @@ type Provider struct {
 	flight  singleflight.Group
 }
 
-var _ provider.IdentityProvider = (*Provider)(nil)
+var (
+	_ provider.IdentityProvider = (*Provider)(nil)
+	_ provider.LogoutStarter    = (*Provider)(nil)
+	_ provider.LogoutReceiver   = (*Provider)(nil)
+)
 
 // New returns the upstream that cfg describes. It does no I/O: the provider may be down, and stay down, without harm to
 // anything but logins through it. All mistakes in cfg are returned in one error.

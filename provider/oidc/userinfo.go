@@ -58,7 +58,7 @@ func (p *Provider) userInfoMedia() string {
 // signedUserInfo verifies userinfo that is a JWT: for this client, by the issuer of the ID token, and not too old if it
 // says so.
 func (p *Provider) signedUserInfo(ctx context.Context, up *upstream, raw string, id claims) (claims, error) {
-	if _, err := parseHeader(raw, up.algs); err != nil {
+	if _, err := parseHeader(raw, up.algs, jwtType); err != nil {
 		return nil, err
 	}
 	keys := &keySet{KeySet: up.keys}

@@ -30,6 +30,7 @@ type Client struct {
 	Key                    crypto.PublicKey // for private_key_jwt: *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 	RedirectURIs           []string         // compared byte by byte
 	PostLogoutRedirectURIs []string
+	BackchannelLogoutURI   string // where [OIDC.SendLogout] sends
 	IDTokenAlg             string // "" is the provider's
 	UserInfoAlg            string // "" is JSON, otherwise a JWT
 }
