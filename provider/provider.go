@@ -23,8 +23,8 @@ import (
 // IdentityProvider is an upstream that a browser is sent to. Implementations are safe for concurrent use, do no network
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
-// Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter] and
-// [LogoutReceiver].
+// Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
+// [LogoutReceiver] and [TokenVerifier].
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
 	// protocol returns it (OAuth 2.0 "state", SAML RelayState).

@@ -121,6 +121,9 @@ type Config struct {
 	// regular expression that the whole value, or one whole element of a list, must match; empty is any value.
 	EssentialClaim string
 	EssentialValue string
+	// ExchangeAudiences are the ids of further clients at this provider, mobile applications for instance, whose ID tokens
+	// [Provider.VerifyToken] accepts. Those of ClientID always are.
+	ExchangeAudiences []string
 
 	// HTTPClient is what the provider is fetched with; the guarded client of [provider.NewHTTPClient] if nil. One that
 	// is given should be guarded too, may be shared among providers, and follows no redirects here unless its
@@ -187,6 +190,7 @@ func (c Config) withDefaults() Config {
 	c.Prompt = slices.Clone(c.Prompt)
 	c.ForwardParams = slices.Clone(c.ForwardParams)
 	c.SigningAlgs = slices.Clone(c.SigningAlgs)
+	c.ExchangeAudiences = slices.Clone(c.ExchangeAudiences)
 	return c
 }
 
@@ -389,6 +393,9 @@ func (c *Config) checkTokens(bad report) {
 		if len(c.ClientSecret) < minSecretBytes {
 			bad("ClientSecret: %s needs one of at least %d bytes", hs256, minSecretBytes)
 		}
+	}
+	if slices.Contains(c.ExchangeAudiences, "") {
+		bad("ExchangeAudiences: one is empty")
 	}
 	if c.ClockSkew < 0 || c.ClockSkew > maxSkew {
 		bad("ClockSkew: must be between zero and %v", maxSkew)

@@ -48,6 +48,7 @@ var (
 	_ provider.IdentityProvider = (*Provider)(nil)
 	_ provider.LogoutStarter    = (*Provider)(nil)
 	_ provider.LogoutReceiver   = (*Provider)(nil)
+	_ provider.TokenVerifier    = (*Provider)(nil)
 )
 
 // New returns the upstream that cfg describes. It does no I/O: the provider may be down, and stay down, without harm to
