@@ -75,7 +75,7 @@ func New(c Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: configuration:\n%w", err)
 	}
 	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
-	b.gate = gate.New(c.gateProviders(), c.Clients)
+	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore, sealer)
 	cookies := web.Cookies{Secure: base.Scheme == "https"}
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
@@ -96,7 +96,9 @@ func New(c Config) (*Broker, error) {
 		return b.hostTarget(query)
 	}
 	b.handler = b.routes(provider)
-	c.logInsecure()
+	for i := range c.Clients {
+		logInsecure(c.Logger, &c.Clients[i])
+	}
 	return b, nil
 }
 
@@ -158,6 +160,9 @@ func (b *Broker) upkeep(ctx context.Context) {
 // §15.1 has it.
 func (c *Config) algorithms() []string {
 	algs := []string{token.RS256, token.ES256}
+	if c.ClientStore != nil {
+		algs = append(algs, token.PS256, token.EdDSA)
+	}
 	for _, client := range c.Clients {
 		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg} {
 			if alg != "" && !slices.Contains(algs, alg) {

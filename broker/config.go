@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
@@ -34,6 +34,9 @@ type Config struct {
 	Providers []Provider
 	// Clients are the applications that sign in over OpenID Connect. Hosts that only use [Broker.RequireLogin] have none.
 	Clients []store.Client
+	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
+	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
+	ClientStore store.Clients
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
 	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.
@@ -108,8 +111,8 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if _, err := token.NewRing(c.Keys); err != nil {
 		errs = append(errs, fmt.Errorf("Keys: %w", err))
 	}
-	if c.Keys.Retire != 0 && c.Keys.Retire < maxTokenLifetime {
-		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", maxTokenLifetime))
+	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime {
+		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", gate.MaxTokenLifetime))
 	}
 	if c.Store == nil {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
@@ -131,7 +134,7 @@ func checkBaseURL(raw string) (*url.URL, error) {
 	switch {
 	case err != nil || u.Host == "" || u.Opaque != "":
 		return nil, fmt.Errorf("BaseURL: %q is not an absolute URL such as https://app.example/id", raw)
-	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !web.Loopback(u.Hostname())):
 		return nil, fmt.Errorf("BaseURL: %q must be https; http is for loopback hosts only", raw)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(raw, "?") || strings.HasSuffix(raw, "#"):
 		return nil, fmt.Errorf("BaseURL: %q must have no user, query or fragment", raw)
@@ -141,14 +144,6 @@ func checkBaseURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("BaseURL: write %q in lower case and without escapes: it is the issuer, compared byte for byte", raw)
 	}
 	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 func checkFlow(name string, f flow.Flow) error {
@@ -235,106 +230,25 @@ func (c *Config) checkClients() (errs []error) {
 	for i := range c.Clients {
 		client := &c.Clients[i]
 		where := fmt.Sprintf("Clients[%d] (%q)", i, client.ID)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
-		if client.ID == "" || strings.ContainsFunc(client.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			bad("ID must be printable ASCII without spaces")
+		for _, err := range gate.CheckClient(client) {
+			errs = append(errs, fmt.Errorf("%s: %w", where, err))
+		}
+		for _, alias := range client.Providers {
+			if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == alias }) {
+				errs = append(errs, fmt.Errorf("%s: Providers: there is no provider %q", where, alias))
+			}
 		}
 		if ids[client.ID] {
-			bad("ID is taken by another client")
+			errs = append(errs, fmt.Errorf("%s: ID is taken by another client", where))
 		}
 		ids[client.ID] = true
-		errs = append(errs, checkSecrets(where, client))
-		for _, grant := range client.Grants {
-			if !slices.Contains(grantTypes, grant) {
-				bad("Grants: %q is not a grant type that there is", grant)
-			}
-		}
-		if len(client.RedirectURIs) == 0 && (client.Grants == nil || slices.Contains(client.Grants, store.GrantTypeCode)) {
-			bad("RedirectURIs: give at least one")
-		}
-		for _, uri := range client.RedirectURIs {
-			if err := checkRedirectURI(uri); err != nil {
-				bad("RedirectURIs: %q %w", uri, err)
-			}
-		}
-		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg} {
-			if alg != "" && !slices.Contains([]string{token.RS256, token.ES256, token.PS256, token.EdDSA}, alg) {
-				bad("%q is not an algorithm that tokens are signed with", alg)
-			}
-		}
-		if client.IDTokenLifetime < 0 || client.AccessTokenLifetime < 0 || client.AccessTokenLifetime > maxTokenLifetime ||
-			client.IDTokenLifetime > maxTokenLifetime {
-			bad("token lifetimes must be between 0, which is the default, and %v", maxTokenLifetime)
-		}
 	}
 	return errs
 }
 
-// grantTypes are those that a client may be given.
-var grantTypes = []string{store.GrantTypeCode}
-
-// maxTokenLifetime is shorter than a retired key stays published.
-const maxTokenLifetime = 12 * time.Hour
-
-func checkSecrets(where string, client *store.Client) error {
-	switch client.AuthMethod {
-	case "", store.AuthSecretBasic, store.AuthSecretPost:
-		if len(client.Secrets) == 0 {
-			return fmt.Errorf("%s: Secrets: give at least one, or set AuthMethod to %q for a public client", where, store.AuthNone)
-		}
-		for _, secret := range client.Secrets {
-			if len(secret) < 16 {
-				return fmt.Errorf("%s: Secrets: one has %d bytes; give at least 16 random ones", where, len(secret))
-			}
-		}
-	case store.AuthNone:
-		if len(client.Secrets) > 0 || client.InsecureWithoutPKCE {
-			return fmt.Errorf("%s: a client with AuthMethod %q has no secret and always PKCE", where, store.AuthNone)
-		}
-	default:
-		return fmt.Errorf("%s: AuthMethod %q is unknown", where, client.AuthMethod)
-	}
-	return nil
-}
-
-// reserved are the parameters of an authorization response, which a redirect URI must not bring along.
-var reserved = []string{"code", "state", "iss", "error", "error_description", "error_uri", "id_token", "access_token", "response"}
-
-func checkRedirectURI(raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Scheme == "" || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r > '~' }):
-		return errors.New("is not an absolute URI")
-	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return errors.New("must have no fragment (RFC 6749 §3.1.2)")
-	case strings.Contains(raw, "*"):
-		return errors.New("has a wildcard: it is compared byte for byte (RFC 9700 §2.1)")
-	case u.User != nil:
-		return errors.New("must have no user part")
-	case u.Scheme == "https":
-	case u.Scheme == "http":
-		if !loopback(u.Hostname()) {
-			return errors.New("must be https; http is for loopback hosts only")
-		}
-	case !strings.Contains(u.Scheme, "."):
-		return errors.New("must be https, or have a private-use scheme with a dot in it (RFC 8252 §7.1)")
-	}
-	if (u.Scheme == "https" || u.Scheme == "http") && u.Host == "" {
-		return errors.New("has no host")
-	}
-	for name := range u.Query() {
-		if slices.Contains(reserved, name) {
-			return fmt.Errorf("must not have the parameter %q, which belongs to the response", name)
-		}
-	}
-	return nil
-}
-
 // logInsecure says what was weakened on purpose.
-func (c *Config) logInsecure() {
-	for _, client := range c.Clients {
-		if client.InsecureWithoutPKCE {
-			c.Logger.Warn("insecure setting", "client", client.ID, "setting", "InsecureWithoutPKCE")
-		}
+func logInsecure(log *slog.Logger, client *store.Client) {
+	if client.InsecureWithoutPKCE {
+		log.Warn("insecure setting", "client", client.ID, "setting", "InsecureWithoutPKCE")
 	}
 }

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Client authentication methods, as registered for "token_endpoint_auth_methods_supported" (OpenID Connect Core §9).
 const (
@@ -32,7 +35,10 @@ type Client struct {
 	RedirectURIs []string // compared as strings, byte for byte (RFC 9700 §2.1)
 	Scopes       []string // what it may ask for; nil is openid, profile and email
 	Audience     []string // the APIs its access tokens are for, beside the broker's own userinfo endpoint
-	Disabled     bool
+	// Providers are the aliases of those that may vouch for its users; nil is all. A session that another provider vouched
+	// for is none to this client.
+	Providers []string
+	Disabled  bool // may not be used, and no token that was issued to it is valid
 	// InsecureWithoutPKCE lets a client that has a secret leave the code challenge out (RFC 9700 §2.1.1 would have it).
 	InsecureWithoutPKCE bool
 
@@ -41,4 +47,21 @@ type Client struct {
 	IDTokenLifetime time.Duration // 0 is five minutes
 	// AccessTokenLifetime is how long an access token lives; 0 is five minutes.
 	AccessTokenLifetime time.Duration
+
+	Version int64 // for [Clients.PutClient]; the store counts it up from 1. A configured client has none
+}
+
+// Clients keeps clients beside those that are configured. It is a role of its own: a [Store] need not have it.
+type Clients interface {
+	// Client returns the client with this id, or ErrNotFound.
+	Client(ctx context.Context, id string) (*Client, error)
+	// ListClients returns up to limit clients in an order of the store's own, which stays the same: those that follow the
+	// one with the id after, be it still there or not, or the first if after is "". None is an empty slice and no error.
+	ListClients(ctx context.Context, after string, limit int) ([]*Client, error)
+	// PutClient adds c if c.Version is 0; ErrExists if its id is taken. Otherwise it replaces the client c.ID if its
+	// version is still c.Version; ErrConflict if it is not or if there is no such client. Then it counts c.Version up.
+	// Secrets are kept as they are given, which must be sealed: see PutClient of the package broker.
+	PutClient(ctx context.Context, c *Client) error
+	// DeleteClient removes the client; ErrNotFound if there is none. What was granted to it stays, for the caller to remove.
+	DeleteClient(ctx context.Context, id string) error
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
@@ -20,14 +21,23 @@ var (
 	ErrUnknownProvider  = errors.New("gate: unknown provider")
 	ErrProviderDisabled = errors.New("gate: provider is disabled")
 	ErrLinkOnly         = errors.New("gate: provider may only be linked")
-	ErrUnknownClient    = errors.New("gate: unknown client")
-	ErrClientDisabled   = errors.New("gate: client is disabled")
-	ErrGrantType        = errors.New("gate: client may not use this grant type")
-	ErrUserDisabled     = errors.New("gate: user is disabled")
+	// ErrProviderNotAllowed: the provider may be used, but not for this client.
+	ErrProviderNotAllowed = errors.New("gate: provider may not vouch for users of this client")
+	ErrUnknownClient      = errors.New("gate: unknown client")
+	ErrClientDisabled     = errors.New("gate: client is disabled")
+	ErrGrantType          = errors.New("gate: client may not use this grant type")
+	ErrUserDisabled       = errors.New("gate: user is disabled")
 )
 
-// defaultGrants are the grant types of a client that names none.
-var defaultGrants = []string{store.GrantTypeCode, store.GrantTypeRefresh}
+// Refused reports whether err is one of the refusals, and not the failure of a store that could not tell.
+func Refused(err error) bool {
+	return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
+}
+
+var refusals = []error{
+	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
+	ErrGrantType, ErrUserDisabled,
+}
 
 // A Provider is a configured upstream; the fields are those of broker.Provider and documented there.
 type Provider struct {
@@ -53,14 +63,21 @@ type Gate struct {
 	shown     []*Provider
 	domains   map[string]*Provider
 	clients   map[string]*store.Client
+
+	clientStore store.Clients // may be nil
+	sealer      *web.Sealer   // of the secrets in it
 }
 
-// New returns a gate for providers and clients whose names are unique.
-func New(providers []Provider, clients []store.Client) *Gate {
+// New returns a gate for providers and clients whose names are unique, and for more clients in a store, which may be nil
+// and whose secrets sealer opens.
+func New(providers []Provider, clients []store.Client, clientStore store.Clients, sealer *web.Sealer) *Gate {
 	g := &Gate{
 		providers: make(map[string]*Provider, len(providers)),
 		domains:   map[string]*Provider{},
 		clients:   make(map[string]*store.Client, len(clients)),
+
+		clientStore: clientStore,
+		sealer:      sealer,
 	}
 	for i := range providers {
 		p := &providers[i]
@@ -108,8 +125,9 @@ func (g *Gate) Enabled(alias string) (*Provider, error) {
 	return p, nil
 }
 
-// Login returns the provider if somebody may log in with it.
-func (g *Gate) Login(alias string) (*Provider, error) {
+// Login returns the provider if somebody may log in with it: only says whose word counts ([store.Client.Providers]), nil
+// is everybody's.
+func (g *Gate) Login(alias string, only []string) (*Provider, error) {
 	p, err := g.Enabled(alias)
 	if err != nil {
 		return nil, err
@@ -117,45 +135,45 @@ func (g *Gate) Login(alias string) (*Provider, error) {
 	if p.LinkOnly {
 		return nil, ErrLinkOnly
 	}
+	if !among(only, alias) {
+		return nil, ErrProviderNotAllowed
+	}
 	return p, nil
 }
 
 // Shown returns the providers of the login page, in its order. The caller must not change the slice.
-func (g *Gate) Shown() []*Provider { return g.shown }
+func (g *Gate) Shown(only []string) []*Provider {
+	if len(only) == 0 {
+		return g.shown
+	}
+	var list []*Provider
+	for _, p := range g.shown {
+		if slices.Contains(only, p.Alias) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
 
 // HasDomains reports whether an e-mail address can lead to a provider.
-func (g *Gate) HasDomains() bool { return len(g.domains) > 0 }
+func (g *Gate) HasDomains(only []string) bool {
+	if len(only) == 0 {
+		return len(g.domains) > 0
+	}
+	return slices.ContainsFunc(only, func(alias string) bool {
+		p, err := g.Login(alias, only)
+		return err == nil && len(p.Domains) > 0
+	})
+}
 
 // Domain returns the provider of the domain of an e-mail address, or nil. Only one plain "local@domain" has a domain.
-func (g *Gate) Domain(email string) *Provider {
+func (g *Gate) Domain(email string, only []string) *Provider {
 	local, domain, ok := strings.Cut(email, "@")
 	if !ok || local == "" || strings.Contains(domain, "@") {
 		return nil
 	}
-	return g.domains[strings.ToLower(domain)]
-}
-
-// Client returns the client if it may be used.
-func (g *Gate) Client(id string) (*store.Client, error) {
-	c, ok := g.clients[id]
-	if !ok {
-		return nil, ErrUnknownClient
-	}
-	if c.Disabled {
-		return nil, ErrClientDisabled
-	}
-	return c, nil
-}
-
-// Grant returns an error if the client may not use the grant type. Of a
-// client that names none these are code and refresh token.
-func (g *Gate) Grant(c *store.Client, grantType string) error {
-	allowed := c.Grants
-	if allowed == nil {
-		allowed = defaultGrants
-	}
-	if !slices.Contains(allowed, grantType) {
-		return ErrGrantType
+	if p := g.domains[strings.ToLower(domain)]; p != nil && among(only, p.Alias) {
+		return p
 	}
 	return nil
 }
@@ -168,11 +186,12 @@ func (g *Gate) User(u *store.User) error {
 	return nil
 }
 
-// Session returns an error if s must not be honoured any more because of who vouched for it.
-func (g *Gate) Session(s *store.Session) error {
-	if s.Upstream.Provider == "" {
+// Upstream returns an error if the word of a provider, "" for none, must not be honoured any more: nobody could log in with
+// it now.
+func (g *Gate) Upstream(alias string) error {
+	if alias == "" {
 		return nil
 	}
-	_, err := g.Enabled(s.Upstream.Provider)
+	_, err := g.Login(alias, nil)
 	return err
 }

@@ -66,13 +66,13 @@ func (s *Service) chosen(t *Target) *gate.Provider {
 	alias := s.Default
 	if t.HasHint {
 		alias = t.Hint
-	} else if p := s.Gate.Domain(t.Wishes.LoginHint); p != nil {
+	} else if p := s.Gate.Domain(t.Wishes.LoginHint, t.Providers); p != nil {
 		return p
 	}
 	if t.ByEmail {
 		return nil // no provider has this domain: say so instead of guessing
 	}
-	p, err := s.Gate.Login(alias)
+	p, err := s.Gate.Login(alias, t.Providers)
 	if err != nil {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
 		s.Fail(w, r, nil, err)
 		return
 	}
-	p, err := s.Gate.Login(r.PathValue("alias"))
+	p, err := s.Gate.Login(r.PathValue("alias"), t.Providers)
 	if err != nil {
 		s.Fail(w, r, t, err)
 		return
@@ -113,14 +113,14 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
 		data.Back = &web.Link{URL: t.Back}
 	}
 	again := params.Encode()
-	for _, p := range s.Gate.Shown() {
+	for _, p := range s.Gate.Shown(t.Providers) {
 		data.Providers = append(data.Providers, web.Button{
 			Name: p.Title(),
 			URL:  s.url("/broker/" + p.Alias + "/login?" + again),
 			Icon: s.icon(p),
 		})
 	}
-	if s.Gate.HasDomains() {
+	if s.Gate.HasDomains(t.Providers) {
 		data.Email = s.emailForm(t, path, params)
 	}
 	s.render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})

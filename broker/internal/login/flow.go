@@ -84,7 +84,7 @@ func (s *Service) kept(r *http.Request, id string,
 	if j.target, err = s.Resolve(r.Context(), j.Start); err != nil {
 		return nil, err
 	}
-	if j.provider, err = s.Gate.Login(j.Alias); err != nil {
+	if j.provider, err = s.Gate.Login(j.Alias, j.target.Providers); err != nil {
 		return nil, err
 	}
 	j.target.via = j.provider.Title()

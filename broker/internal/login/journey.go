@@ -80,8 +80,8 @@ func (s *Service) vouched(w http.ResponseWriter, r *http.Request, t *Target, p *
 
 // newJourney runs the mappers that come before the look-up, looks the identity up, and drafts the profile.
 func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, id *provider.Identity, once string) (*journey, error) {
-	if p.LinkOnly {
-		return nil, gate.ErrLinkOnly
+	if _, err := s.Gate.Login(p.Alias, t.Providers); err != nil {
+		return nil, err
 	}
 	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
 		return nil, err

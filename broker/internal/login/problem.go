@@ -38,6 +38,7 @@ var explanations = []struct {
 	{gate.ErrUnknownProvider, http.StatusNotFound, "unknown_provider"},
 	{gate.ErrProviderDisabled, http.StatusForbidden, "provider_disabled"},
 	{gate.ErrLinkOnly, http.StatusForbidden, "link_only"},
+	{gate.ErrProviderNotAllowed, http.StatusForbidden, "provider_not_allowed"},
 	{gate.ErrUnknownClient, http.StatusBadRequest, "unknown_client"},
 	{gate.ErrClientDisabled, http.StatusBadRequest, "client_disabled"},
 	{gate.ErrUserDisabled, http.StatusForbidden, "user_disabled"},

@@ -35,6 +35,7 @@ type Target struct {
 	Hint        string           // alias of the provider that it wants; empty switches the default off
 	Choose      bool             // it wants the choice of accounts
 	Passive     bool             // no page may be shown (prompt=none)
+	Providers   []string         // aliases of those that may vouch; nil is all
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
 	// Refuse returns the URL that tells the application why there is no login, by an OpenID Connect error code; nil if

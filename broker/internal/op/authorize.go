@@ -100,7 +100,7 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 	if len(params["client_id"]) > 1 || len(params["redirect_uri"]) > 1 {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errRepeated}
 	}
-	client, err := p.Gate.Client(params.Get("client_id"))
+	client, err := p.Gate.Client(ctx, params.Get("client_id"))
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
 	if slices.Contains(req.prompt, "login") || slices.Contains(req.prompt, "select_account") {
 		return false
 	}
-	if !req.expects(s) {
+	if !req.expects(s) || p.Gate.Allows(req.client, s.Upstream.Provider) != nil {
 		return false
 	}
 	return req.maxAge == nil || p.Now().Sub(s.AuthTime) <= *req.maxAge
@@ -315,7 +315,8 @@ func (p *Provider) target(req *authRequest) *login.Target {
 			MaxAge:    req.maxAge,
 			Params:    req.params,
 		},
-		Refuse: func(code string) string { return req.failure(p.issuer(), code, "") },
+		Providers: req.client.Providers,
+		Refuse:    func(code string) string { return req.failure(p.issuer(), code, "") },
 		Grant: func(s *store.Session) (*store.Grant, string) {
 			if !req.expects(s) {
 				return nil, req.failure(p.issuer(), "login_required", "another user signed in than id_token_hint names")

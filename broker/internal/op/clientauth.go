@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/store"
 )
 
@@ -18,9 +19,12 @@ func (p *Provider) authenticate(r *http.Request, form url.Values) (*store.Client
 	if err != nil {
 		return nil, err
 	}
-	client, err := p.Gate.Client(sent.id)
-	if err != nil {
+	client, err := p.Gate.Client(r.Context(), sent.id)
+	if gate.Refused(err) {
 		return nil, invalidClient(err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if registered := cmp.Or(client.AuthMethod, store.AuthSecretBasic); registered != sent.method {
 		return nil, invalidClient(errors.New("registered for " + registered + ", used " + sent.method))

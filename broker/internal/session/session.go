@@ -72,15 +72,12 @@ func (m *Manager) Load(ctx context.Context, id string) (*Active, error) {
 
 func (m *Manager) honour(ctx context.Context, s *store.Session) (*Active, error) {
 	now := m.Now()
-	if now.Sub(s.LastSeen) >= m.Idle || !now.Before(s.ExpiresAt) || m.Gate.Session(s) != nil {
+	if now.Sub(s.LastSeen) >= m.Idle || !now.Before(s.ExpiresAt) {
 		return nil, ErrNone
 	}
-	u, err := m.Store.User(ctx, s.UserID)
+	u, err := m.Vouched(ctx, s.UserID, s.Upstream)
 	if err != nil {
-		return nil, none(err)
-	}
-	if m.Gate.User(u) != nil {
-		return nil, ErrNone
+		return nil, err
 	}
 	if now.Sub(s.LastSeen) >= touchEvery {
 		s.LastSeen = now
@@ -90,6 +87,32 @@ func (m *Manager) honour(ctx context.Context, s *store.Session) (*Active, error)
 		}
 	}
 	return &Active{Session: s, User: u}, nil
+}
+
+// Vouched returns the user if they may be signed in because of who vouched for them: user and provider are enabled, and the
+// link between the two is still there. The zero key is nobody upstream, and needs no link. Otherwise it is ErrNone, as for
+// a session; what outlives sessions has to ask this each time.
+func (m *Manager) Vouched(ctx context.Context, userID string, by store.LinkKey) (*store.User, error) {
+	if m.Gate.Upstream(by.Provider) != nil {
+		return nil, ErrNone
+	}
+	if by != (store.LinkKey{}) {
+		link, err := m.Store.Link(ctx, by)
+		if err != nil {
+			return nil, none(err)
+		}
+		if link.UserID != userID {
+			return nil, ErrNone
+		}
+	}
+	u, err := m.Store.User(ctx, userID)
+	if err != nil {
+		return nil, none(err)
+	}
+	if m.Gate.User(u) != nil {
+		return nil, ErrNone
+	}
+	return u, nil
 }
 
 // Begin returns the session of a user who has logged in now, and the value for its cookie. Nothing is written. A session
