@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// A setup is a configuration without mistakes: what it says, and what was made of it.
+type setup struct {
+	config
+	doc    *document
+	broker broker.Config // without Store and Logger
+	cert   *tls.Certificate
+}
+
+// load reads a configuration file and all files that it names. The error has a line for each mistake.
+func load(name string) (*setup, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	return newSetup(name, text, info.Mode())
+}
+
+func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
+	s := &setup{config: config{Listen: "127.0.0.1:8080", Log: logging{Level: "info", Format: "text"}}}
+	s.doc = parse(name, text, &s.config)
+	s.doc.checkInline(mode)
+	s.checkListen()
+	s.loadTLS()
+	if _, _, err := s.storeKind(); err != nil && !s.doc.has("store") {
+		s.doc.problem("store", "%v", err)
+	}
+	s.build()
+	// A broker that nobody uses tells what else is wrong.
+	trial := s.broker
+	trial.Store = memstore.New()
+	if _, err := broker.New(trial); err != nil {
+		s.doc.explain(errors.Unwrap(err), reflect.TypeFor[config](), "")
+	}
+	return s, s.doc.err()
+}
+
+func (s *setup) checkListen() {
+	_, port, err := net.SplitHostPort(s.Listen)
+	if number, convErr := strconv.ParseUint(port, 10, 16); err == nil && convErr == nil && number < 1<<16 {
+		return
+	}
+	if !s.doc.has("listen") {
+		s.doc.problem("listen", `%q is no address to listen at, such as 127.0.0.1:8080 or :8443`, s.Listen)
+	}
+}
+
+func (s *setup) loadTLS() {
+	if s.TLS == nil || s.doc.has("tls") {
+		return
+	}
+	if s.TLS.CertFile == "" || s.TLS.KeyFile == "" {
+		s.doc.problem("tls", "needs both cert_file and key_file")
+		return
+	}
+	chain, err := os.ReadFile(s.doc.resolve(s.TLS.CertFile))
+	if err != nil {
+		s.doc.problem("tls.cert_file", "%v", err)
+		return
+	}
+	key, err := readSecret(s.doc.resolve(s.TLS.KeyFile))
+	if err != nil {
+		s.doc.problem("tls.key_file", "%v", err)
+		return
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		s.doc.problem("tls", "certificate and key: %v", err)
+	}
+	s.cert = &pair
+}
+
+// storeKind says which store the key "store" means, and where it is.
+func (s *setup) storeKind() (kind, where string, err error) {
+	kind, where, _ = strings.Cut(string(s.Store), ":")
+	switch kind {
+	case "":
+		return "", "", errors.New("is missing: sqlite:FILE keeps everything in that file; memory forgets all of it at the end")
+	case "memory":
+		if where == "" && s.Store == "memory" {
+			return kind, "", nil
+		}
+	case "sqlite":
+		if where != "" && !strings.HasPrefix(where, "//") && !strings.ContainsAny(where, "?#%") {
+			return kind, s.doc.resolve(where), nil
+		}
+	case "postgres", "postgresql":
+		return "", "", errors.New("PostgreSQL is not supported by this version: use sqlite:FILE")
+	}
+	return "", "", errors.New("is to be sqlite:FILE or memory") // what it is may have a password in it
+}
+
+// build makes the broker's configuration.
+func (s *setup) build() {
+	b := &s.broker
+	assign(b, s.config)
+	assign(&b.Keys, s.Keys)
+	b.FirstLogin = s.FirstLogin.flow()
+	b.Theme = s.theme()
+	for _, c := range s.Clients {
+		var made store.Client
+		assign(&made, c)
+		b.Clients = append(b.Clients, made)
+	}
+	for i, u := range s.Providers {
+		b.Providers = append(b.Providers, s.provider(fmt.Sprintf("providers[%d]", i), u))
+	}
+	if len(s.Secrets) == 0 && !s.doc.has("secrets") {
+		s.doc.problem("secrets", "is missing: give a list of at least one with 32 random bytes, for instance from openssl rand -base64 32")
+	}
+	if u, err := url.Parse(s.BaseURL); err == nil {
+		for _, own := range []string{livePath, readyPath} {
+			if u.Path == own || strings.HasPrefix(u.Path, own+"/") {
+				s.doc.problem("base_url", "%s is an address of this server itself", own)
+			}
+		}
+	}
+}
+
+func (s *setup) theme() fs.FS {
+	if s.Theme == "" {
+		return nil
+	}
+	folder := s.doc.resolve(s.Theme)
+	info, err := os.Stat(folder)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is no folder", folder)
+	}
+	if err != nil {
+		s.doc.problem("theme", "%v", err)
+		return nil
+	}
+	return os.DirFS(folder)
+}
+
+func (s *setup) provider(path string, u upstream) broker.Provider {
+	var made broker.Provider
+	assign(&made, u)
+	made.Sync = u.Sync.mode()
+	made.FirstLogin = u.FirstLogin.flow()
+	made.Icon = s.icon(path+".icon", u.Icon)
+	if u.Type == "" && !s.doc.has(path+".type") {
+		s.doc.problem(path+".type", "is missing: say oidc")
+	}
+	idp, err := oidc.New(s.openID(path, u.openID))
+	if err != nil {
+		s.doc.explain(err, reflect.TypeFor[upstream](), path)
+		made.IdP = broken{}
+		return made
+	}
+	made.IdP = idp
+	return made
+}
+
+// broken stands for a provider with mistakes, so that it does not count as one more.
+type broken struct{ provider.IdentityProvider }
+
+func (s *setup) openID(path string, o openID) oidc.Config {
+	var made oidc.Config
+	assign(&made, o)
+	assign(&made.Endpoints, o.Endpoints)
+	if o.ClientKey != nil {
+		var err error
+		if made.ClientKey, err = newKey(*o.ClientKey); err != nil {
+			made.AuthMethod = oidc.NoClientAuth // so that it does not count as one more mistake
+			if !s.doc.has(path + ".client_key") {
+				s.doc.problem(path+".client_key", "%v", err)
+			}
+		}
+	}
+	return made
+}
+
+// newKey reads a private key in PEM. The id is the key's thumbprint where none is given.
+func newKey(k signingKey) (token.Key, error) {
+	block, rest := pem.Decode([]byte(k.Private))
+	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
+		return token.Key{}, errors.New(`private is to be one PEM block "PRIVATE KEY" (PKCS #8), as openssl genpkey writes it`)
+	}
+	private, err := token.ParseKey(block.Bytes)
+	if err != nil {
+		return token.Key{}, err
+	}
+	id, err := token.KeyID(private.Public())
+	return token.Key{ID: cmp.Or(k.ID, id), Algorithm: k.Algorithm, Private: private}, err
+}
+
+const maxIcon = 1 << 20 // the broker says what it takes; this is only no device that never ends
+
+func (s *setup) icon(path, name string) []byte {
+	if name == "" {
+		return nil
+	}
+	file, err := os.Open(s.doc.resolve(name))
+	if err != nil {
+		s.doc.problem(path, "%v", err)
+		return nil
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	image, err := io.ReadAll(io.LimitReader(file, maxIcon))
+	if err != nil {
+		s.doc.problem(path, "%v", err)
+	}
+	return image
+}
+
+// assign sets the fields of the struct that target points to from those of from that have the same name and the same kind
+// of value. The others need a line of their own, and the test of the keys finds those that have none.
+func assign(target, from any) {
+	to, have := reflect.ValueOf(target).Elem(), reflect.ValueOf(from)
+	for _, field := range reflect.VisibleFields(have.Type()) {
+		value, set := have.FieldByIndex(field.Index), to.FieldByName(field.Name)
+		switch {
+		case field.Anonymous || !set.IsValid():
+		case value.Type() == reflect.TypeFor[[]secret]():
+			for i := range value.Len() {
+				set.Set(reflect.Append(set, reflect.ValueOf([]byte(value.Index(i).String()))))
+			}
+		case value.Type().AssignableTo(set.Type()):
+			set.Set(value)
+		case value.Kind() == reflect.String && set.Kind() == reflect.String:
+			set.SetString(value.String())
+		}
+	}
+}
+
+// newLogger returns the log of this process, and its level, which can be changed later.
+func newLogger(c logging, to io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.Level.level())
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(to, options)), level
+	}
+	return slog.New(slog.NewTextHandler(to, options)), level
+}
+
+func (l logLevel) level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l)) // it is one of names
+	return level
+}

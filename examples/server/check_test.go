@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// whole is a configuration without mistakes, of which each row below breaks one line.
+const whole = `base_url: https://id.example.com
+listen: 127.0.0.1:8080
+store: memory
+secrets: [{file: secret}]
+providers:
+  - alias: acme
+    type: oidc
+    issuer: https://acme.example.com
+    client_id: broker
+    client_secret: {file: secret}
+    domains: [acme.example]
+  - alias: other
+    type: oidc
+    issuer: https://other.example.com
+    client_id: broker
+    client_secret: {env: IDBROKER_TEST_SECRET}
+clients:
+  - id: app
+    secrets: [{file: secret}]
+    redirect_uris:
+      - https://app.example.com/callback
+`
+
+// check runs -check on a configuration in a folder of its own.
+func check(t *testing.T, yaml string, mode os.FileMode) (status int, said string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, file := range map[string]struct {
+		text string
+		mode os.FileMode
+	}{
+		"broker.yaml": {yaml, mode},
+		"secret":      {"0123456789abcdef0123456789abcdef\n", 0o600},
+		"short":       {"short", 0o600},
+		"nothing":     {"\n", 0o600},
+		"open":        {"0123456789abcdef0123456789abcdef\n", 0o644},
+		"group":       {"0123456789abcdef0123456789abcdef\n", 0o440},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(file.text), file.mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), file.mode); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
+	}
+	var out, errOut bytes.Buffer
+	status = command([]string{"-check", "-config", filepath.Join(dir, "broker.yaml")}, &out, &errOut)
+	return status, strings.ReplaceAll(out.String()+errOut.String(), dir+string(filepath.Separator), "")
+}
+
+func TestCheck(t *testing.T) {
+	t.Setenv("IDBROKER_TEST_SECRET", "a secret from the environment")
+	if status, said := check(t, whole, 0o644); status != 0 || said != "broker.yaml: no mistakes\n" {
+		t.Fatalf("a configuration without mistakes: status %d, said %q", status, said)
+	}
+	for _, row := range []struct{ name, old, replacement, want string }{
+		// The file itself.
+		{"no YAML", "listen:", "listen: a:", "broker.yaml:2:1: is no YAML: mapping values are not allowed"},
+		{"unknown key", "listen:", "listne:", "broker.yaml:2:1: listne: is no key that is known here: did you mean listen?"},
+		{"unknown key that is like none", "listen:", "frobnicate:", "broker.yaml:2:1: frobnicate: is no key that is known here: README.md has those that are"},
+		{"unknown key deep inside", "    domains:", "    domain:", "broker.yaml:11:5: providers[0].domain: is no key that is known here: did you mean domains?"},
+		{"mail is not there yet", "listen: 127.0.0.1:8080", "mail: {from: a@b.example}", "broker.yaml:2:1: mail: is no key"},
+		{"a key twice", "listen: 127.0.0.1:8080", "store: memory", "broker.yaml:3:1: store: is there twice: it was given on line 2"},
+		{"no value", "listen: 127.0.0.1:8080", "listen:", "broker.yaml:2:1: listen: has no value: give it one, or remove the key"},
+		{"empty", "listen: 127.0.0.1:8080", `listen: ""`, "broker.yaml:2:1: listen: is empty"},
+		{"a list for a value", "listen: 127.0.0.1:8080", "listen: [a]", "broker.yaml:2:1: listen: is to be a single value"},
+		{"a value for a list", "secrets: [{file: secret}]\npro", "secrets: {file: secret}\npro", "broker.yaml:4:1: secrets: is to be a list"},
+		{"a value for a mapping", "listen: 127.0.0.1:8080", "log: debug", "broker.yaml:2:1: log: is to be a mapping"},
+		{"a second document", "listen: 127.0.0.1:8080", "---", "broker.yaml:2:1: a second document begins here"},
+		// Values.
+		{"no length of time", "listen: 127.0.0.1:8080", "session_idle: 30", `broker.yaml:2:1: session_idle: "30" is no length of time: write 90s, 30m, 12h or 7d`},
+		{"negative length of time", "listen: 127.0.0.1:8080", "session_idle: -30m", `broker.yaml:2:1: session_idle: "-30m" is no length of time`},
+		{"no boolean", "type: oidc", "type: oidc\n    disabled: no", `broker.yaml:8:5: providers[0].disabled: "no" is to be true or false`},
+		{"no number", "type: oidc", "type: oidc\n    order: first", `broker.yaml:8:5: providers[0].order: "first" is no whole number`},
+		{"no address", "127.0.0.1:8080", "8080", `broker.yaml:2:1: listen: "8080" is no address to listen at, such as 127.0.0.1:8080 or :8443`},
+		{"no port", "127.0.0.1:8080", "127.0.0.1:80800", `broker.yaml:2:1: listen: "127.0.0.1:80800" is no address`},
+		{"no level", "listen: 127.0.0.1:8080", "log: {level: loud}", `broker.yaml:2:7: log.level: "loud" is unknown; there is debug, info, warn, error`},
+		{"no flow", "listen: 127.0.0.1:8080", "first_login: mine", `broker.yaml:2:1: first_login: "mine" is unknown; there is default`},
+		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc`},
+		{"another type", "type: oidc", "type: saml", `broker.yaml:7:5: providers[0].type: "saml" is unknown; there is oidc`},
+		{"a theme that is not there", "listen: 127.0.0.1:8080", "theme: nowhere", `broker.yaml:2:1: theme: stat nowhere: no such file`},
+		{"a theme that is a file", "listen: 127.0.0.1:8080", "theme: secret", `broker.yaml:2:1: theme: secret is no folder`},
+		{"an icon that is none", "type: oidc", "type: oidc\n    icon: secret", `broker.yaml:8:5: providers[0].icon: is no SVG`},
+		{"half of TLS", "listen: 127.0.0.1:8080", "tls: {cert_file: secret}", "broker.yaml:2:1: tls: needs both cert_file and key_file"},
+		{"no certificate", "listen: 127.0.0.1:8080", "tls: {cert_file: secret, key_file: secret}", "broker.yaml:2:1: tls: certificate and key: tls: failed to find"},
+		{"a key for all to read", "listen: 127.0.0.1:8080", "tls: {cert_file: secret, key_file: open}", "broker.yaml:2:26: tls.key_file: everybody on this machine may read"},
+		// The store.
+		{"no store", "store: memory\n", "", "broker.yaml:1:1: store: is missing: sqlite:FILE keeps everything"},
+		{"PostgreSQL", "store: memory", "store: postgres://user:password@db/idbroker", "broker.yaml:3:1: store: PostgreSQL is not supported by this version: use sqlite:FILE"},
+		{"another store", "store: memory", "store: mysql://user:password@db/idbroker", "broker.yaml:3:1: store: is to be sqlite:FILE or memory"},
+		{"parameters of SQLite", "store: memory", `store: "sqlite:a.db?mode=ro"`, "broker.yaml:3:1: store: is to be sqlite:FILE or memory"},
+		// Secrets.
+		{"no secrets", "secrets: [{file: secret}]\npro", "pro", "broker.yaml:1:1: secrets: is missing: give a list"},
+		{"a short one", "secrets: [{file: secret}]\npro", "secrets: [{file: secret}, {file: short}]\npro", "broker.yaml:4:1: secrets: number 1 has 5 bytes"},
+		{"an empty file", "secrets: [{file: secret}]\npro", "secrets: [{file: nothing}]\npro", "broker.yaml:4:11: secrets[0]: the file nothing is empty"},
+		{"no file", "secrets: [{file: secret}]\npro", "secrets: [{file: nowhere}]\npro", "broker.yaml:4:11: secrets[0]: open nowhere: no such file"},
+		{"a file for all to read", "secrets: [{file: secret}]\npro", "secrets: [{file: open}]\npro", "broker.yaml:4:11: secrets[0]: everybody on this machine may read or change the file open: chmod o="},
+		{"no variable", "env: IDBROKER_TEST_SECRET", "env: IDBROKER_TEST_NOTHING", "broker.yaml:16:5: providers[1].client_secret: the environment variable IDBROKER_TEST_NOTHING is not set"},
+		{"two places", "{env: IDBROKER_TEST_SECRET}", "{env: IDBROKER_TEST_SECRET, file: secret}", "broker.yaml:16:5: providers[1].client_secret: is to be the secret itself, {file: path} or {env: NAME}"},
+		{"another place", "{env: IDBROKER_TEST_SECRET}", "{vault: x}", "broker.yaml:16:21: providers[1].client_secret.vault: is no key that is known here"},
+		{"a secret for all to read", "{env: IDBROKER_TEST_SECRET}", "hunter2 hunter2", "broker.yaml:16:5: providers[1].client_secret: stands in a file that everybody"},
+		{"no private key", "client_secret: {env: IDBROKER_TEST_SECRET}", "client_key: {algorithm: ES256, private: {file: secret}}", "broker.yaml:16:5: providers[1].client_key: private is to be one PEM block"},
+		// What the library says, at the place that it is about.
+		{"base URL", "https://id.example.com", "http://id.example.com", `broker.yaml:1:1: base_url: "http://id.example.com" must be https; http is for loopback hosts only`},
+		{"no base URL", "base_url: https://id.example.com\n", "", `broker.yaml:1:1: base_url: "" is not an absolute URL`},
+		{"base URL that is a probe", "https://id.example.com", "https://id.example.com/healthz", `broker.yaml:1:1: base_url: /healthz is an address of this server itself`},
+		{"home URL", "listen: 127.0.0.1:8080", "home_url: https://evil.example", `broker.yaml:2:1: home_url: "https://evil.example" is not on base_url's site`},
+		{"schedule", "listen: 127.0.0.1:8080", "keys: {retire: 1h}", `broker.yaml:2:1: keys: retire is shorter than tokens may live`},
+		{"default provider", "listen: 127.0.0.1:8080", "default_provider: acne", `broker.yaml:2:1: default_provider: there is no provider "acne"`},
+		{"alias", "alias: acme", "alias: a/b", `broker.yaml:6:5: providers[0].alias: must be 1 to 64 letters`},
+		{"alias twice", "alias: other", "alias: ACME", `broker.yaml:12:5: providers[1].alias: is taken by another provider`},
+		{"domain", "[acme.example]", "[acme.example, example]", `broker.yaml:11:29: providers[0].domains: "example" is not a domain such as example.com`},
+		{"issuer", "https://acme.example.com", "http://acme.example.com", `broker.yaml:8:5: providers[0].issuer: http://acme.example.com is not an https address (insecure_allow_http allows http)`},
+		{"no issuer", "    issuer: https://acme.example.com\n", "", `broker.yaml:6:5: providers[0].issuer: is missing`},
+		{"endpoint", "type: oidc", "type: oidc\n    endpoints: {token: /token}", `broker.yaml:8:17: providers[0].endpoints.token: `},
+		{"client authentication", "type: oidc", "type: oidc\n    auth_method: password", `broker.yaml:8:5: providers[0].auth_method: "password" is unknown`},
+		{"redirect URI", "https://app.example.com/callback", "https://app.example.com/*", `broker.yaml:21:9: clients[0].redirect_uris: "https://app.example.com/*" has a wildcard`},
+		{"no redirect URI", "\n      - https://app.example.com/callback", " []", `broker.yaml:20:5: clients[0].redirect_uris: give at least one`},
+		{"algorithm", "- id: app", "- id: app\n    id_token_alg: HS256", `broker.yaml:19:19: clients[0]: "HS256" is not an algorithm`},
+		{"a public client's secret", "- id: app", "- id: app\n    auth_method: none", `broker.yaml:19:18: clients[0]: a client with auth_method "none" has no secret`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if !strings.Contains(whole, row.old) {
+				t.Fatalf("there is no %q", row.old)
+			}
+			status, said := check(t, strings.Replace(whole, row.old, row.replacement, 1), 0o644)
+			if status != 1 || !strings.Contains("\n"+said, "\n"+row.want) {
+				t.Errorf("status %d, said:\n%swant 1 and:\n%s", status, said, row.want)
+			}
+			if n := strings.Count(said, "\n"); n != 1 && !strings.Contains(row.name, "unknown key") && row.name != "a key twice" {
+				t.Errorf("one mistake is told in %d lines:\n%s", n, said)
+			}
+			for _, secret := range []string{"hunter2", "password@", "0123456789abcdef"} {
+				if strings.Contains(said, secret) {
+					t.Errorf("a secret is told: %s", said)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckTellsAllMistakes(t *testing.T) {
+	t.Setenv("IDBROKER_TEST_SECRET", "a secret from the environment")
+	broken := strings.NewReplacer("listen:", "listne:", "type: oidc", "type: oidc\n    order: first", "/callback", "/*",
+		"issuer: https://other", "issuer: http://other").Replace(whole)
+	_, said := check(t, broken, 0o600)
+	var at []string
+	for line := range strings.Lines(said) {
+		where, _, _ := strings.Cut(line, ": ")
+		at = append(at, where)
+	}
+	want := "broker.yaml:2:1 broker.yaml:8:5 broker.yaml:15:5 broker.yaml:16:5 broker.yaml:23:9"
+	if got := strings.Join(at, " "); got != want {
+		t.Errorf("mistakes at %s, want %s:\n%s", got, want, said)
+	}
+}
+
+func TestInlineSecrets(t *testing.T) {
+	t.Setenv("IDBROKER_TEST_SECRET", "a secret from the environment")
+	inline := strings.Replace(whole, "{env: IDBROKER_TEST_SECRET}", "hunter2 hunter2", 1)
+	for mode, want := range map[os.FileMode]int{0o600: 0, 0o640: 0, 0o644: 1, 0o602: 1} {
+		if status, said := check(t, inline, mode); status != want {
+			t.Errorf("a secret in a file of mode %o: status %d, want %d: %s", mode, status, want, said)
+		}
+	}
+	group := strings.Replace(whole, "{env: IDBROKER_TEST_SECRET}", "{file: group}", 1)
+	if status, said := check(t, group, 0o644); status != 0 {
+		t.Errorf("a secret that its group may read: status %d, want 0: %s", status, said)
+	}
+	if runtime.GOOS == "windows" {
+		t.Error("files have no such modes here")
+	}
+}
+
+func TestCall(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		args []string
+		want int
+		said string
+	}{
+		{nil, 2, "usage: server -config FILE"},
+		{[]string{"-check"}, 2, "usage: "},
+		{[]string{"-config", "nowhere.yaml"}, 1, "open nowhere.yaml: no such file"},
+		{[]string{"-config", "nowhere.yaml", "more"}, 2, "usage: "},
+		{[]string{"-nonsense"}, 2, "not defined"},
+		{[]string{"-help"}, 0, "the folder examples"},
+	} {
+		var out bytes.Buffer
+		if got := command(row.args, &out, &out); got != row.want || !strings.Contains(out.String(), row.said) {
+			t.Errorf("%q: status %d, want %d; said %q, want %q", row.args, got, row.want, out.String(), row.said)
+		}
+	}
+}

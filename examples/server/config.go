@@ -1,0 +1,166 @@
+package main
+
+import (
+	"time"
+
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider"
+)
+
+// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config or store.Client is that one:
+// README.md says what it means, and a test that neither forgets any.
+
+type config struct {
+	BaseURL         string        `yaml:"base_url"`
+	Listen          string        `yaml:"listen"`
+	TLS             *tlsFiles     `yaml:"tls"`
+	Log             logging       `yaml:"log"`
+	Store           secret        `yaml:"store"` // which may have a password in it
+	Secrets         []secret      `yaml:"secrets"`
+	Keys            schedule      `yaml:"keys"`
+	Name            string        `yaml:"name"`
+	HomeURL         string        `yaml:"home_url"`
+	Theme           string        `yaml:"theme"`
+	DefaultProvider string        `yaml:"default_provider"`
+	FirstLogin      flowName      `yaml:"first_login"`
+	SessionLifetime time.Duration `yaml:"session_lifetime"`
+	SessionIdle     time.Duration `yaml:"session_idle"`
+	Providers       []upstream    `yaml:"providers"`
+	Clients         []client      `yaml:"clients"`
+}
+
+type tlsFiles struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+type logging struct {
+	Level  logLevel  `yaml:"level"`
+	Format logFormat `yaml:"format"`
+}
+
+type schedule struct {
+	Announce time.Duration `yaml:"announce"`
+	Sign     time.Duration `yaml:"sign"`
+	Retire   time.Duration `yaml:"retire"`
+}
+
+// An upstream is one of providers. There is one type so far.
+type upstream struct {
+	Type        upstreamType `yaml:"type"`
+	Alias       string       `yaml:"alias"`
+	Name        string       `yaml:"name"`
+	Icon        string       `yaml:"icon"`
+	Order       int          `yaml:"order"`
+	Disabled    bool         `yaml:"disabled"`
+	HideOnLogin bool         `yaml:"hide_on_login"`
+	LinkOnly    bool         `yaml:"link_only"`
+	Domains     []string     `yaml:"domains"`
+	TrustEmail  bool         `yaml:"trust_email"`
+	Sync        syncMode     `yaml:"sync"`
+	FirstLogin  flowName     `yaml:"first_login"`
+	openID
+}
+
+type openID struct {
+	Issuer                       string            `yaml:"issuer"`
+	Tenants                      []string          `yaml:"tenants"`
+	InsecureAllowAnyTenant       bool              `yaml:"insecure_allow_any_tenant"`
+	Issuers                      []string          `yaml:"issuers"`
+	DiscoveryURL                 string            `yaml:"discovery_url"`
+	Endpoints                    endpoints         `yaml:"endpoints"`
+	RequireResponseIssuer        bool              `yaml:"require_response_issuer"`
+	ClientID                     string            `yaml:"client_id"`
+	ClientSecret                 secret            `yaml:"client_secret"`
+	ClientKey                    *signingKey       `yaml:"client_key"`
+	AuthMethod                   string            `yaml:"auth_method"`
+	AssertionAudience            string            `yaml:"assertion_audience"`
+	Scopes                       []string          `yaml:"scopes"`
+	Prompt                       []string          `yaml:"prompt"`
+	IgnorePrompt                 bool              `yaml:"ignore_prompt"`
+	AcceptPromptNone             bool              `yaml:"accept_prompt_none"`
+	ForwardLoginHint             bool              `yaml:"forward_login_hint"`
+	ForwardUILocales             bool              `yaml:"forward_ui_locales"`
+	ForwardMaxAge                bool              `yaml:"forward_max_age"`
+	MaxAge                       *time.Duration    `yaml:"max_age"`
+	ForwardParams                []string          `yaml:"forward_params"`
+	AuthParams                   map[string]string `yaml:"auth_params"`
+	FormPost                     bool              `yaml:"form_post"`
+	SigningAlgs                  []string          `yaml:"signing_algs"`
+	ClockSkew                    time.Duration     `yaml:"clock_skew"`
+	DisableUserInfo              bool              `yaml:"disable_userinfo"`
+	RequireSignedUserInfo        bool              `yaml:"require_signed_userinfo"`
+	GroupsClaim                  string            `yaml:"groups_claim"`
+	EssentialClaim               string            `yaml:"essential_claim"`
+	EssentialValue               string            `yaml:"essential_value"`
+	InsecureAllowPrivateNetworks bool              `yaml:"insecure_allow_private_networks"`
+	InsecureAllowHTTP            bool              `yaml:"insecure_allow_http"`
+	InsecureSkipPKCE             bool              `yaml:"insecure_skip_pkce"`
+	InsecureSkipNonce            bool              `yaml:"insecure_skip_nonce"`
+}
+
+type endpoints struct {
+	Authorization string `yaml:"authorization"`
+	Token         string `yaml:"token"`
+	UserInfo      string `yaml:"userinfo"`
+	JWKS          string `yaml:"jwks"`
+}
+
+type signingKey struct {
+	ID        string `yaml:"id"`
+	Algorithm string `yaml:"algorithm"`
+	Private   secret `yaml:"private"`
+}
+
+type client struct {
+	ID                  string        `yaml:"id"`
+	Name                string        `yaml:"name"`
+	HomeURL             string        `yaml:"home_url"`
+	Secrets             []secret      `yaml:"secrets"`
+	AuthMethod          string        `yaml:"auth_method"`
+	RedirectURIs        []string      `yaml:"redirect_uris"`
+	Scopes              []string      `yaml:"scopes"`
+	Audience            []string      `yaml:"audience"`
+	Disabled            bool          `yaml:"disabled"`
+	InsecureWithoutPKCE bool          `yaml:"insecure_without_pkce"`
+	IDTokenAlg          string        `yaml:"id_token_alg"`
+	AccessTokenAlg      string        `yaml:"access_token_alg"`
+	IDTokenLifetime     time.Duration `yaml:"id_token_lifetime"`
+	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
+}
+
+// A choice is a value that has a name in the file.
+type choice interface{ names() []string }
+
+type (
+	upstreamType string
+	flowName     string
+	syncMode     string
+	logLevel     string
+	logFormat    string
+)
+
+func (upstreamType) names() []string { return []string{"oidc"} }
+func (flowName) names() []string     { return []string{"default"} }
+func (syncMode) names() []string     { return []string{"import", "force"} }
+func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
+func (logFormat) names() []string    { return []string{"text", "json"} }
+
+// flow returns the flow with this name, nil for none: the library's default, or that of the whole broker, is used then.
+func (n flowName) flow() flow.Flow {
+	if n == "" {
+		return nil
+	}
+	return firstlogin.Default()
+}
+
+func (m syncMode) mode() provider.SyncMode {
+	switch m {
+	case "import":
+		return provider.SyncImport
+	case "force":
+		return provider.SyncForce
+	}
+	return provider.SyncInherit
+}
