@@ -3,7 +3,8 @@
 // A [Ring] holds the signing keys and knows, from the time alone, which of them signs, which are published and what has
 // to be rotated. A [Parser] is the strict way to read a token back, a [Remote] fetches and caches the keys of somebody
 // else, and a [Verifier] protects a resource server written in Go that accepts the broker's access tokens. Handles are
-// opaque secrets of which only a hash is kept. The package knows no store, no protocol endpoint and no user.
+// opaque secrets of which only a hash is kept. A [KeySet] and [Secrets] are what clients sign their assertions with, a
+// [Proof] is what a DPoP header proves. The package knows no store, no protocol endpoint and no user.
 //
 //	ring, err := token.NewRing(token.Schedule{}, keys...) // from the store, opened
 //	…

@@ -34,6 +34,7 @@ const defaultMaxSize = 16 << 10
 // A jws is a compact JWS (RFC 7515 §7.1) taken apart, with nothing of it verified.
 type jws struct {
 	alg, kid, typ string
+	header        object // all of it
 	signed        string // what the signature is over
 	payload       string // encoded
 	signature     []byte
@@ -82,7 +83,7 @@ func decodeSegment(s string) ([]byte, error) {
 }
 
 // readHeader takes from the header what it may say. Keys that it carries or points to (jwk, jku, x5c, x5u) are not looked
-// at: who chooses the key chooses the signer.
+// at, but for a DPoP proof's: who chooses the key chooses the signer.
 func (j *jws) readHeader(segment string) error {
 	b, err := decodeSegment(segment)
 	if err != nil {
@@ -107,6 +108,7 @@ func (j *jws) readHeader(segment string) error {
 	if header.has("kid") && (j.kid == "" || len(j.kid) > maxKeyID) {
 		return invalid("key id")
 	}
+	j.header = header
 	return nil
 }
 
@@ -120,6 +122,11 @@ func (j *jws) verify(ctx context.Context, source KeySource, accepted []string, n
 	if err != nil {
 		return nil, fmt.Errorf("verify token: %w", err)
 	}
+	return j.verifyWith(keys)
+}
+
+// verifyWith is the rest of verify, once the algorithm is known to be in the list.
+func (j *jws) verifyWith(keys []PublicKey) ([]byte, error) {
 	fitting, verified := 0, false
 	for _, k := range keys {
 		if !k.fits(j.alg) {

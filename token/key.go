@@ -9,8 +9,10 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -18,7 +20,8 @@ import (
 )
 
 // Algorithms that the broker signs with, by their JWA names (RFC 7518 §3.1, RFC 8037 §3.1). EdDSA is Ed25519. Tokens of
-// others are verified with their SHA-384 and SHA-512 relatives too, see [Remote]. HMAC and "none" are in no list.
+// others are verified with their SHA-384 and SHA-512 relatives too, see [Remote]. "none" is in no list, and HMAC in none
+// that is used unless it is named.
 const (
 	RS256 = "RS256"
 	PS256 = "PS256"
@@ -49,6 +52,7 @@ var algorithms = map[string]algorithm{
 	"ES384": {jwt.SigningMethodES384, fitsCurve(elliptic.P384())},
 	"ES512": {jwt.SigningMethodES512, fitsCurve(elliptic.P521())},
 	"EdDSA": {jwt.SigningMethodEdDSA, fitsEd25519},
+	HS256:   {anySecret{jwt.SigningMethodHS256}, fitsSecrets},
 }
 
 func fitsRSA(key crypto.PublicKey) bool {
@@ -69,7 +73,27 @@ func fitsCurve(curve elliptic.Curve) func(crypto.PublicKey) bool {
 
 func fitsEd25519(key crypto.PublicKey) bool {
 	k, ok := key.(ed25519.PublicKey)
-	return ok && len(k) == ed25519.PublicKeySize
+	return ok && len(k) == ed25519.PublicKeySize && !smallOrder(k)
+}
+
+// smallOrder reports whether k is a point whose order divides eight, in any spelling: anybody can sign for those.
+func smallOrder(k ed25519.PublicKey) bool {
+	y := [ed25519.PublicKeySize]byte(k)
+	y[31] &= 0x7f // the sign of x
+	var printed [2 * len(y)]byte
+	hex.Encode(printed[:], y[:])
+	return slices.ContainsFunc(smallOrderY, func(s string) bool { return s == string(printed[:]) })
+}
+
+// smallOrderY are the y of these points in little endian: 0, 1, −1 and the two of order eight, with what is not reduced.
+var smallOrderY = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
 }
 
 // A Key signs. Its phases follow from NotBefore and from the keys around it, see [Ring].
@@ -185,7 +209,7 @@ func ParseKey(der []byte) (crypto.Signer, error) {
 type PublicKey struct {
 	ID        string           // the "kid", "" if its owner gave none
 	Algorithm string           // the only algorithm it may be used with; "" is any that fits the kind of key
-	Key       crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	Key       crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey; those of Secrets are Secrets
 }
 
 // fits reports whether a signature by algorithm may be verified with k at all.

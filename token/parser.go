@@ -15,8 +15,9 @@ import (
 //
 // It makes the checks of RFC 7519 §7.2 and RFC 8725, and more: the algorithm is in the list and fits the key, the header
 // has no "crit", "typ" is Type, "iss" is Issuer, "aud" contains Audience, "sub" is there (in a logout token: or "sid"),
-// "exp" and "iat" are there, and now is between "iat", "nbf" and "exp". Nothing is decoded twice or leniently: no JSON
-// name occurs twice, and base64url has no line breaks, padding or bits left over.
+// "exp" and "iat" are there, and now is between "iat", "nbf" and "exp". [ClientAssertion] says what differs for it.
+// Nothing is decoded twice or leniently: no JSON name occurs twice, and base64url has no line breaks, padding or bits
+// left over.
 type Parser struct {
 	Type     Type
 	Issuer   string
@@ -75,8 +76,11 @@ func (p *Parser) Parse(ctx context.Context, raw string) (*Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !isType(j.typ, p.Type) {
+	if !p.Type.accepts(j.typ) {
 		return nil, invalid("type")
+	}
+	if j.alg == HS256 && p.Type != ClientAssertion {
+		return nil, invalid("algorithm")
 	}
 	accepted := p.Algorithms
 	if accepted == nil {
@@ -131,7 +135,11 @@ func (p *Parser) check(c *Claims, now time.Time) error {
 		return invalid("audience")
 	case c.Subject == "" && !(p.Type == LogoutToken && c.hasSession()):
 		return invalid("no subject")
-	case c.IssuedAt.IsZero() || c.IssuedAt.After(now.Add(leeway)):
+	case p.Type == ClientAssertion && (c.Subject != c.Issuer || c.ID == ""):
+		return invalid("not by the client about itself, or without a jti")
+	case p.Type == IDToken && c.Subject == c.Issuer:
+		return invalid("about its issuer: that is a client assertion")
+	case c.IssuedAt.IsZero() && p.Type != ClientAssertion || c.IssuedAt.After(now.Add(leeway)):
 		return invalid("not issued yet")
 	case c.NotBefore.After(now.Add(leeway)):
 		return invalid("not valid yet")

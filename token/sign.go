@@ -20,7 +20,16 @@ const (
 	IDToken     Type = "JWT"
 	AccessToken Type = "at+jwt"     // RFC 9068 §2.1
 	LogoutToken Type = "logout+jwt" // OpenID Connect Back-Channel Logout §2.4
+	// ClientAssertion is what a client authenticates with (RFC 7523 §3). Most clients give theirs the type "JWT" or
+	// none, so a [Parser] takes these too, and tells it from all others by what it must say: "sub" is "iss", and there is
+	// a "jti". There need be no "iat". It alone may be signed with HS256, see [Secrets].
+	ClientAssertion Type = "client-authentication+jwt"
 )
+
+// accepts reports whether a token with this "typ" may be one of type t.
+func (t Type) accepts(typ string) bool {
+	return isType(typ, t) || t == ClientAssertion && (typ == "" || isType(typ, IDToken))
+}
 
 // Sign signs claims, which must marshal to a JSON object, with the key of the algorithm that signs now. Type and key id
 // go into the header. Which claims a token must have is the caller's business. It fails if no key of the algorithm

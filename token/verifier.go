@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// A Verifier protects a resource server: it accepts access tokens (RFC 9068) of one issuer for one audience, sent as
-// bearer tokens in the Authorization header (RFC 6750 §2.1) and nowhere else. Issuer and Audience are required, and
-// nothing is accepted without them. Tokens that are bound to a key of the sender ("cnf") are refused, as the proof is
-// not checked here.
+// A Verifier protects a resource server: it accepts access tokens (RFC 9068) of one issuer for one audience, sent in the
+// Authorization header and nowhere else, as bearer tokens (RFC 6750 §2.1) or, with DPoP set, with the proof of the key that
+// they are bound to (RFC 9449 §7.1). Issuer and Audience are required, and nothing is accepted without them. A token that
+// is bound to a key ("cnf") never passes as a bearer token.
 //
 // A Verifier is safe for concurrent use once its fields are set, and must not be copied after its first use.
 type Verifier struct {
@@ -35,11 +35,24 @@ type Verifier struct {
 	Algorithms []string
 	Leeway     time.Duration
 	Now        func() time.Time
+	// DPoP is what it takes to check proofs. Nil refuses every token that is bound to a key.
+	DPoP *DPoP
 	// Log is told, at debug level, why a token was refused, and as a warning that none can be checked. Nil is nobody.
 	Log *slog.Logger
 
 	once   sync.Once
 	remote *Remote
+}
+
+// A DPoP is what a [Verifier] needs to check proofs of possession (RFC 9449). Both fields are required; without them every
+// request is answered with 503.
+type DPoP struct {
+	// BaseURL is what senders put before the path of a request, such as "https://api.example": no header of the request
+	// decides it. Where a part of the path is stripped on the way to the Verifier, BaseURL ends with that part.
+	BaseURL string
+	// Once remembers key until then, and reports whether it was not remembered yet: of any number of racing callers,
+	// on all nodes, it says so to one. An error refuses the request.
+	Once func(ctx context.Context, key string, until time.Time) (first bool, err error)
 }
 
 // An Access is what an access token allows.
@@ -49,8 +62,21 @@ type Access struct {
 	Scope    []string
 }
 
-// Verify verifies an access token and returns what it allows. Errors are those of [Parser.Parse].
+// Verify verifies an access token that was sent as a bearer token and returns what it allows. Errors are those of
+// [Parser.Parse].
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Access, error) {
+	a, err := v.verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if a.members.has("cnf") {
+		return nil, invalid("bound to its sender")
+	}
+	return a, nil
+}
+
+// verify accepts tokens that are bound to a key too.
+func (v *Verifier) verify(ctx context.Context, raw string) (*Access, error) {
 	p := Parser{
 		Type: AccessToken, Issuer: v.Issuer, Audience: v.Audience, Keys: v.keys(),
 		Algorithms: v.Algorithms, Leeway: v.Leeway, Now: v.Now,
@@ -70,9 +96,6 @@ func newAccess(c *Claims) (*Access, error) {
 	}
 	if a.ClientID == "" || a.ID == "" { // RFC 9068 §2.2
 		return nil, invalid("no client_id or no jti")
-	}
-	if c.members.has("cnf") {
-		return nil, invalid("bound to its sender")
 	}
 	a.Scope = strings.Fields(scope)
 	return a, nil
@@ -120,8 +143,8 @@ func From(ctx context.Context) (*Access, bool) {
 }
 
 // Require returns a middleware that lets only requests through whose access token has all of the scopes, and answers the
-// others as RFC 6750 §3 says: 401 with a challenge, or 403 where a scope is missing. If the issuer's keys cannot be had the
-// answer is 503.
+// others as RFC 6750 §3 and RFC 9449 §7.1 say: 401 with a challenge, or 403 where a scope is missing. If the issuer's keys
+// cannot be had, or it cannot be known whether a proof was used before, the answer is 503.
 func (v *Verifier) Require(scopes ...string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,45 +165,96 @@ type refusal struct {
 	description string
 	scopes      []string
 	err         error
+	dpop        bool // the token came by the scheme DPoP
 }
 
+// errProof is what is wrong with a proof, and not with the access token.
+var errProof = fmt.Errorf("%w proof", ErrInvalid)
+
 func (v *Verifier) authorize(r *http.Request, scopes []string) (*Access, *refusal) {
-	raw, bad := bearer(r.Header.Values("Authorization"))
-	if bad != nil {
-		bad.scopes = scopes
-		return nil, bad
+	raw, dpop, bad := v.credentials(r.Header.Values("Authorization"))
+	if bad == nil {
+		var a *Access
+		if a, bad = v.allow(r, raw, dpop, scopes); bad == nil {
+			return a, nil
+		}
 	}
-	a, err := v.Verify(r.Context(), raw)
+	bad.scopes, bad.dpop = scopes, dpop
+	return nil, bad
+}
+
+// allow looks at what was sent by one of the schemes.
+func (v *Verifier) allow(r *http.Request, raw string, dpop bool, scopes []string) (*Access, *refusal) {
+	var a *Access
+	var err error
+	if dpop {
+		a, err = v.prove(r, raw)
+	} else {
+		a, err = v.Verify(r.Context(), raw)
+	}
 	switch {
 	case errors.Is(err, ErrExpired):
-		return nil, &refusal{http.StatusUnauthorized, "invalid_token", "The access token has expired", scopes, err}
+		return nil, &refusal{status: http.StatusUnauthorized, code: "invalid_token", description: "The access token has expired", err: err}
+	case errors.Is(err, errProof):
+		return nil, &refusal{status: http.StatusUnauthorized, code: "invalid_dpop_proof", description: "The DPoP proof is not valid here", err: err}
 	case errors.Is(err, ErrInvalid):
-		return nil, &refusal{http.StatusUnauthorized, "invalid_token", "The access token is not valid here", scopes, err}
+		return nil, &refusal{status: http.StatusUnauthorized, code: "invalid_token", description: "The access token is not valid here", err: err}
 	case err != nil:
 		return nil, &refusal{status: http.StatusServiceUnavailable, err: err}
 	}
 	for _, s := range scopes {
 		if !slices.Contains(a.Scope, s) {
-			return nil, &refusal{http.StatusForbidden, "insufficient_scope", "The access token lacks a scope", scopes, nil}
+			return nil, &refusal{status: http.StatusForbidden, code: "insufficient_scope", description: "The access token lacks a scope"}
 		}
 	}
 	return a, nil
 }
 
-// bearer returns the token of a request's Authorization headers.
-func bearer(headers []string) (string, *refusal) {
+// prove verifies an access token that was sent with a proof. The proof is used up last, when nothing else is wrong.
+func (v *Verifier) prove(r *http.Request, raw string) (*Access, error) {
+	if v.DPoP.BaseURL == "" || v.DPoP.Once == nil {
+		return nil, errors.New("verify proof: the DPoP lacks its BaseURL or Once")
+	}
+	a, err := v.verify(r.Context(), raw)
+	if err != nil {
+		return nil, err
+	}
+	proofs := r.Header.Values("DPoP")
+	if len(proofs) != 1 {
+		return nil, fmt.Errorf("%w: %d of them", errProof, len(proofs))
+	}
+	proof, err := ParseProof(proofs[0], r.Method, strings.TrimSuffix(v.DPoP.BaseURL, "/")+r.URL.EscapedPath(), clock(v.Now))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errProof, err)
+	}
+	if !proof.Covers(raw, &a.Claims) {
+		return nil, invalid("not bound to the key of the proof, or the proof is another token's")
+	}
+	first, err := v.DPoP.Once(r.Context(), proof.Key, proof.Until)
+	if err != nil {
+		return nil, fmt.Errorf("verify proof: %w", err)
+	}
+	if !first {
+		return nil, fmt.Errorf("%w: used before", errProof)
+	}
+	return a, nil
+}
+
+// credentials returns the token of a request's Authorization headers, and whether it came by the scheme DPoP.
+func (v *Verifier) credentials(headers []string) (raw string, dpop bool, bad *refusal) {
 	if len(headers) > 1 {
-		return "", &refusal{status: http.StatusBadRequest, code: "invalid_request", description: "More than one Authorization header"}
+		return "", false, &refusal{status: http.StatusBadRequest, code: "invalid_request", description: "More than one Authorization header"}
 	}
 	scheme, raw, _ := strings.Cut(strings.Join(headers, ""), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", &refusal{status: http.StatusUnauthorized} // RFC 6750 §3.1: no credentials, no error code
+	dpop = v.DPoP != nil && strings.EqualFold(scheme, "DPoP")
+	if !dpop && !strings.EqualFold(scheme, "Bearer") {
+		return "", false, &refusal{status: http.StatusUnauthorized} // RFC 6750 §3.1: no credentials, no error code
 	}
 	raw = strings.TrimLeft(raw, " ")
 	if raw == "" {
-		return "", &refusal{status: http.StatusBadRequest, code: "invalid_request", description: "No access token"}
+		return "", dpop, &refusal{status: http.StatusBadRequest, code: "invalid_request", description: "No access token"}
 	}
-	return raw, nil
+	return raw, dpop, nil
 }
 
 func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
@@ -191,21 +265,32 @@ func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	if f.status != http.StatusServiceUnavailable {
-		w.Header().Set("WWW-Authenticate", v.challenge(f))
+		w.Header()["Www-Authenticate"] = v.challenges(f)
 	}
 	http.Error(w, http.StatusText(f.status), f.status)
 }
 
-// challenge returns the WWW-Authenticate header of RFC 6750 §3.
-func (v *Verifier) challenge(f *refusal) string {
-	c := `Bearer realm="` + quotable(v.Audience) + `"`
+// challenges returns the WWW-Authenticate headers of RFC 6750 §3 and RFC 9449 §7.1: what is wrong by the scheme that was
+// used, and with a 401 the other scheme, if there is one, for another try.
+func (v *Verifier) challenges(f *refusal) []string {
+	c := ` realm="` + quotable(v.Audience) + `"`
+	other := c
 	if f.code != "" {
 		c += `, error="` + f.code + `", error_description="` + f.description + `"`
 	}
 	if len(f.scopes) > 0 {
 		c += `, scope="` + quotable(strings.Join(f.scopes, " ")) + `"`
 	}
-	return c
+	algs := `, algs="` + strings.Join(ownAlgorithms, " ") + `"`
+	switch {
+	case f.dpop && f.status == http.StatusUnauthorized:
+		return []string{"DPoP" + c + algs, "Bearer" + other}
+	case f.dpop:
+		return []string{"DPoP" + c + algs}
+	case v.DPoP != nil && f.status == http.StatusUnauthorized:
+		return []string{"Bearer" + c, "DPoP" + other + algs}
+	}
+	return []string{"Bearer" + c}
 }
 
 // quotable leaves out what would end a quoted string or the header.
