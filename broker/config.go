@@ -37,6 +37,9 @@ type Config struct {
 	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
+	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
+	// over https to public addresses only; a Timeout of 0 is five seconds.
+	ClientHTTP provider.HTTPOptions
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
 	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.
@@ -91,6 +94,11 @@ type Provider struct {
 	Sync provider.SyncMode
 	// Mappers edit what its identities become, in this order.
 	Mappers []provider.Mapper
+	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
+	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there
+	// as a post-logout redirect URI, and {BaseURL}/broker/{alias}/backchannel_logout may be, as the URI for back-channel
+	// logout, which ends the sessions here whatever Logout says.
+	Logout provider.LogoutMode
 	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
 	FirstLogin flow.Flow
 	PostLogin  flow.Flow
@@ -184,6 +192,9 @@ func (c *Config) checkProviders() (errs []error) {
 		} else if len(p.Icon) > 0 && iconType(p.Icon) == "" {
 			bad("Icon is no SVG, PNG, JPEG, GIF or WebP image")
 		}
+		if p.Logout < provider.LogoutOffer || p.Logout > provider.LogoutNone {
+			bad("Logout %d is no logout mode", p.Logout)
+		}
 		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncForce {
 			bad("Sync %d is no sync mode", p.Sync)
 		}
@@ -232,6 +243,9 @@ func (c *Config) checkClients() (errs []error) {
 		where := fmt.Sprintf("Clients[%d] (%q)", i, client.ID)
 		for _, err := range gate.CheckClient(client) {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
+		}
+		if strings.HasPrefix(client.BackchannelLogoutURI, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
+			errs = append(errs, fmt.Errorf("%s: BackchannelLogoutURI: is http on this machine, which ClientHTTP does not allow", where))
 		}
 		for _, alias := range client.Providers {
 			if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == alias }) {

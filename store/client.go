@@ -35,6 +35,16 @@ type Client struct {
 	RedirectURIs []string // compared as strings, byte for byte (RFC 9700 §2.1)
 	Scopes       []string // what it may ask for; nil is openid, profile and email
 	Audience     []string // the APIs its access tokens are for, beside the broker's own userinfo endpoint
+	// PostLogoutRedirectURIs are where a sign-out that it asked for may lead back to, compared as RedirectURIs are (OpenID
+	// Connect RP-Initiated Logout 1.0 §3.1).
+	PostLogoutRedirectURIs []string
+	// BackchannelLogoutURI is told, with a logout token, of each session that has ended in which the client was granted
+	// something (OpenID Connect Back-Channel Logout 1.0 §2.2); "" is not told.
+	BackchannelLogoutURI string
+	// FrontchannelLogoutURI is loaded in a frame of the signed-out page for the same (OpenID Connect Front-Channel Logout
+	// 1.0 §2), with iss and sid. It has the origin of one of RedirectURIs. Browsers that keep third parties' cookies away
+	// make little of it: prefer the back channel. "" is not loaded.
+	FrontchannelLogoutURI string
 	// Providers are the aliases of those that may vouch for its users; nil is all. A session that another provider vouched
 	// for is none to this client.
 	Providers []string

@@ -134,6 +134,7 @@ func CheckClient(c *store.Client) (errs []error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, checkGrants(c)...)
+	errs = append(errs, checkLogoutURIs(c)...)
 	for _, uri := range c.RedirectURIs {
 		if err := checkRedirectURI(uri); err != nil {
 			bad("RedirectURIs: %q %w", uri, err)

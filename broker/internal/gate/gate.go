@@ -53,6 +53,7 @@ type Provider struct {
 	TrustEmail  bool
 	Sync        provider.SyncMode
 	Mappers     []provider.Mapper
+	Logout      provider.LogoutMode
 	FirstLogin  flow.Flow
 	PostLogin   flow.Flow
 }
