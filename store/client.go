@@ -48,10 +48,18 @@ type Client struct {
 	// Providers are the aliases of those that may vouch for its users; nil is all. A session that another provider vouched
 	// for is none to this client.
 	Providers []string
-	Disabled  bool // may not be used, and no token that was issued to it is valid
+	Origins   []string // of the pages whose scripts may call the token endpoint and its like (CORS), such as "https://spa.example"
+	Disabled  bool     // may not be used, and no token that was issued to it is valid
 	// InsecureWithoutPKCE lets a client that has a secret leave the code challenge out (RFC 9700 §2.1.1 would have it).
 	InsecureWithoutPKCE bool
 
+	// Consent has each user asked once whether the client may have what it asks for. The answer is remembered until the client
+	// asks for more.
+	Consent bool
+	// RequirePAR refuses requests that the client did not push beforehand (RFC 9126 §6).
+	RequirePAR bool
+
+	UserInfoAlg     string        // JWA name of the signature of the userinfo response; "" is plain JSON
 	IDTokenAlg      string        // JWA name; "" is RS256
 	AccessTokenAlg  string        // JWA name; "" is ES256
 	IDTokenLifetime time.Duration // 0 is five minutes

@@ -189,12 +189,15 @@ type Grant struct {
 	SessionID string // the session it was granted in; it ends with that. "" for one that outlives sessions
 	Scope     []string
 	Nonce     string // of the authentication request, for the ID token
-	AuthTime  time.Time
-	ACR       string
-	AMR       []string
-	Upstream  LinkKey  // who vouched, for a grant that outlives the session; it ends with that link
-	Resources []string // the APIs that the tokens may be for (RFC 8707); nil is the client's Audience
-	JKT       string   // thumbprint of the key that tokens are bound to (RFC 9449 §6); "" if they are bearer tokens
+	// ClaimsRequest are single claims that the request named beyond its scope (OpenID Connect Core §5.5), each as
+	// "userinfo:" or "id_token:" and its name.
+	ClaimsRequest []string
+	AuthTime      time.Time
+	ACR           string
+	AMR           []string
+	Upstream      LinkKey  // who vouched, for a grant that outlives the session; it ends with that link
+	Resources     []string // the APIs that the tokens may be for (RFC 8707); nil is the client's Audience
+	JKT           string   // thumbprint of the key that tokens are bound to (RFC 9449 §6); "" if they are bearer tokens
 
 	// The code: single use, bound to the redirect URI and to the PKCE challenge.
 	CodeHash      []byte

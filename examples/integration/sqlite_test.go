@@ -81,6 +81,23 @@ func loginOf(id string, end time.Time) *store.Login {
 	}
 }
 
+// What clients have got since is in no column of its own, and a program that does not know it does not honour the client.
+func TestSQLiteUnknownClientSetting(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := openSQLite(t, newFile(t)+pragmas)
+	s := sqlstore.New(db)
+	if err := s.PutClient(ctx, &store.Client{ID: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(ctx, `UPDATE idbroker_clients SET client = '{"ID":"app","RequireWhatComesLater":true}'`); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Client(ctx, "app"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Client with a setting of a later version: got %+v, %v, want an error", c, err)
+	}
+}
+
 // At the moment that it names, a thing has expired, and a microsecond before it has not.
 func TestSQLiteBoundary(t *testing.T) {
 	t.Parallel()
@@ -351,6 +368,12 @@ func TestSQLitePlans(t *testing.T) {
 	must(s.DeleteUser(ctx, "id"))
 	must(s.DeleteSession(ctx, "again"))
 	must(s.DeleteGrant(ctx, "again"))
+	client := &store.Client{ID: "app"}
+	must(s.PutClient(ctx, client))
+	must(s.PutClient(ctx, client))
+	check(s.Client(ctx, "app"))
+	check(s.ListClients(ctx, "a", 10))
+	must(s.DeleteClient(ctx, "app"))
 	statements = append(statements, rec.take()...)
 	if len(statements) < 30 {
 		t.Fatalf("%d statements were seen, too few", len(statements))
@@ -366,7 +389,7 @@ func TestSQLitePlans(t *testing.T) {
 
 func plan(t *testing.T, db *sql.DB, text string) []string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, make([]any, 20)...)
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, make([]any, 40)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,8 +142,11 @@ func (s *Store) unindexGrant(g *store.Grant) {
 
 func copyGrant(g *store.Grant) *store.Grant {
 	c := *g
-	c.Scope, c.CodeHash = slices.Clone(g.Scope), slices.Clone(g.CodeHash)
-	c.AuthTime, c.CodeExpires = at(g.AuthTime), at(g.CodeExpires)
+	c.Scope, c.AMR, c.Resources = slices.Clone(g.Scope), slices.Clone(g.AMR), slices.Clone(g.Resources)
+	c.ClaimsRequest = slices.Clone(g.ClaimsRequest)
+	c.CodeHash, c.Answer = slices.Clone(g.CodeHash), slices.Clone(g.Answer)
+	c.RefreshHash, c.PreviousHash = slices.Clone(g.RefreshHash), slices.Clone(g.PreviousHash)
+	c.AuthTime, c.CodeExpires, c.GraceUntil = at(g.AuthTime), at(g.CodeExpires), at(g.GraceUntil)
 	c.CreatedAt, c.ExpiresAt = at(g.CreatedAt), at(g.ExpiresAt)
 	return &c
 }

@@ -37,6 +37,7 @@ type Store struct {
 	links     map[store.LinkKey]*store.Link
 	linksOf   map[string]map[store.LinkKey]struct{}
 	keys      map[string]*store.Key
+	clients   map[string]*store.Client
 	transient timed[transientKey, []byte]
 
 	sessions           timed[string, *store.Session]
@@ -55,6 +56,7 @@ var (
 	_ store.Store     = (*Store)(nil)
 	_ store.Committer = (*Store)(nil)
 	_ store.Sweeper   = (*Store)(nil)
+	_ store.Clients   = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -66,6 +68,7 @@ func New() *Store {
 		links:     map[store.LinkKey]*store.Link{},
 		linksOf:   map[string]map[store.LinkKey]struct{}{},
 		keys:      map[string]*store.Key{},
+		clients:   map[string]*store.Client{},
 		transient: newTimed[transientKey, []byte](),
 
 		sessions:           newTimed[string, *store.Session](),

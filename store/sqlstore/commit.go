@@ -17,6 +17,7 @@ var texts = []string{
 	sqlCreateGrant, sqlClearGrant, sqlUpdateGrant, sqlDeleteGrant,
 	sqlPut, sqlAdd, sqlGet, sqlTake,
 	sqlKeys, sqlAddKey, sqlDeleteKey,
+	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 

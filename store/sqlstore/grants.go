@@ -2,28 +2,37 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-idbroker/idbroker/store"
 )
 
-const grantColumns = `id, client_id, user_id, session_id, scope, nonce, auth_time, code_hash, code_expires, code_used,
-	redirect_uri, code_challenge, created_at, expires_at, version`
+const grantColumns = `id, kind, client_id, user_id, session_id, scope, nonce, auth_time, acr, amr, provider, issuer, subject,
+	resources, jkt, code_hash, code_expires, code_used, redirect_uri, code_challenge, refresh_hash, previous_hash, grace_until,
+	answer, claims_request, created_at, expires_at, version`
 
 func scanGrant(r scanner) (*store.Grant, error) {
 	var g store.Grant
-	err := r.Scan(&g.ID, &g.ClientID, &g.UserID, &g.SessionID, packed[[]string]{&g.Scope}, &g.Nonce, instant{&g.AuthTime},
-		&g.CodeHash, instant{&g.CodeExpires}, &g.CodeUsed, &g.RedirectURI, &g.CodeChallenge, instant{&g.CreatedAt},
-		instant{&g.ExpiresAt}, &g.Version)
+	err := r.Scan(&g.ID, &g.Kind, &g.ClientID, &g.UserID, &g.SessionID, packed[[]string]{&g.Scope}, &g.Nonce,
+		instant{&g.AuthTime}, &g.ACR, packed[[]string]{&g.AMR}, &g.Upstream.Provider, &g.Upstream.Issuer, &g.Upstream.Subject,
+		packed[[]string]{&g.Resources}, &g.JKT, &g.CodeHash, instant{&g.CodeExpires}, &g.CodeUsed, &g.RedirectURI,
+		&g.CodeChallenge, &g.RefreshHash, &g.PreviousHash, instant{&g.GraceUntil}, &g.Answer,
+		packed[[]string]{&g.ClaimsRequest}, instant{&g.CreatedAt}, instant{&g.ExpiresAt}, &g.Version)
 	return &g, err
 }
 
 // grantArgs are the values of grantColumns without the version.
 func grantArgs(g *store.Grant, more ...any) ([]any, error) {
 	scope, err := pack(g.Scope)
-	return append([]any{g.ID, g.ClientID, g.UserID, g.SessionID, scope, g.Nonce, g.AuthTime.UnixMicro(), g.CodeHash,
-		g.CodeExpires.UnixMicro(), g.CodeUsed, g.RedirectURI, g.CodeChallenge, g.CreatedAt.UnixMicro(),
-		g.ExpiresAt.UnixMicro()}, more...), err
+	amr, err2 := pack(g.AMR)
+	resources, err3 := pack(g.Resources)
+	claims, err4 := pack(g.ClaimsRequest)
+	return append([]any{g.ID, string(g.Kind), g.ClientID, g.UserID, g.SessionID, scope, g.Nonce, g.AuthTime.UnixMicro(),
+			g.ACR, amr, g.Upstream.Provider, g.Upstream.Issuer, g.Upstream.Subject, resources, g.JKT, g.CodeHash,
+			g.CodeExpires.UnixMicro(), g.CodeUsed, g.RedirectURI, g.CodeChallenge, g.RefreshHash, g.PreviousHash,
+			g.GraceUntil.UnixMicro(), g.Answer, claims, g.CreatedAt.UnixMicro(), g.ExpiresAt.UnixMicro()}, more...),
+		errors.Join(err, err2, err3, err4)
 }
 
 const sqlGrant = `SELECT ` + grantColumns + ` FROM idbroker_grants WHERE id = $1 AND expires_at > $2`
@@ -81,7 +90,8 @@ func (s *Store) CreateGrant(ctx context.Context, g *store.Grant) error {
 
 const (
 	sqlCreateGrant = `INSERT INTO idbroker_grants (` + grantColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1) ON CONFLICT DO NOTHING`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+		$24, $25, $26, $27, 1) ON CONFLICT DO NOTHING`
 
 	sqlClearGrant = `DELETE FROM idbroker_grants WHERE id = $1 AND expires_at <= $2`
 )
@@ -94,9 +104,11 @@ func createGrant(ctx context.Context, q querier, g *store.Grant, now time.Time) 
 	return create(ctx, q, sqlCreateGrant, args, sqlClearGrant, now)
 }
 
-const sqlUpdateGrant = `UPDATE idbroker_grants SET client_id = $2, user_id = $3, session_id = $4, scope = $5, nonce = $6,
-	auth_time = $7, code_hash = $8, code_expires = $9, code_used = $10, redirect_uri = $11, code_challenge = $12,
-	created_at = $13, expires_at = $14, version = version + 1 WHERE id = $1 AND version = $15 AND expires_at > $16`
+const sqlUpdateGrant = `UPDATE idbroker_grants SET kind = $2, client_id = $3, user_id = $4, session_id = $5, scope = $6,
+	nonce = $7, auth_time = $8, acr = $9, amr = $10, provider = $11, issuer = $12, subject = $13, resources = $14, jkt = $15,
+	code_hash = $16, code_expires = $17, code_used = $18, redirect_uri = $19, code_challenge = $20, refresh_hash = $21,
+	previous_hash = $22, grace_until = $23, answer = $24, claims_request = $25, created_at = $26, expires_at = $27,
+	version = version + 1 WHERE id = $1 AND version = $28 AND expires_at > $29`
 
 // UpdateGrant implements [store.Grants].
 func (s *Store) UpdateGrant(ctx context.Context, g *store.Grant) error {

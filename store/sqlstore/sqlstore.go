@@ -57,6 +57,7 @@ var (
 	_ store.Store     = (*Store)(nil)
 	_ store.Committer = (*Store)(nil)
 	_ store.Sweeper   = (*Store)(nil)
+	_ store.Clients   = (*Store)(nil)
 )
 
 // New returns a store in db. It does no I/O: whether the database can be used shows with the first call of a method.

@@ -75,6 +75,21 @@ var fakes = []fake{
 	{"finds grants in any order", []string{"grants/find"}, func(m *mem) base { return unsorted{m} }},
 	{"ignores versions of grants", []string{"grants/update"}, func(m *mem) base { return blindGrants{m} }},
 
+	// clients
+	{"loses digits of clients' numbers", []string{"clients/round trip"}, func(m *mem) base { return roundsClients{m} }},
+	{"has its own error for missing clients", []string{"clients/missing"}, func(m *mem) base { return ownError{m} }},
+	{"ends a list where its beginning is gone", []string{"clients/list"}, func(m *mem) base { return listsFrom{m} }},
+	{"lists more than it is asked for", []string{"clients/list"}, func(m *mem) base { return listsAll{m} }},
+	{"ignores versions of clients", []string{"clients/update"}, func(m *mem) base { return blindClients{m} }},
+	{"merges what clients have with what they had", []string{"clients/update"}, func(m *mem) base { return mergesClients{m} }},
+	{"looks before it puts a client", []string{"clients/races"}, func(m *mem) base { return looksForClients{m, new(meeting)} }},
+	{"returns the clients it keeps", []string{"clients/copies"},
+		func(m *mem) base { return &aliasOut{Store: m, kept: map[string]any{}} }},
+	{"keeps the client it is given", []string{"clients/copies"}, func(m *mem) base { return &aliasClient{Store: m} }},
+	{"folds case of client ids", []string{"clients/byte for byte"}, func(m *mem) base { return foldsClients{m} }},
+	{"mends UTF-8 in clients", []string{"clients/byte for byte"}, func(m *mem) base { return mendsClients{m} }},
+	{"deletes clients in spite of a cancelled context", []string{"clients/cancelled"}, func(m *mem) base { return deafToClients{m} }},
+
 	// transient
 	{"adds over what is there", []string{"transient/values", "transient/races", "commit/part by part/replay"},
 		func(m *mem) base { return addsOver{m} }},
@@ -206,6 +221,11 @@ func (s ownError) Session(ctx ctx, id string) (*store.Session, error) {
 func (s ownError) Grant(ctx ctx, id string) (*store.Grant, error) {
 	g, err := s.mem.Grant(ctx, id)
 	return g, own(err)
+}
+
+func (s ownError) Client(ctx ctx, id string) (*store.Client, error) {
+	c, err := s.mem.Client(ctx, id)
+	return c, own(err)
 }
 
 type upsertsUsers struct{ *mem }
@@ -471,6 +491,11 @@ func (s *aliasOut) Session(ctx ctx, id string) (*store.Session, error) {
 func (s *aliasOut) Grant(ctx ctx, id string) (*store.Grant, error) {
 	g, err := s.Store.Grant(ctx, id)
 	return cached(s, "grant", g, err)
+}
+
+func (s *aliasOut) Client(ctx ctx, id string) (*store.Client, error) {
+	c, err := s.Store.Client(ctx, id)
+	return cached(s, "client", c, err)
 }
 
 func (s *aliasOut) Keys(ctx ctx) ([]*store.Key, error) {

@@ -25,7 +25,7 @@ func times(k *kit) {
 		g, key := k.grant(id, id), k.key(id, "RS256", i)
 		u.CreatedAt, u.UpdatedAt, l.CreatedAt, l.LastLogin = t, t, t, t
 		s.AuthTime, s.CreatedAt, s.LastSeen = t, t, t
-		g.AuthTime, g.CodeExpires, g.CreatedAt = t, t, t
+		g.AuthTime, g.CodeExpires, g.GraceUntil, g.CreatedAt = t, t, t, t
 		key.CreatedAt, key.NotBefore = t, t
 		k.ok(k.s.CreateUser(k.ctx, u), "CreateUser")
 		k.ok(k.s.CreateLink(k.ctx, l), "CreateLink")
@@ -59,7 +59,7 @@ func empties(k *kit) {
 		want := len(list)
 		u := &store.User{ID: id, Username: id, Roles: list, Groups: list, Attributes: map[string][]string{"": {"x"}, "a": {""}}}
 		s := &store.Session{ID: id, UserID: id, AMR: list, Notes: map[string]string{"": ""}, ExpiresAt: end}
-		g := &store.Grant{ID: id, UserID: id, Scope: list, CodeHash: []byte{}, ExpiresAt: end}
+		g := &store.Grant{ID: id, UserID: id, Scope: list, AMR: list, Resources: list, ClaimsRequest: list, CodeHash: []byte{}, ExpiresAt: end}
 		l := &store.Link{LinkKey: store.LinkKey{Provider: "p", Subject: id}, UserID: id, Tokens: []byte{}}
 		k.ok(k.s.CreateUser(k.ctx, u), "CreateUser")
 		k.ok(k.s.CreateSession(k.ctx, s), "CreateSession")
@@ -76,7 +76,9 @@ func empties(k *kit) {
 		k.same(gotSession.Upstream, store.LinkKey{}, "upstream of a session that has none")
 		gotGrant, err := k.s.Grant(k.ctx, id)
 		k.ok(err, "Grant")
-		k.same([]int{len(gotGrant.Scope), len(gotGrant.CodeHash)}, []int{want, 0}, "length of the lists of a grant, of %q", list)
+		k.same([]int{len(gotGrant.Scope), len(gotGrant.AMR), len(gotGrant.Resources), len(gotGrant.ClaimsRequest), len(gotGrant.CodeHash)},
+			[]int{want, want, want, want, 0}, "length of the lists of a grant, of %q", list)
+		k.same(gotGrant.Upstream, store.LinkKey{}, "upstream of a grant that has none")
 		gotLink, err := k.s.Link(k.ctx, l.LinkKey)
 		k.ok(err, "Link")
 		k.same(len(gotLink.Tokens), 0, "length of no tokens")

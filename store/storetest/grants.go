@@ -83,8 +83,10 @@ func grantsUpdate(k *kit) {
 	k.same(stale.Version, int64(1), "Version after an UpdateGrant that failed")
 	got, err := k.s.Grant(k.ctx, "g1")
 	k.ok(err, "Grant")
-	k.same(len(got.Scope)+len(got.CodeHash), 0, "length of the scope and the hash of a grant that has none")
-	got.Scope, got.CodeHash = nil, nil
+	k.same(len(got.Scope)+len(got.AMR)+len(got.Resources)+len(got.ClaimsRequest), 0, "length of the lists of a grant that has none")
+	k.same(len(got.CodeHash)+len(got.RefreshHash)+len(got.PreviousHash)+len(got.Answer), 0, "length of the hashes of such a grant")
+	got.Scope, got.AMR, got.Resources, got.ClaimsRequest = nil, nil, nil, nil
+	got.CodeHash, got.RefreshHash, got.PreviousHash, got.Answer = nil, nil, nil, nil
 	k.same(got, kept(g), "Grant after updates")
 	for _, c := range []struct {
 		q    store.GrantQuery
@@ -150,7 +152,10 @@ func grantsRaces(k *kit) {
 }
 
 func grantsCopies(k *kit) {
-	spoil := func(g *store.Grant) { g.ClientID, g.Scope[0], g.CodeHash[0] = "spoilt", "spoilt", 'X' }
+	spoil := func(g *store.Grant) {
+		g.ClientID, g.Scope[0], g.AMR[0], g.Resources[0], g.ClaimsRequest[0] = "spoilt", "spoilt", "spoilt", "spoilt", "spoilt"
+		g.CodeHash[0], g.RefreshHash[0], g.PreviousHash[0], g.Answer[0] = 'X', 'X', 'X', 'X'
+	}
 	copies(k, "Grant", k.grant("g1", "u1"), k.grant("g1", "u1"), spoil,
 		func(g *store.Grant) error { return k.s.CreateGrant(k.ctx, g) },
 		func() (*store.Grant, error) { return k.s.Grant(k.ctx, "g1") },

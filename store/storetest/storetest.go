@@ -31,11 +31,18 @@ import (
 // for a store that is empty, whose clock says about what [time.Now] does, and whose clock the function that comes with it
 // puts forward. open may use t.Cleanup to close what it opened; the clock is never put forward while a method runs.
 //
-// A store that is a [store.Committer] or a [store.Sweeper] is tested as such.
+// A store that is a [store.Committer], a [store.Sweeper] or a [store.Clients] is tested as such.
 func Run(t *testing.T, open func(t testing.TB) (store.Store, func(time.Duration))) {
 	s, _ := open(t)
 	for _, c := range checks(s) {
 		t.Run(c.name, func(t *testing.T) { c.run(newKit(t, open)) })
+	}
+}
+
+// RunClients tests what keeps nothing but clients, as Run tests a whole store.
+func RunClients(t *testing.T, open func(t testing.TB) store.Clients) {
+	for _, c := range clientChecks() {
+		t.Run(c.name, func(t *testing.T) { c.run(&kit{TB: t, ctx: t.Context(), clients: open(t)}) })
 	}
 }
 
@@ -93,6 +100,9 @@ func checks(s store.Store) []check {
 		{"empty", empties},
 		{"cancelled", cancelled},
 	}
+	if _, ok := s.(store.Clients); ok {
+		all = append(all, clientChecks()...)
+	}
 	all = append(all, commitChecks("commit/part by part/", hideCommitter)...)
 	if _, ok := s.(store.Committer); ok {
 		all = append(all, commitChecks("commit/", func(*kit) {})...)
@@ -109,13 +119,15 @@ type kit struct {
 	testing.TB
 	ctx     context.Context
 	s       store.Store
+	clients store.Clients // s, if it is that
 	advance func(time.Duration)
 	start   time.Time // about what the store's clock says at first, to the microsecond
 }
 
 func newKit(tb testing.TB, open func(testing.TB) (store.Store, func(time.Duration))) *kit {
 	s, advance := open(tb)
-	return &kit{tb, tb.Context(), s, advance, time.Now().UTC().Truncate(time.Microsecond)}
+	clients, _ := s.(store.Clients)
+	return &kit{tb, tb.Context(), s, clients, advance, time.Now().UTC().Truncate(time.Microsecond)}
 }
 
 // ok ends the test if err is one.
@@ -230,7 +242,7 @@ func (k *kit) session(id, user string) *store.Session {
 	return &store.Session{
 		ID: id, SecretHash: []byte("\x00\xff of " + id), UserID: user,
 		Upstream:        store.LinkKey{Provider: "acme", Issuer: "https://acme.example", Subject: "ada"},
-		UpstreamSession: "upstream of " + id, ACR: "urn:acr", AMR: []string{"pwd", "otp"},
+		UpstreamSession: "upstream of " + id, UpstreamIDToken: []byte{0xff, 0, 'e'}, ACR: "urn:acr", AMR: []string{"pwd", "otp"},
 		Notes: map[string]string{"tenant": "t1", "": "<&>"}, AuthTime: k.at(1), CreatedAt: k.at(2), LastSeen: k.at(3),
 		ExpiresAt: k.at(3600),
 	}
@@ -238,9 +250,14 @@ func (k *kit) session(id, user string) *store.Session {
 
 func (k *kit) grant(id, user string) *store.Grant {
 	return &store.Grant{
-		ID: id, ClientID: "app", UserID: user, SessionID: "session of " + id, Scope: []string{"openid", "profile"},
-		Nonce: "n", AuthTime: k.at(1), CodeHash: []byte{0, 0xff, 1}, CodeExpires: k.at(60), CodeUsed: true,
-		RedirectURI: "https://app.example/cb?a=b", CodeChallenge: "c", CreatedAt: k.at(2), ExpiresAt: k.at(3600),
+		ID: id, Kind: store.GrantConsent, ClientID: "app", UserID: user, SessionID: "session of " + id,
+		Scope: []string{"openid", "profile"}, Nonce: "n", AuthTime: k.at(1), ACR: "urn:acr", AMR: []string{"pwd", "otp"},
+		Upstream:  store.LinkKey{Provider: "acme", Issuer: "https://acme.example", Subject: "ada"},
+		Resources: []string{"https://api.example/?a=b", "urn:b"}, JKT: "thumb-print_",
+		ClaimsRequest: []string{"id_token:email", "userinfo:name"},
+		CodeHash:      []byte{0, 0xff, 1}, CodeExpires: k.at(60), CodeUsed: true, RedirectURI: "https://app.example/cb?a=b",
+		CodeChallenge: "c", RefreshHash: []byte{0xff, 0, 2}, PreviousHash: []byte{0xff, 0, 3}, GraceUntil: k.at(61),
+		Answer: []byte{0, 0xff, 4}, CreatedAt: k.at(2), ExpiresAt: k.at(3600),
 	}
 }
 

@@ -118,7 +118,7 @@ func TestForgottenFields(t *testing.T) {
 	}
 	for name, record := range map[string]any{
 		"users/round trip": store.User{}, "links/round trip": store.Link{}, "sessions/round trip": store.Session{},
-		"grants/round trip": store.Grant{}, "keyring/round trip": store.Key{},
+		"grants/round trip": store.Grant{}, "keyring/round trip": store.Key{}, "clients/round trip": store.Client{},
 	} {
 		for i, typ := 0, reflect.TypeOf(record); i < typ.NumField(); i++ {
 			t.Run(name+"/"+typ.Field(i).Name, func(t *testing.T) {
@@ -162,6 +162,11 @@ func (s forgetful) Session(ctx ctx, id string) (*store.Session, error) {
 func (s forgetful) Grant(ctx ctx, id string) (*store.Grant, error) {
 	g, err := s.Store.Grant(ctx, id)
 	return forget(g, s.field), err
+}
+
+func (s forgetful) Client(ctx ctx, id string) (*store.Client, error) {
+	c, err := s.Store.Client(ctx, id)
+	return forget(c, s.field), err
 }
 
 func (s forgetful) Keys(ctx ctx) ([]*store.Key, error) {

@@ -50,6 +50,7 @@ CREATE TABLE idbroker_sessions (
 	issuer           TEXT   NOT NULL,
 	subject          TEXT   NOT NULL,
 	upstream_session TEXT   NOT NULL,
+	upstream_token   BYTEA,
 	acr              TEXT   NOT NULL,
 	amr              TEXT   NOT NULL,
 	notes            TEXT   NOT NULL,
@@ -70,17 +71,30 @@ CREATE INDEX idbroker_sessions_expiry ON idbroker_sessions (expires_at);
 
 CREATE TABLE idbroker_grants (
 	id             TEXT    NOT NULL PRIMARY KEY,
+	kind           TEXT    NOT NULL,
 	client_id      TEXT    NOT NULL,
 	user_id        TEXT    NOT NULL,
 	session_id     TEXT    NOT NULL,
 	scope          TEXT    NOT NULL,
 	nonce          TEXT    NOT NULL,
 	auth_time      BIGINT  NOT NULL,
+	acr            TEXT    NOT NULL,
+	amr            TEXT    NOT NULL,
+	provider       TEXT    NOT NULL,
+	issuer         TEXT    NOT NULL,
+	subject        TEXT    NOT NULL,
+	resources      TEXT    NOT NULL,
+	jkt            TEXT    NOT NULL,
 	code_hash      BYTEA,
 	code_expires   BIGINT  NOT NULL,
 	code_used      BOOLEAN NOT NULL,
 	redirect_uri   TEXT    NOT NULL,
 	code_challenge TEXT    NOT NULL,
+	refresh_hash   BYTEA,
+	previous_hash  BYTEA,
+	grace_until    BIGINT  NOT NULL,
+	answer         BYTEA,
+	claims_request TEXT    NOT NULL,
 	created_at     BIGINT  NOT NULL,
 	expires_at     BIGINT  NOT NULL,
 	version        BIGINT  NOT NULL
@@ -93,6 +107,12 @@ CREATE INDEX idbroker_grants_client ON idbroker_grants (client_id);
 CREATE INDEX idbroker_grants_session ON idbroker_grants (session_id) WHERE session_id <> '';
 
 CREATE INDEX idbroker_grants_expiry ON idbroker_grants (expires_at);
+
+CREATE TABLE idbroker_clients (
+	id      TEXT   NOT NULL PRIMARY KEY,
+	version BIGINT NOT NULL,
+	client  TEXT   NOT NULL
+);
 
 CREATE TABLE idbroker_transient (
 	purpose    TEXT   NOT NULL,
