@@ -23,6 +23,9 @@ func checkLogoutURIs(c *store.Client) (errs []error) {
 	}
 	if uri := c.FrontchannelLogoutURI; uri != "" {
 		err := checkLogoutURI(uri)
+		if err == nil && strings.Contains(uri, "://[") {
+			err = errors.New("has an IPv6 address as its host, which a page's policy cannot name")
+		}
 		if err == nil && !sharesOrigin(uri, c.RedirectURIs) {
 			err = errors.New("must have scheme, host and port of one of RedirectURIs (Front-Channel Logout §2)")
 		}

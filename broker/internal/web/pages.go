@@ -208,8 +208,11 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, page Page) {
 		_, _ = io.WriteString(w, "Internal error "+page.RequestID+"\n")
 		return
 	}
-	if _, ok := page.Data.(PostData); ok {
+	switch data := page.Data.(type) {
+	case PostData:
 		h.Set("Content-Security-Policy", postPolicy)
+	case SignedOutData:
+		h.Set("Content-Security-Policy", data.policy())
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", lang)
@@ -249,6 +252,7 @@ func (p *Pages) funcs(lang string) template.FuncMap {
 		"has":    func(name string) bool { return p.files[name] != nil },
 		"link":   link,
 		"icon":   icon,
+		"frames": frames,
 		"letter": letter,
 		"hue":    hue,
 	}

@@ -77,8 +77,20 @@ func pages() map[string]web.Page {
 		"logout": {Name: "logout", Data: web.LogoutData{
 			Action: "/id/logout", Hidden: url.Values{"return_to": {"https://app.example/"}}, Back: "https://app.example/",
 		}},
+		"logout-application": {Name: "logout", Data: web.LogoutData{
+			Action: "/id/logout", Hidden: url.Values{"client_id": {"inventory"}, "confirm": {"1"}}, Application: "Inventory",
+		}},
 		"signedout": {Name: "signedout", Data: web.SignedOutData{Login: "/id/login", Back: "/"}},
-		"continue":  {Name: "continue", Data: web.ContinueData{URL: "https://idp.example/authorize?a=1&b='2'"}},
+		"signedout-upstream": {Name: "signedout", Data: web.SignedOutData{
+			Login: "/id/login", Back: "https://inventory.example/out?state=s&a=1", Application: "Inventory",
+			Upstream: &web.Link{Text: "Universität & École", URL: "/id/broker/uni/logout?state=x"},
+			Frames:   []string{"https://a.example:8443/out?iss=https%3A%2F%2Fid&sid=s", "http://127.0.0.1:1/out", "https://a.example:8443/2"},
+		}},
+		"signedout-onward": {Name: "signedout", Data: web.SignedOutData{
+			Login: "/id/login", Back: "https://inventory.example/out", Onward: "https://inventory.example/out?a=1&b='2'",
+			Frames: []string{"https://a.example/out"},
+		}},
+		"continue": {Name: "continue", Data: web.ContinueData{URL: "https://idp.example/authorize?a=1&b='2'"}},
 		"post": {Name: "post", Data: web.PostData{
 			URL: "https://idp.example/sso", Fields: url.Values{"SAMLRequest": {`a+b/"<c>`}, "submit": {"1"}},
 		}},
@@ -189,9 +201,12 @@ func TestHostile(t *testing.T) {
 			"error": web.ErrorData{
 				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Back: script, Application: markup,
 			},
-			"expired":   web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
-			"logout":    web.LogoutData{Action: script, Back: script, Application: markup},
-			"signedout": web.SignedOutData{Login: script, Back: script, Application: markup},
+			"expired": web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
+			"logout":  web.LogoutData{Action: script, Back: script, Application: markup},
+			"signedout": web.SignedOutData{
+				Login: script, Back: script, Application: markup, Upstream: &web.Link{Text: markup, URL: script}, Onward: script,
+				Frames: []string{script, markup, "https://a.example;script-src *"},
+			},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
 				Errors: map[string]string{"accept": markup},
@@ -370,7 +385,10 @@ func complaints(n node, page string, ids, labelled map[string]bool) (all []strin
 		}
 	}
 	kind := n.attr["type"]
-	complain(n.name == "style" || n.name == "iframe" || n.name == "base" || n.name == "object", "is not allowed")
+	_, hidden := n.attr["hidden"]
+	framed := page == "signedout" && hidden && n.attr["sandbox"] == "allow-scripts allow-same-origin"
+	complain(n.name == "iframe" && !framed, "is not allowed")
+	complain(n.name == "style" || n.name == "base" || n.name == "object", "is not allowed")
 	complain(n.name == "script" && (n.attr["src"] == "" || page != "post"), "is a script")
 	complain(n.name == "input" && kind != "hidden" && !labelled[n.attr["id"]], "has no label")
 	complain(n.name == "button" && kind == "", "has no type")
