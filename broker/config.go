@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"path"
 	"slices"
@@ -244,6 +245,9 @@ func (c *Config) checkClients() (errs []error) {
 		for _, err := range gate.CheckClient(client) {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
+		if strings.HasPrefix(client.JWKSURI, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
+			errs = append(errs, fmt.Errorf("%s: JWKSURI: is http on this machine, which ClientHTTP does not allow", where))
+		}
 		if strings.HasPrefix(client.BackchannelLogoutURI, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
 			errs = append(errs, fmt.Errorf("%s: BackchannelLogoutURI: is http on this machine, which ClientHTTP does not allow", where))
 		}
@@ -258,6 +262,15 @@ func (c *Config) checkClients() (errs []error) {
 		ids[client.ID] = true
 	}
 	return errs
+}
+
+// clientHTTP returns what reaches the clients' servers.
+func (c *Config) clientHTTP() *http.Client {
+	o := c.ClientHTTP
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	return provider.NewHTTPClient(o)
 }
 
 // logInsecure says what was weakened on purpose.

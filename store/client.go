@@ -10,6 +10,9 @@ const (
 	AuthSecretBasic = "client_secret_basic"
 	AuthSecretPost  = "client_secret_post"
 	AuthNone        = "none" // a public client: PKCE is all it has
+	// AuthSecretJWT and AuthPrivateKeyJWT sign an assertion (RFC 7523 §3), by HS256 with one of Secrets and by a private key.
+	AuthSecretJWT     = "client_secret_jwt"
+	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
 // Grant types, for [Client.Grants].
@@ -29,6 +32,12 @@ type Client struct {
 	Secrets [][]byte // any of them is accepted, so that a secret can be exchanged without a gap
 	// AuthMethod is the one way in which this client authenticates: "" is [AuthSecretBasic].
 	AuthMethod string
+	// JWKS or JWKSURI are the public keys of a client with [AuthPrivateKeyJWT]: a JSON Web Key Set (RFC 7517 §5), or the https
+	// address of one, which is fetched when it is needed. One of them is set.
+	JWKS, JWKSURI string
+	// AuthSigningAlg is the one algorithm of its assertions: RS256, PS256, ES256 or EdDSA, or HS256 with [AuthSecretJWT]. ""
+	// is each that fits the method and the key.
+	AuthSigningAlg string
 	// Grants are the grant types that this client may use; nil is [GrantTypeCode] and [GrantTypeRefresh]. The others
 	// have to be named, and then those two as well where they are wanted.
 	Grants       []string

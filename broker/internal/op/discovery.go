@@ -25,6 +25,7 @@ type metadata struct {
 	SubjectTypes           []string `json:"subject_types_supported"`
 	IDTokenAlgs            []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	Claims                 []string `json:"claims_supported"`
 	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
 	Prompts                []string `json:"prompt_values_supported"`
@@ -52,7 +53,10 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		GrantTypes:       []string{"authorization_code"},
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      p.idTokenAlgs(),
-		TokenAuthMethods: []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthNone},
+		TokenAuthMethods: []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone},
+
+		TokenAuthAlgs: tokenAuthAlgs(),
+
 		Claims:           claimNames,
 		ChallengeMethods: []string{"S256"},
 		Prompts:          []string{"none", "login", "consent", "select_account"},
