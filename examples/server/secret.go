@@ -96,19 +96,20 @@ func private(file *os.File) error {
 	if err != nil {
 		return err
 	}
-	if !open(info.Mode()) {
+	if !forAll(info.Mode()) {
 		return nil
 	}
 	return fmt.Errorf("everybody on this machine may read or change the file %s: chmod o= it, "+
 		"or mount it with the mode 0440", file.Name())
 }
 
-func open(mode fs.FileMode) bool { return runtime.GOOS != "windows" && mode.Perm()&0o006 != 0 }
+// forAll reports whether everybody on the machine may read or change a file with this mode.
+func forAll(mode fs.FileMode) bool { return runtime.GOOS != "windows" && mode.Perm()&0o006 != 0 }
 
 // checkInline refuses secrets that stand in a configuration that everybody may read.
 func (d *document) checkInline(mode fs.FileMode) {
 	inline := slices.DeleteFunc(d.inline, func(path string) bool { return path == "store" }) // names a file, or nothing
-	if len(inline) > 0 && open(mode) {
+	if len(inline) > 0 && forAll(mode) {
 		d.problem(inline[0], "stands in a file that everybody on this machine may read or change: "+
 			"chmod o= it, or write {file: path} or {env: NAME} here")
 	}
