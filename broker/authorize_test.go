@@ -163,7 +163,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 		{"OIDC Core §3.1.2.6: response_type code id_token", set("response_type", "code id_token"), "unsupported_response_type"},
 		{"OIDC Core §3.1.2.6: response_type Code", set("response_type", "Code"), "unsupported_response_type"},
 		{"OAuth Response Modes: fragment", set("response_mode", "fragment"), "invalid_request"},
-		{"OAuth Response Modes: form_post", set("response_mode", "form_post"), "invalid_request"},
+		{"OAuth Response Modes: web_message", set("response_mode", "web_message"), "invalid_request"},
 		{"OIDC Core §6.1: request", set("request", "eyJhbGciOiJub25lIn0.e30."), "request_not_supported"},
 		{"OIDC Core §6.2: request_uri", set("request_uri", "https://evil.example/"), "request_uri_not_supported"},
 		{"OIDC Core §7.2.1: registration", set("registration", "{}"), "registration_not_supported"},

@@ -87,7 +87,6 @@ func New(c Config) (*Broker, error) {
 	}
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(),
 	}
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
 		path, query, _ := strings.Cut(start, "?")
@@ -113,6 +112,26 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if path == "" {
 		path = "/"
 	}
+	b.serve(w, r, path)
+}
+
+// WellKnown serves the issuer's metadata where RFC 8414 §3.1 and §5 have it, at the root of the host: what the broker itself
+// serves at BaseURL + "/.well-known/openid-configuration", a handler for "https://app.example/.well-known/" serves at
+// "/.well-known/oauth-authorization-server/id" and "/.well-known/openid-configuration/id". Every other path is not found. A
+// broker whose BaseURL has no path needs none of this.
+func (b *Broker) WellKnown() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/.well-known/oauth-authorization-server" + b.base.Path, "/.well-known/openid-configuration" + b.base.Path:
+			b.serve(w, r, "/.well-known/openid-configuration")
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// serve handles r as one for a path below BaseURL.
+func (b *Broker) serve(w http.ResponseWriter, r *http.Request, path string) {
 	if path != r.URL.Path {
 		stripped := *r.URL
 		stripped.Path, stripped.RawPath = path, ""
@@ -165,7 +184,7 @@ func (c *Config) algorithms() []string {
 		algs = append(algs, token.PS256, token.EdDSA)
 	}
 	for _, client := range c.Clients {
-		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg} {
+		for _, alg := range []string{client.IDTokenAlg, client.AccessTokenAlg, client.UserInfoAlg} {
 			if alg != "" && !slices.Contains(algs, alg) {
 				algs = append(algs, alg)
 			}

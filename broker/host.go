@@ -107,11 +107,10 @@ func (b *Broker) hostLogin(w http.ResponseWriter, r *http.Request) {
 		b.login.Fail(w, r, nil, err)
 		return
 	}
-	_, err = b.sessions.Current(r)
+	active, err := b.sessions.Current(r)
 	switch {
 	case err == nil && len(t.Wishes.Prompt) == 0:
-		_, where := t.Grant(nil)
-		http.Redirect(w, r, where, http.StatusSeeOther)
+		b.login.Conclude(w, r, t, active.Session)
 	case err != nil && !errors.Is(err, session.ErrNone):
 		b.login.Fail(w, r, t, err)
 	default:
@@ -139,7 +138,9 @@ func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
 			LoginHint: params.Get("login_hint"),
 			UILocales: strings.Fields(params.Get("ui_locales")),
 		},
-		Grant: func(*store.Session) (*store.Grant, string) { return nil, where },
+		Grant: func(context.Context, *store.Session) (*store.Grant, login.Answer, error) {
+			return nil, login.Answer{URL: where}, nil
+		},
 	}
 	switch params.Get("prompt") {
 	case "":

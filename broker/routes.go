@@ -23,17 +23,20 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/login":                {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
 		"/logout":               {"GET": http.HandlerFunc(b.confirmLogout), "POST": sameSite(b.logout)},
 		"/broker/{alias}/login": {"GET": http.HandlerFunc(b.login.StartProvider)},
+		"/consent":              {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
 		"/flow/{id}":            {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
 		"/icon/{alias}":         {"GET": http.HandlerFunc(b.icon)},
 		"/static/{file}":        {"GET": b.pages.Static()},
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.
 		"/broker/{alias}/endpoint": {"GET": http.HandlerFunc(b.login.Callback), "POST": http.HandlerFunc(b.login.Callback)},
 		// Applications, which may be on any site.
-		"/.well-known/openid-configuration": {"GET": http.HandlerFunc(p.Discovery)},
-		"/jwks":                             {"GET": http.HandlerFunc(p.JWKS)},
-		"/authorize":                        {"GET": http.HandlerFunc(p.Authorize), "POST": http.HandlerFunc(p.Authorize)},
-		"/token":                            {"POST": http.HandlerFunc(p.Token)},
-		"/userinfo":                         {"GET": http.HandlerFunc(p.UserInfo), "POST": http.HandlerFunc(p.UserInfo)},
+		"/.well-known/openid-configuration":       public(p.Discovery),
+		"/.well-known/oauth-authorization-server": public(p.Discovery),
+		"/jwks":      public(p.JWKS),
+		"/authorize": {"GET": http.HandlerFunc(p.Authorize), "POST": http.HandlerFunc(p.Authorize)},
+		"/par":       shared(p, p.Push, "POST"),
+		"/token":     shared(p, p.Token, "POST"),
+		"/userinfo":  shared(p, p.UserInfo, "GET", "POST"),
 	}
 	for pattern, methods := range table {
 		for method, h := range methods {
@@ -53,6 +56,20 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// public is an endpoint that scripts of every site may read.
+func public(h http.HandlerFunc) map[string]http.Handler {
+	return map[string]http.Handler{"GET": op.Public(h), "OPTIONS": op.Public(op.PublicPreflight)}
+}
+
+// shared is an endpoint that scripts may call from the origins of the client that they are part of.
+func shared(p *op.Provider, h http.HandlerFunc, methods ...string) map[string]http.Handler {
+	all := map[string]http.Handler{"OPTIONS": http.HandlerFunc(p.Preflight)}
+	for _, method := range methods {
+		all[method] = p.Shared(h)
+	}
+	return all
 }
 
 // sameSite refuses requests that another site's page made the browser send.

@@ -425,7 +425,7 @@ func TestTokenRequest(t *testing.T) { // RFC 6749 §3.2
 		t.Run("method "+method, func(t *testing.T) {
 			code := w.code(b, nil)
 			r := send(t, method, w.URL+"/token?"+w.redeemForm(code).Encode(), nil, auth)
-			if r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" || strings.Contains(r.text, "access_token") {
+			if r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "OPTIONS, POST" || strings.Contains(r.text, "access_token") {
 				t.Errorf("status %d, Allow %q", r.StatusCode, r.Header.Get("Allow"))
 			}
 		})
@@ -705,7 +705,7 @@ func TestDiscovery(t *testing.T) {
 	if doc["issuer"] != w.URL || strings.Contains(r.text, "evil.example") {
 		t.Errorf("issuer %v\n%s", doc["issuer"], r.text)
 	}
-	for name, status := range map[string]int{"jwks_uri": 200, "userinfo_endpoint": 401, "token_endpoint": 405, "authorization_endpoint": 400} {
+	for name, status := range map[string]int{"jwks_uri": 200, "userinfo_endpoint": 401, "token_endpoint": 405, "pushed_authorization_request_endpoint": 405, "authorization_endpoint": 400} {
 		if got := send(t, http.MethodGet, fmt.Sprint(doc[name]), nil, nil).StatusCode; got != status {
 			t.Errorf("%s: status %d, want %d", name, got, status)
 		}
@@ -713,10 +713,13 @@ func TestDiscovery(t *testing.T) {
 	if doc["authorization_response_iss_parameter_supported"] != true {
 		t.Error("RFC 9207 is not announced")
 	}
-	for _, name := range []string{"request_parameter_supported", "request_uri_parameter_supported", "claims_parameter_supported"} {
+	for _, name := range []string{"request_parameter_supported", "request_uri_parameter_supported"} {
 		if doc[name] != false {
 			t.Errorf("%s is %v", name, doc[name])
 		}
+	}
+	if doc["claims_parameter_supported"] != true {
+		t.Error("claims_parameter_supported is", doc["claims_parameter_supported"])
 	}
 	b := w.login("Demo")
 	each := func(name string, try func(value string)) {

@@ -133,9 +133,6 @@ func CheckClient(c *store.Client) (errs []error) {
 	if err := checkSecrets(c); err != nil {
 		errs = append(errs, err)
 	}
-	if err := checkAssertions(c); err != nil {
-		errs = append(errs, err)
-	}
 	errs = append(errs, checkGrants(c)...)
 	errs = append(errs, checkLogoutURIs(c)...)
 	for _, uri := range c.RedirectURIs {
@@ -143,12 +140,17 @@ func CheckClient(c *store.Client) (errs []error) {
 			bad("RedirectURIs: %q %w", uri, err)
 		}
 	}
+	for _, origin := range c.Origins {
+		if err := checkOrigin(origin); err != nil {
+			bad("Origins: %q %w", origin, err)
+		}
+	}
 	for _, alias := range c.Providers {
 		if alias == "" {
 			bad("Providers: an alias is empty")
 		}
 	}
-	for _, alg := range []string{c.IDTokenAlg, c.AccessTokenAlg} {
+	for _, alg := range []string{c.IDTokenAlg, c.AccessTokenAlg, c.UserInfoAlg} {
 		if alg != "" && !slices.Contains([]string{token.RS256, token.ES256, token.PS256, token.EdDSA}, alg) {
 			bad("%q is not an algorithm that tokens are signed with", alg)
 		}
@@ -186,7 +188,6 @@ func checkSecrets(c *store.Client) error {
 				return fmt.Errorf("Secrets: one has %d bytes; give at least 16 random ones", len(secret))
 			}
 		}
-	case store.AuthSecretJWT, store.AuthPrivateKeyJWT:
 	case store.AuthNone:
 		if len(c.Secrets) > 0 || c.InsecureWithoutPKCE {
 			return fmt.Errorf("a client with AuthMethod %q has no secret and always PKCE", store.AuthNone)

@@ -44,7 +44,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	t.retried, t.via = wait.Retried, p.Title()
 	if !s.Now().Before(wait.Expires) {
-		s.expired(w, r, t, "")
+		s.Expired(w, r, t, "")
 		return
 	}
 	identity, err := p.IdP.Finish(r.Context(), provider.Callback{
@@ -118,7 +118,7 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 		s.Fail(w, r, t, err)
 	case t.Passive:
 		rec.Err = err
-		s.leave(w, r, t.Refuse(passiveCode(failure)))
+		s.Send(w, r, t, t.Refuse(passiveCode(failure)))
 	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
 		rec.Err = err
 		s.leave(w, r, s.withNotice(t, failure.Kind))

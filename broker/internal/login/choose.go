@@ -31,6 +31,20 @@ func ReadForm(params url.Values) {
 	}
 }
 
+// Carry puts into the parameters of a request those that our own pages have added to its Start since.
+func Carry(params, start url.Values) {
+	if start.Has(paramByEmail) { // what was typed in counts for more than the application's hint
+		params.Set(paramLoginHint, start.Get(paramLoginHint))
+		params.Del(paramHint)
+		params.Del(paramKeycloakHint)
+	}
+	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramByEmail} {
+		if start.Has(name) {
+			params.Set(name, start.Get(name))
+		}
+	}
+}
+
 // ReadHints fills in what the parameters say about the choice of the provider.
 func (t *Target) ReadHints(params url.Values) {
 	for _, name := range []string{paramHint, paramKeycloakHint} {
@@ -50,7 +64,7 @@ func (s *Service) Choose(w http.ResponseWriter, r *http.Request, t *Target) {
 	p := s.chosen(t)
 	switch {
 	case t.Passive && p == nil:
-		s.leave(w, r, t.Refuse("login_required"))
+		s.Send(w, r, t, t.Refuse("login_required"))
 	case p == nil:
 		s.loginPage(w, r, t)
 	default:
@@ -123,7 +137,7 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
 	if s.Gate.HasDomains(t.Providers) {
 		data.Email = s.emailForm(t, path, params)
 	}
-	s.render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})
+	s.Render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})
 }
 
 func (s *Service) emailForm(t *Target, path string, params url.Values) *web.EmailForm {

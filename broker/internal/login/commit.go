@@ -21,12 +21,25 @@ const seenEvery = time.Hour
 // errConflict says that somebody else was quicker, twice: with this user, or with a name for a new one.
 var errConflict = errors.New("login: what it would write was changed or taken meanwhile")
 
+// Conclude answers the application by a session that was there already.
+func (s *Service) Conclude(w http.ResponseWriter, r *http.Request, t *Target, session *store.Session) {
+	grant, answer, err := t.Grant(r.Context(), session)
+	if err == nil && grant != nil {
+		err = s.Store.CreateGrant(r.Context(), grant)
+	}
+	if err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	s.Send(w, r, t, answer)
+}
+
 // finish writes what the journey decided, signs the browser in, and sends it on.
 func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
-	cookie, where, err := s.commit(r, j)
+	cookie, answer, err := s.commit(r, j)
 	if errors.Is(err, errConflict) {
 		web.RecordOf(r.Context()).Err = err
-		s.expired(w, r, j.target, "")
+		s.Expired(w, r, j.target, "")
 		return
 	}
 	if err != nil {
@@ -37,26 +50,22 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 	if j.ID != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
-	if r.Method == http.MethodPost {
-		s.leaveByPage(w, r, j.target, where)
-		return
-	}
-	s.leave(w, r, where)
+	s.Send(w, r, j.target, answer)
 }
 
 // commit writes the login in one go. What somebody else wrote at the same moment (the same identity in another tab, a
 // name that was taken, a user who was changed) is read again and decided again, once.
-func (s *Service) commit(r *http.Request, j *journey) (cookie, where string, err error) {
+func (s *Service) commit(r *http.Request, j *journey) (cookie string, answer Answer, err error) {
 	for attempt := 0; ; attempt++ {
-		cookie, where, err = s.tryCommit(r, j)
+		cookie, answer, err = s.tryCommit(r, j)
 		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
-			return cookie, where, err
+			return cookie, answer, err
 		}
 		if s.replayed(r.Context(), j) {
-			return "", "", &Problem{Status: http.StatusConflict, Message: "already_used", Err: err}
+			return "", Answer{}, &Problem{Status: http.StatusConflict, Message: "already_used", Err: err}
 		}
 		if attempt > 0 {
-			return "", "", errConflict
+			return "", Answer{}, errConflict
 		}
 		j.account = nil
 	}
@@ -68,32 +77,34 @@ func (s *Service) replayed(ctx context.Context, j *journey) bool {
 	return err == nil
 }
 
-func (s *Service) tryCommit(r *http.Request, j *journey) (cookie, where string, err error) {
+func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer Answer, err error) {
 	ctx := r.Context()
 	if j.account == nil {
 		if err := s.lookUp(ctx, j); err != nil {
-			return "", "", err
+			return "", Answer{}, err
 		}
 	}
 	login := &store.Login{Once: j.Once, OnceExpires: j.Expires}
 	user, err := s.writeUser(ctx, j, login)
 	if err != nil {
-		return "", "", err
+		return "", Answer{}, err
 	}
 	login.Session, cookie, login.EndSession, err = s.Sessions.Begin(r, user.ID)
 	if err != nil {
-		return "", "", err
+		return "", Answer{}, err
 	}
 	if err := s.describeSession(login.Session, j); err != nil {
-		return "", "", err
+		return "", Answer{}, err
 	}
-	login.Grant, where = j.target.Grant(login.Session)
+	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
+		return "", Answer{}, err
+	}
 	rec := web.RecordOf(ctx)
 	rec.Note("user", user.ID)
 	if err := store.Commit(ctx, s.Store, login); err != nil {
-		return "", "", fmt.Errorf("commit login: %w", err)
+		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
-	return cookie, where, nil
+	return cookie, answer, nil
 }
 
 // writeUser puts user and link into the login and returns the user as it will be.

@@ -100,10 +100,10 @@ func (s *Service) ShowFlow(w http.ResponseWriter, r *http.Request) {
 	}
 	page := j.State.Page()
 	if page == nil {
-		s.expired(w, r, j.target, "")
+		s.Expired(w, r, j.target, "")
 		return
 	}
-	s.render(w, r, j.target, web.Page{Name: page.Name, Status: http.StatusOK, Data: web.FlowData{
+	s.Render(w, r, j.target, web.Page{Name: page.Name, Status: http.StatusOK, Data: web.FlowData{
 		Action: s.flowURL(j),
 		Hidden: map[string]string{fieldTurn: j.State.Token()},
 		Data:   page.Data,
@@ -169,7 +169,7 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 	rec.Err = err
 	if j == nil {
 		if errors.Is(err, flow.ErrStale) {
-			s.expired(w, r, nil, "")
+			s.Expired(w, r, nil, "")
 			return
 		}
 		s.Fail(w, r, nil, err)
@@ -184,7 +184,7 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		again = s.flowURL(j)
 	}
 	if errors.Is(err, flow.ErrStale) {
-		s.expired(w, r, j.target, again)
+		s.Expired(w, r, j.target, again)
 		return
 	}
 	s.Fail(w, r, j.target, err)

@@ -63,7 +63,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 	s.forgetOldest(w, r)
 	s.Cookies.Set(w, pendingCookie+state, sealed, pendingKept, redirect.PostBack)
 	if redirect.Form != nil {
-		s.render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
+		s.Render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
 		return
 	}
 	if t.ByEmail || flowID != "" { // the browser is here by a form

@@ -89,29 +89,60 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 		if t.Application != "" {
 			data.Args["application"] = t.Application
 		}
-		data.Retry, data.Back, data.Application = s.url(t.Start), t.Back, t.Application
+		data.Back, data.Application = t.Back, t.Application
+		if t.Start != "" {
+			data.Retry = s.url(t.Start)
+		}
 	} else if lost[p.Message] {
 		data.Retry = s.url("/login")
 	}
-	s.render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})
+	s.Render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})
 }
 
-// expired shows the page for a step that cannot be taken any more: to start again or, where there is something to go on
+// Expired shows the page for a step that cannot be taken any more: to start again or, where there is something to go on
 // with, to continue.
-func (s *Service) expired(w http.ResponseWriter, r *http.Request, t *Target, continueURL string) {
+func (s *Service) Expired(w http.ResponseWriter, r *http.Request, t *Target, continueURL string) {
 	data := web.ExpiredData{Continue: continueURL, Restart: s.url("/login")}
 	if t != nil {
 		data.Restart, data.Back, data.Application = s.url(t.Start), t.Back, t.Application
 	}
-	s.render(w, r, t, web.Page{Name: "expired", Status: http.StatusConflict, Data: data})
+	s.Render(w, r, t, web.Page{Name: "expired", Status: http.StatusConflict, Data: data})
 }
 
-func (s *Service) render(w http.ResponseWriter, r *http.Request, t *Target, page web.Page) {
+// Render shows a page to somebody whose login is for t, which may be nil.
+func (s *Service) Render(w http.ResponseWriter, r *http.Request, t *Target, page web.Page) {
 	if t != nil {
 		page.Locales = t.Locales
 	}
 	page.RequestID = web.RecordOf(r.Context()).ID
 	s.Pages.Render(w, r, page)
+}
+
+// Send sends the browser away with the answer. Where it has to post one, and where it came by a form itself, a page of ours
+// comes in between.
+func (s *Service) Send(w http.ResponseWriter, r *http.Request, t *Target, a Answer) {
+	switch {
+	case a.Form != nil:
+		s.Render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{
+			URL: a.URL, Fields: a.Form, Application: t.Application,
+		}})
+	case s.ownForm(r):
+		s.leaveByPage(w, r, t, a.URL)
+	default:
+		s.leave(w, r, a.URL)
+	}
+}
+
+// ownForm reports whether a form of one of our pages sent the request. Where it cannot be told it may have been.
+func (s *Service) ownForm(r *http.Request) bool {
+	if r.Method != http.MethodPost {
+		return false
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	origin := r.Header.Get("Origin")
+	return origin == "" || origin == s.Base.Scheme+"://"+s.Base.Host
 }
 
 // leave redirects the browser to url.
@@ -124,5 +155,5 @@ func (s *Service) leave(w http.ResponseWriter, r *http.Request, url string) {
 // leaveByPage does the same after a form was submitted: browsers apply the page's form-action to every redirect that
 // follows, so the way to another site has to begin on a page of its own.
 func (s *Service) leaveByPage(w http.ResponseWriter, r *http.Request, t *Target, url string) {
-	s.render(w, r, t, web.Page{Name: "continue", Status: http.StatusOK, Data: web.ContinueData{URL: url}})
+	s.Render(w, r, t, web.Page{Name: "continue", Status: http.StatusOK, Data: web.ContinueData{URL: url}})
 }

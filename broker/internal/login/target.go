@@ -26,7 +26,7 @@ import (
 // A Target is what a login is for: a page of the host application, or a client of the OpenID Provider. While the browser
 // is away only Start is kept, and the target is made from it, and so checked, again.
 type Target struct {
-	Start       string           // path and query below the base URL that begin the same login again
+	Start       string           // path and query below the base URL that begin the same login again; "" if none can
 	Application string           // its name for people; "" if it has none
 	Back        string           // URL that leads back to it without a login; "" if there is none
 	Wishes      provider.Request // what it asks of the upstream
@@ -38,14 +38,21 @@ type Target struct {
 	Providers   []string         // aliases of those that may vouch; nil is all
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
-	// Refuse returns the URL that tells the application why there is no login, by an OpenID Connect error code; nil if
-	// it cannot be told.
-	Refuse func(code string) string
-	// Grant returns what the session grants the application, or nil, and where the browser goes.
-	Grant func(s *store.Session) (*store.Grant, string)
+	// Refuse returns the answer that tells the application why there is no login, by an OpenID Connect error code; nil
+	// if it cannot be told.
+	Refuse func(code string) Answer
+	// Grant returns what the session, which need not be written yet, grants the application, or nil, and the answer. It
+	// may be called again in one request if the login could not be written at first.
+	Grant func(ctx context.Context, s *store.Session) (*store.Grant, Answer, error)
 
 	via     string // name of the provider that it went to
 	retried bool   // this is the second attempt, made because the upstream asked for one
+}
+
+// An Answer is where a browser goes in the end, and what it takes there.
+type Answer struct {
+	URL  string
+	Form url.Values // to be posted to URL; nil is a redirect
 }
 
 // Service is the login of one broker. Its fields are set once; it is safe for concurrent use.

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -32,10 +33,16 @@ type authRequest struct {
 	scope       []string
 	nonce       string
 	challenge   string
+	formPost    bool // response_mode: the answer is posted
 	prompt      []string
 	maxAge      *time.Duration
 	subject     string // of id_token_hint: nobody else gets a code
 	params      url.Values
+	claims      claimsRequest
+
+	sent      url.Values     // what the browser brings: params or, of a pushed request, its name
+	pushed    *pushedRequest // nil if params came by the browser
+	consented bool           // just now
 }
 
 // An authError is told to the client through the browser (RFC 6749 §4.1.2.1).
@@ -53,19 +60,23 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 		p.Login.Fail(w, r, nil, err)
 		return
 	}
-	req, err := p.parse(r.Context(), params)
+	req, err := p.request(r.Context(), params)
 	if err != nil {
-		p.refuse(w, r, req, err)
+		p.refuse(w, r, params.Get("client_id"), req, err)
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", req.client.ID)
+	if params.Has(paramBack) {
+		p.Login.Send(w, r, p.target(req), p.denial(req))
+		return
+	}
 	active, err := p.Sessions.Current(r)
 	if err != nil && !errors.Is(err, session.ErrNone) {
 		p.Login.Fail(w, r, p.target(req), err)
 		return
 	}
 	if err == nil && p.satisfies(active.Session, req) {
-		p.answer(w, r, req, active.Session)
+		p.Login.Conclude(w, r, p.target(req), active.Session)
 		return
 	}
 	p.Login.Choose(w, r, p.target(req))
@@ -104,13 +115,14 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 	if err != nil {
 		return nil, err
 	}
-	req := &authRequest{client: client, redirectURI: params.Get("redirect_uri"), params: params}
+	req := &authRequest{client: client, redirectURI: params.Get("redirect_uri"), params: params, sent: params}
 	// RFC 9700 §2.1: compared as strings, and never left out.
 	if !slices.Contains(client.RedirectURIs, req.redirectURI) {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_redirect_uri"}
 	}
 	req.state, req.nonce = params.Get("state"), params.Get("nonce")
-	for _, check := range []func(url.Values) error{req.checkForm, req.checkPKCE, req.readScope, req.readPrompt, req.readMaxAge} {
+	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readScope, req.readPrompt, req.readMaxAge,
+		req.readClaims} {
 		if err := check(params); err != nil {
 			return req, err
 		}
@@ -128,9 +140,6 @@ func (req *authRequest) checkForm(params url.Values) error {
 		return &authError{"invalid_request", "response_type is missing"}
 	default:
 		return &authError{"unsupported_response_type", "the only response_type is code"}
-	}
-	if mode := params.Get("response_mode"); mode != "" && mode != "query" {
-		return &authError{"invalid_request", "the only response_mode is query"}
 	}
 	for _, unsupported := range []string{"request", "request_uri", "registration"} {
 		if params.Get(unsupported) != "" {
@@ -163,12 +172,8 @@ func (req *authRequest) checkPKCE(params url.Values) error {
 // readScope keeps what the client may have of what it asks for; the rest is ignored, as OpenID Connect Core §3.1.2.1 has
 // it, and the token response says what was granted.
 func (req *authRequest) readScope(params url.Values) error {
-	allowed := req.client.Scopes
-	if allowed == nil {
-		allowed = defaultScopes
-	}
 	for s := range strings.FieldsSeq(params.Get("scope")) {
-		if slices.Contains(allowed, s) && !slices.Contains(req.scope, s) {
+		if req.mayAsk(s) && !slices.Contains(req.scope, s) {
 			req.scope = append(req.scope, s)
 		}
 	}
@@ -176,6 +181,15 @@ func (req *authRequest) readScope(params url.Values) error {
 		return &authError{"invalid_scope", "scope must contain openid"}
 	}
 	return nil
+}
+
+// mayAsk reports whether the client may ask for the scope.
+func (req *authRequest) mayAsk(scope string) bool {
+	allowed := req.client.Scopes
+	if allowed == nil {
+		allowed = defaultScopes
+	}
+	return slices.Contains(allowed, scope)
 }
 
 func (req *authRequest) readPrompt(params url.Values) error {
@@ -237,7 +251,7 @@ func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
 	if slices.Contains(req.prompt, "login") || slices.Contains(req.prompt, "select_account") {
 		return false
 	}
-	if !req.expects(s) || p.Gate.Allows(req.client, s.Upstream.Provider) != nil {
+	if !req.expects(s) || !req.claims.met(s) || p.Gate.Allows(req.client, s.Upstream.Provider) != nil {
 		return false
 	}
 	return req.maxAge == nil || p.Now().Sub(s.AuthTime) <= *req.maxAge
@@ -245,65 +259,54 @@ func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
 
 // expects reports whether the session is that of the user whom the application named, if it named one (OpenID Connect
 // Core §3.1.2.2).
-func (req *authRequest) expects(s *store.Session) bool { return req.subject == "" || req.subject == s.UserID }
+func (req *authRequest) expects(s *store.Session) bool {
+	return (req.subject == "" || req.subject == s.UserID) && req.claims.names(s.UserID)
+}
 
-// answer sends the browser back with a code for a session that was there.
-func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authRequest, s *store.Session) {
-	grant, code := p.newGrant(req, s)
-	if err := p.Store.CreateGrant(r.Context(), grant); err != nil {
-		p.Login.Fail(w, r, p.target(req), err)
-		return
+// grant returns what session s grants the client, once the user need not be asked, with the answer that brings it there.
+func (p *Provider) grant(ctx context.Context, req *authRequest, s *store.Session) (*store.Grant, login.Answer, error) {
+	switch {
+	case !req.expects(s):
+		return nil, req.failure(p.issuer(), "login_required", "another user signed in than the request names"), nil
+	case !req.claims.met(s): // OpenID Connect Core §5.5.1.1
+		return nil, req.failure(p.issuer(), "unmet_authentication_requirements", "no authentication of the acr that is essential"), nil
 	}
-	p.redirect(w, r, req.success(p.issuer(), code))
+	agreed, err := p.agreed(ctx, req, s.UserID)
+	if err != nil {
+		return nil, login.Answer{}, err
+	}
+	if !agreed {
+		answer, err := p.askConsent(req, s)
+		return nil, answer, err
+	}
+	if err := p.consume(ctx, req.pushed); err != nil {
+		return nil, login.Answer{}, err
+	}
+	g, code := p.newGrant(req, s)
+	return g, req.success(p.issuer(), code), nil
 }
 
 // refuse tells the client why not, or the visitor where the client cannot be told.
-func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
+func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, clientID string, req *authRequest, err error) {
 	refusal, ok := errors.AsType[*authError](err)
 	if !ok || req == nil {
-		p.Login.Fail(w, r, nil, err)
+		var t *login.Target
+		if client, err := p.Gate.Client(r.Context(), clientID); err == nil {
+			t = &login.Target{Application: cmp.Or(client.Name, client.ID), Back: client.HomeURL}
+		}
+		p.Login.Fail(w, r, t, err)
 		return
 	}
 	web.RecordOf(r.Context()).Err = err
-	p.redirect(w, r, req.failure(p.issuer(), refusal.code, refusal.description))
-}
-
-func (p *Provider) redirect(w http.ResponseWriter, r *http.Request, url string) {
-	noStore(w)
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, url, http.StatusSeeOther)
-}
-
-// success returns the redirect URI with a code; RFC 9207 has the issuer in it.
-func (req *authRequest) success(issuer, code string) string {
-	return req.back(url.Values{"code": {code}, "iss": {issuer}})
-}
-
-func (req *authRequest) failure(issuer, code, description string) string {
-	params := url.Values{"error": {code}, "iss": {issuer}}
-	if description != "" {
-		params.Set("error_description", description)
-	}
-	return req.back(params)
-}
-
-func (req *authRequest) back(params url.Values) string {
-	if req.state != "" {
-		params.Set("state", req.state)
-	}
-	separator := "?"
-	if strings.Contains(req.redirectURI, "?") {
-		separator = "&"
-	}
-	return req.redirectURI + separator + params.Encode()
+	p.Login.Send(w, r, &login.Target{Application: req.application()}, req.failure(p.issuer(), refusal.code, refusal.description))
 }
 
 // target says to the package login what the request wants.
 func (p *Provider) target(req *authRequest) *login.Target {
 	t := &login.Target{
-		Start:       "/authorize?" + req.params.Encode(),
-		Application: req.client.Name,
-		Back:        req.failure(p.issuer(), "access_denied", "the user went back"),
+		Start:       req.start(),
+		Application: req.application(),
+		Back:        p.back(req),
 		Locales:     req.params.Get("ui_locales"),
 		Choose:      slices.Contains(req.prompt, "select_account"),
 		Passive:     slices.Contains(req.prompt, "none"),
@@ -311,22 +314,15 @@ func (p *Provider) target(req *authRequest) *login.Target {
 			Prompt:    req.prompt,
 			LoginHint: req.params.Get("login_hint"),
 			UILocales: strings.Fields(req.params.Get("ui_locales")),
-			ACRValues: strings.Fields(req.params.Get("acr_values")),
+			ACRValues: append(strings.Fields(req.params.Get("acr_values")), req.claims.wish...),
 			MaxAge:    req.maxAge,
 			Params:    req.params,
 		},
 		Providers: req.client.Providers,
-		Refuse:    func(code string) string { return req.failure(p.issuer(), code, "") },
-		Grant: func(s *store.Session) (*store.Grant, string) {
-			if !req.expects(s) {
-				return nil, req.failure(p.issuer(), "login_required", "another user signed in than id_token_hint names")
-			}
-			grant, code := p.newGrant(req, s)
-			return grant, req.success(p.issuer(), code)
+		Refuse:    func(code string) login.Answer { return req.failure(p.issuer(), code, "") },
+		Grant: func(ctx context.Context, s *store.Session) (*store.Grant, login.Answer, error) {
+			return p.grant(ctx, req, s)
 		},
-	}
-	if t.Application == "" {
-		t.Application = req.client.ID
 	}
 	t.ReadHints(req.params)
 	return t
@@ -338,12 +334,17 @@ func (p *Provider) Resolve(ctx context.Context, rawQuery string) (*login.Target,
 	if err != nil {
 		return nil, err
 	}
-	req, err := p.parse(ctx, params)
-	if refusal, ok := errors.AsType[*authError](err); ok {
-		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: refusal}
-	}
+	req, err := p.request(ctx, params)
 	if err != nil {
-		return nil, err
+		return nil, unanswerable(err)
 	}
 	return p.target(req), nil
+}
+
+// unanswerable is err for the visitor: the client, which knew better when it asked, is not told any more.
+func unanswerable(err error) error {
+	if refusal, ok := errors.AsType[*authError](err); ok {
+		return &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: refusal}
+	}
+	return err
 }

@@ -84,7 +84,7 @@ func claimsOf(u *store.User, scope []string) userClaims {
 }
 
 func (p *Provider) idClaims(client *store.Client, g *store.Grant, a *session.Active, accessToken string, now time.Time) idClaims {
-	return idClaims{
+	claims := idClaims{
 		Issuer:     p.issuer(),
 		Subject:    a.User.ID,
 		Audience:   client.ID,
@@ -99,6 +99,8 @@ func (p *Provider) idClaims(client *store.Client, g *store.Grant, a *session.Act
 		Provider:   a.Session.Upstream.Provider,
 		userClaims: claimsOf(a.User, g.Scope),
 	}
+	claims.add(a.User, g, inIDToken)
+	return claims
 }
 
 func (p *Provider) accessClaims(client *store.Client, g *store.Grant, a *session.Active, now time.Time) accessClaims {

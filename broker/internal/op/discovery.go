@@ -17,6 +17,7 @@ type metadata struct {
 	Authorization          string   `json:"authorization_endpoint"`
 	Token                  string   `json:"token_endpoint"`
 	UserInfo               string   `json:"userinfo_endpoint"`
+	PushedAuthorization    string   `json:"pushed_authorization_request_endpoint"`
 	JWKS                   string   `json:"jwks_uri"`
 	Scopes                 []string `json:"scopes_supported"`
 	ResponseTypes          []string `json:"response_types_supported"`
@@ -24,8 +25,8 @@ type metadata struct {
 	GrantTypes             []string `json:"grant_types_supported"`
 	SubjectTypes           []string `json:"subject_types_supported"`
 	IDTokenAlgs            []string `json:"id_token_signing_alg_values_supported"`
+	UserInfoAlgs           []string `json:"userinfo_signing_alg_values_supported"`
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
-	TokenAuthAlgs          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	Claims                 []string `json:"claims_supported"`
 	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
 	Prompts                []string `json:"prompt_values_supported"`
@@ -37,36 +38,38 @@ type metadata struct {
 	RequestURIRegistration bool     `json:"require_request_uri_registration"`
 }
 
-// Discovery handles GET /.well-known/openid-configuration.
+// Discovery handles GET /.well-known/openid-configuration and, for the issuer's metadata as RFC 8414 §3 has it,
+// /.well-known/oauth-authorization-server.
 func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 	base := p.issuer()
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	writeJSON(w, http.StatusOK, metadata{
-		Issuer:           base,
-		Authorization:    base + "/authorize",
-		Token:            base + "/token",
-		UserInfo:         base + "/userinfo",
-		JWKS:             base + "/jwks",
-		Scopes:           defaultScopes,
-		ResponseTypes:    []string{"code"},
-		ResponseModes:    []string{"query"},
-		GrantTypes:       []string{"authorization_code"},
-		SubjectTypes:     []string{"public"},
-		IDTokenAlgs:      p.idTokenAlgs(),
-		TokenAuthMethods: []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone},
+		Issuer:        base,
+		Authorization: base + "/authorize",
+		Token:         base + "/token",
+		UserInfo:      base + "/userinfo",
+		JWKS:          base + "/jwks",
 
-		TokenAuthAlgs: tokenAuthAlgs(),
-
-		Claims:           claimNames,
-		ChallengeMethods: []string{"S256"},
-		Prompts:          []string{"none", "login", "consent", "select_account"},
-		UILocales:        []string{"en", "de", "fr"},
-		IssInResponse:    true,
+		PushedAuthorization: base + "/par",
+		Scopes:              defaultScopes,
+		ResponseTypes:       []string{"code"},
+		ResponseModes:       []string{"query", "form_post"},
+		GrantTypes:          []string{"authorization_code"},
+		SubjectTypes:        []string{"public"},
+		IDTokenAlgs:         p.signingAlgs(),
+		UserInfoAlgs:        p.signingAlgs(),
+		TokenAuthMethods:    []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthNone},
+		Claims:              claimNames,
+		ChallengeMethods:    []string{"S256"},
+		Prompts:             []string{"none", "login", "consent", "select_account"},
+		UILocales:           []string{"en", "de", "fr"},
+		IssInResponse:       true,
+		ClaimsParameter:     true,
 	})
 }
 
-// idTokenAlgs is what ID tokens are signed with; RS256 has to be among them (OpenID Connect Core §15.1).
-func (p *Provider) idTokenAlgs() []string {
+// signingAlgs is what ID tokens and userinfo are signed with; RS256 has to be among them (OpenID Connect Core §15.1).
+func (p *Provider) signingAlgs() []string {
 	algs := slices.Clone(p.Keys.Algorithms)
 	slices.Sort(algs)
 	return algs

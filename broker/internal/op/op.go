@@ -38,10 +38,6 @@ type Provider struct {
 	Login    *login.Service
 	Keys     *keys.Keys
 	Now      func() time.Time
-	// ClientHTTP fetches what clients publish.
-	ClientHTTP *http.Client
-
-	clientKeys clientKeys
 }
 
 // issuer is the broker's name in tokens: the BaseURL, byte for byte.
@@ -58,6 +54,7 @@ func (p *Provider) newGrant(req *authRequest, s *store.Session) (g *store.Grant,
 		SessionID:     s.ID,
 		Scope:         req.scope,
 		Nonce:         req.nonce,
+		ClaimsRequest: req.claims.named,
 		AuthTime:      s.AuthTime,
 		CodeHash:      []byte(hash),
 		CodeExpires:   now.Add(codeLifetime),

@@ -38,10 +38,49 @@ func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", grant.ClientID)
-	writeJSON(w, http.StatusOK, struct {
-		Subject string `json:"sub"`
-		userClaims
-	}{active.User.ID, claimsOf(active.User, grant.Scope)})
+	if err := p.tellUserInfo(w, r, active.User, grant); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+// userInfo is the answer of the endpoint. Issuer and audience are in a signed one (OpenID Connect Core §5.3.2); there is no
+// expiry, so that it passes nowhere for an ID token.
+type userInfo struct {
+	Issuer   string `json:"iss,omitempty"`
+	Audience string `json:"aud,omitempty"`
+	IssuedAt int64  `json:"iat,omitempty"`
+	Subject  string `json:"sub"`
+	userClaims
+}
+
+// tellUserInfo answers in the way that the client is registered for.
+func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, u *store.User, g *store.Grant) error {
+	client, err := p.Gate.Client(r.Context(), g.ClientID)
+	if err != nil {
+		return err
+	}
+	allowOrigin(r.Context(), client)
+	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, g.Scope)}
+	info.add(u, g, inUserInfo)
+	if client.UserInfoAlg == "" {
+		writeJSON(w, http.StatusOK, info)
+		return nil
+	}
+	ring, err := p.Keys.Ring(r.Context())
+	if err != nil {
+		return err
+	}
+	now := p.Now()
+	info.Issuer, info.Audience, info.IssuedAt = p.issuer(), client.ID, now.Unix()
+	signed, err := ring.Sign(now, client.UserInfoAlg, token.IDToken, info)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/jwt")
+	if _, err := w.Write([]byte(signed)); err != nil {
+		web.RecordOf(r.Context()).Err = err // the client is gone
+	}
+	return nil
 }
 
 // bearer returns the access token of the request: from the header, or from the form of a POST, never from the URL

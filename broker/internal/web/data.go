@@ -65,6 +65,13 @@ type LogoutData struct {
 	Application string // its name; "" if it has none
 }
 
+// SignedOutData is the data of the page "signedout".
+type SignedOutData struct {
+	Login       string // URL to sign in again; "" for none
+	Back        string // URL of the application; "" for none
+	Application string
+}
+
 // ContinueData is the data of the page "continue", which takes the visitor to URL at once. It stands in for a redirect
 // after a form was posted: form-action of the Content-Security-Policy covers the redirects that follow a post in some
 // browsers, and the way on leads to other origins.
@@ -74,11 +81,12 @@ type ContinueData struct {
 
 func (d ContinueData) check() error { return checkURL(d.URL) }
 
-// PostData is the data of the page "post", which posts Fields to an upstream at once, or by its button where scripts are
-// off.
+// PostData is the data of the page "post", which posts Fields to an upstream or an application at once, or by its button
+// where scripts are off.
 type PostData struct {
-	URL    string // http or https
-	Fields url.Values
+	URL         string // http or https
+	Fields      url.Values
+	Application string // name of the application that they go to; "" if it is an upstream
 }
 
 func (d PostData) check() error {
@@ -172,16 +180,18 @@ func sample(page string) (data any, builtin bool) {
 	case "expired":
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
-		return SignedOutData{
-			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
-			Frames: []string{"https://a.example/"},
-		}, true
+		return SignedOutData{Login: "/", Back: "/", Application: "A"}, true
 	case "logout":
 		return LogoutData{Action: "/", Hidden: url.Values{"k": {"v"}}, Back: "/", Application: "A"}, true
+	case "consent":
+		return ConsentData{
+			Application: "A", Account: "a@a.example", Scopes: []string{"openid", "other"}, Action: "/",
+			Hidden: url.Values{"k": {"v"}}, Field: "decision",
+		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
 	case "post":
-		return PostData{URL: "https://a.example/", Fields: url.Values{"k": {"v"}}}, true
+		return PostData{URL: "https://a.example/", Fields: url.Values{"k": {"v"}}, Application: "A"}, true
 	}
 	return FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}, false
 }
