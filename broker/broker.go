@@ -87,6 +87,7 @@ func New(c Config) (*Broker, error) {
 	}
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
+		ClientHTTP: c.clientHTTP(),
 	}
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
 		path, query, _ := strings.Cut(start, "?")

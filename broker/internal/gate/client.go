@@ -133,6 +133,9 @@ func CheckClient(c *store.Client) (errs []error) {
 	if err := checkSecrets(c); err != nil {
 		errs = append(errs, err)
 	}
+	if err := checkAssertions(c); err != nil {
+		errs = append(errs, err)
+	}
 	errs = append(errs, checkGrants(c)...)
 	errs = append(errs, checkLogoutURIs(c)...)
 	for _, uri := range c.RedirectURIs {
@@ -188,6 +191,7 @@ func checkSecrets(c *store.Client) error {
 				return fmt.Errorf("Secrets: one has %d bytes; give at least 16 random ones", len(secret))
 			}
 		}
+	case store.AuthSecretJWT, store.AuthPrivateKeyJWT:
 	case store.AuthNone:
 		if len(c.Secrets) > 0 || c.InsecureWithoutPKCE {
 			return fmt.Errorf("a client with AuthMethod %q has no secret and always PKCE", store.AuthNone)

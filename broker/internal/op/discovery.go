@@ -19,6 +19,11 @@ type metadata struct {
 	UserInfo               string   `json:"userinfo_endpoint"`
 	PushedAuthorization    string   `json:"pushed_authorization_request_endpoint"`
 	JWKS                   string   `json:"jwks_uri"`
+	EndSession             string   `json:"end_session_endpoint"`
+	BackchannelLogout      bool     `json:"backchannel_logout_supported"`
+	BackchannelSession     bool     `json:"backchannel_logout_session_supported"`
+	FrontchannelLogout     bool     `json:"frontchannel_logout_supported"`
+	FrontchannelSession    bool     `json:"frontchannel_logout_session_supported"`
 	Scopes                 []string `json:"scopes_supported"`
 	ResponseTypes          []string `json:"response_types_supported"`
 	ResponseModes          []string `json:"response_modes_supported"`
@@ -27,6 +32,7 @@ type metadata struct {
 	IDTokenAlgs            []string `json:"id_token_signing_alg_values_supported"`
 	UserInfoAlgs           []string `json:"userinfo_signing_alg_values_supported"`
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	Claims                 []string `json:"claims_supported"`
 	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
 	Prompts                []string `json:"prompt_values_supported"`
@@ -44,11 +50,13 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 	base := p.issuer()
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	writeJSON(w, http.StatusOK, metadata{
-		Issuer:        base,
-		Authorization: base + "/authorize",
-		Token:         base + "/token",
-		UserInfo:      base + "/userinfo",
-		JWKS:          base + "/jwks",
+		Issuer:            base,
+		Authorization:     base + "/authorize",
+		Token:             base + "/token",
+		UserInfo:          base + "/userinfo",
+		JWKS:              base + "/jwks",
+		EndSession:        base + "/logout",
+		BackchannelLogout: true, BackchannelSession: true, FrontchannelLogout: true, FrontchannelSession: true,
 
 		PushedAuthorization: base + "/par",
 		Scopes:              defaultScopes,
@@ -58,13 +66,16 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		SubjectTypes:        []string{"public"},
 		IDTokenAlgs:         p.signingAlgs(),
 		UserInfoAlgs:        p.signingAlgs(),
-		TokenAuthMethods:    []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthNone},
-		Claims:              claimNames,
-		ChallengeMethods:    []string{"S256"},
-		Prompts:             []string{"none", "login", "consent", "select_account"},
-		UILocales:           []string{"en", "de", "fr"},
-		IssInResponse:       true,
-		ClaimsParameter:     true,
+		TokenAuthMethods:    []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone},
+
+		TokenAuthAlgs: tokenAuthAlgs(),
+
+		Claims:           claimNames,
+		ChallengeMethods: []string{"S256"},
+		Prompts:          []string{"none", "login", "consent", "select_account"},
+		UILocales:        []string{"en", "de", "fr"},
+		IssInResponse:    true,
+		ClaimsParameter:  true,
 	})
 }
 

@@ -38,6 +38,10 @@ type Provider struct {
 	Login    *login.Service
 	Keys     *keys.Keys
 	Now      func() time.Time
+	// ClientHTTP fetches what clients publish.
+	ClientHTTP *http.Client
+
+	clientKeys clientKeys
 }
 
 // issuer is the broker's name in tokens: the BaseURL, byte for byte.

@@ -65,13 +65,6 @@ type LogoutData struct {
 	Application string // its name; "" if it has none
 }
 
-// SignedOutData is the data of the page "signedout".
-type SignedOutData struct {
-	Login       string // URL to sign in again; "" for none
-	Back        string // URL of the application; "" for none
-	Application string
-}
-
 // ContinueData is the data of the page "continue", which takes the visitor to URL at once. It stands in for a redirect
 // after a form was posted: form-action of the Content-Security-Policy covers the redirects that follow a post in some
 // browsers, and the way on leads to other origins.
@@ -180,7 +173,10 @@ func sample(page string) (data any, builtin bool) {
 	case "expired":
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
-		return SignedOutData{Login: "/", Back: "/", Application: "A"}, true
+		return SignedOutData{
+			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
+			Frames: []string{"https://a.example/"},
+		}, true
 	case "logout":
 		return LogoutData{Action: "/", Hidden: url.Values{"k": {"v"}}, Back: "/", Application: "A"}, true
 	case "consent":
