@@ -95,6 +95,9 @@ var (
 // Grant returns an error if the client may not use the grant type. Of a client that names none these are code and refresh
 // token.
 func (g *Gate) Grant(c *store.Client, grantType string) error {
+	if !slices.Contains(grantTypes, grantType) {
+		return ErrNoGrantType
+	}
 	if !mayUse(c, grantType) {
 		return ErrGrantType
 	}

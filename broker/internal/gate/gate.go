@@ -25,6 +25,7 @@ var (
 	ErrProviderNotAllowed = errors.New("gate: provider may not vouch for users of this client")
 	ErrUnknownClient      = errors.New("gate: unknown client")
 	ErrClientDisabled     = errors.New("gate: client is disabled")
+	ErrNoGrantType        = errors.New("gate: there is no such grant type")
 	ErrGrantType          = errors.New("gate: client may not use this grant type")
 	ErrUserDisabled       = errors.New("gate: user is disabled")
 )
@@ -36,7 +37,7 @@ func Refused(err error) bool {
 
 var refusals = []error{
 	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
-	ErrGrantType, ErrUserDisabled,
+	ErrNoGrantType, ErrGrantType, ErrUserDisabled,
 }
 
 // A Provider is a configured upstream; the fields are those of broker.Provider and documented there.

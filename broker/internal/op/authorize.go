@@ -121,6 +121,9 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_redirect_uri"}
 	}
 	req.state, req.nonce = params.Get("state"), params.Get("nonce")
+	if err := p.Gate.Grant(client, store.GrantTypeCode); err != nil {
+		return req, &authError{"unauthorized_client", "this client may not use the authorization code grant"}
+	}
 	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readScope, req.readPrompt, req.readMaxAge,
 		req.readClaims} {
 		if err := check(params); err != nil {

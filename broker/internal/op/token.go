@@ -68,6 +68,10 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", client.ID)
+	if err := p.mayUse(client, form.Get("grant_type")); err != nil {
+		p.fail(w, r, err)
+		return
+	}
 	switch form.Get("grant_type") {
 	case "authorization_code":
 		answer, err := p.redeem(r.Context(), client, form)
@@ -76,8 +80,6 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		writeJSON(w, http.StatusOK, answer)
-	case "":
-		p.fail(w, r, &oauthError{status: http.StatusBadRequest, code: "invalid_request", description: "grant_type is missing"})
 	default:
 		p.fail(w, r, &oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type",
 			description: "the only grant_type is authorization_code"})
@@ -106,9 +108,9 @@ func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Va
 	if why := mismatch(g, client, form, p.Now()); why != "" {
 		return nil, p.end(ctx, g, why)
 	}
-	active, err := p.Sessions.Load(ctx, g.SessionID)
-	if errors.Is(err, session.ErrNone) {
-		return nil, p.end(ctx, g, "the session has ended")
+	active, err := p.grantAlive(ctx, g)
+	if errors.Is(err, errDead) {
+		return nil, p.end(ctx, g, err.Error())
 	}
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/store"
@@ -129,24 +128,11 @@ func (p *Provider) accept(ctx context.Context, raw string) (*session.Active, *st
 	if !g.CodeUsed || g.UserID != claims.Subject {
 		return nil, nil, errToken
 	}
-	client, err := p.Gate.Client(ctx, g.ClientID)
-	if gate.Refused(err) {
+	active, err := p.grantAlive(ctx, g)
+	if errors.Is(err, errDead) {
 		return nil, nil, errors.Join(errToken, err)
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	active, err := p.Sessions.Load(ctx, g.SessionID)
-	if errors.Is(err, session.ErrNone) {
-		return nil, nil, errors.Join(errToken, err)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := p.Gate.Allows(client, active.Session.Upstream.Provider); err != nil {
-		return nil, nil, errors.Join(errToken, err)
-	}
-	return active, g, nil
+	return active, g, err
 }
 
 // challenge answers as RFC 6750 §3 has it: without an error code where no token was sent.
