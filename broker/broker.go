@@ -29,11 +29,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
+	"github.com/go-idbroker/idbroker/broker/internal/logout"
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -55,6 +57,7 @@ type Broker struct {
 	pages    *web.Pages
 	keys     *keys.Keys
 	login    *login.Service
+	logouts  *logout.Service
 	handler  http.Handler
 }
 
@@ -85,10 +88,16 @@ func New(c Config) (*Broker, error) {
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
 	}
+	b.logouts = &logout.Service{
+		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
+		Sealer: sealer, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
+	}
+	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
 		ClientHTTP: c.clientHTTP(),
 	}
+	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
 		path, query, _ := strings.Cut(start, "?")
 		if path == "/authorize" {
@@ -143,9 +152,13 @@ func (b *Broker) serve(w http.ResponseWriter, r *http.Request, path string) {
 	web.Recorded(w, r, path, b.log, b.now, b.handler)
 }
 
-// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys and removes what has expired. A
-// broker works without it; on several nodes it may run on each. What fails is logged and tried again.
+// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
+// applications of a sign-out again that could not be told at once. A broker works without it; on several nodes it may run on
+// each. What fails is logged and tried again.
 func (b *Broker) Run(ctx context.Context) error {
+	var retries sync.WaitGroup
+	retries.Go(func() { b.logouts.Run(ctx) })
+	defer retries.Wait()
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
 	for {

@@ -20,15 +20,19 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 	mux := http.NewServeMux()
 	table := map[string]map[string]http.Handler{
 		// People.
-		"/login":                {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
-		"/logout":               {"GET": http.HandlerFunc(b.confirmLogout), "POST": sameSite(b.logout)},
-		"/broker/{alias}/login": {"GET": http.HandlerFunc(b.login.StartProvider)},
-		"/consent":              {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
-		"/flow/{id}":            {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
-		"/icon/{alias}":         {"GET": http.HandlerFunc(b.icon)},
-		"/static/{file}":        {"GET": b.pages.Static()},
+		"/login":                 {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
+		"/logout":                b.logout(p, sameSite),
+		"/broker/{alias}/login":  {"GET": http.HandlerFunc(b.login.StartProvider)},
+		"/broker/{alias}/logout": {"GET": http.HandlerFunc(b.logouts.StartUpstream)},
+		"/consent":               {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
+		"/flow/{id}":             {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
+		"/icon/{alias}":          {"GET": http.HandlerFunc(b.icon)},
+		"/static/{file}":         {"GET": b.pages.Static()},
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.
-		"/broker/{alias}/endpoint": {"GET": http.HandlerFunc(b.login.Callback), "POST": http.HandlerFunc(b.login.Callback)},
+		"/broker/{alias}/endpoint":        {"GET": http.HandlerFunc(b.login.Callback), "POST": http.HandlerFunc(b.login.Callback)},
+		"/broker/{alias}/logout_response": {"GET": http.HandlerFunc(b.logouts.Returned)},
+		// Upstreams without a browser, whose message is signed.
+		"/broker/{alias}/backchannel_logout": {"POST": http.HandlerFunc(b.logouts.Receive)},
 		// Applications, which may be on any site.
 		"/.well-known/openid-configuration":       public(p.Discovery),
 		"/.well-known/oauth-authorization-server": public(p.Discovery),

@@ -104,6 +104,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
+	if login.EndSession != "" {
+		s.Ended(ctx, "another user logged in", login.EndSession)
+	}
 	return cookie, answer, nil
 }
 
@@ -200,6 +203,7 @@ func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
+	session.UpstreamIDToken = s.sealIDToken(session, j)
 	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
@@ -211,6 +215,22 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 	}
 	session.Notes = notes.Notes
 	return nil
+}
+
+const (
+	// UpstreamPurpose is what [store.Session.UpstreamIDToken] is sealed for, in the context of the session's id.
+	UpstreamPurpose = "upstream ID token"
+	maxIDToken      = 6 << 10 // a longer one fits into no URL
+)
+
+// sealIDToken returns the upstream's ID token for the session, if the user can sign out there by it.
+func (s *Service) sealIDToken(session *store.Session, j *journey) []byte {
+	_, starter := j.provider.IdP.(provider.LogoutStarter)
+	tokens := j.Identity.Tokens
+	if !starter || j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+		return nil
+	}
+	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -69,6 +69,8 @@ type Service struct {
 	Default    string    // alias of the provider to redirect to at once; "" shows the page
 	FirstLogin flow.Flow // for providers that have none of their own
 	PostLogin  flow.Flow // likewise; nil is none
+	// Ended tells the applications of sessions that were deleted because others took their place.
+	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.
 	Resolve func(ctx context.Context, start string) (*Target, error)
 }

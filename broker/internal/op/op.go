@@ -18,6 +18,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
+	"github.com/go-idbroker/idbroker/broker/internal/logout"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -36,6 +37,7 @@ type Provider struct {
 	Gate     *gate.Gate
 	Sessions *session.Manager
 	Login    *login.Service
+	Logout   *logout.Service
 	Keys     *keys.Keys
 	Now      func() time.Time
 	// ClientHTTP fetches what clients publish.

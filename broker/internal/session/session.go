@@ -47,6 +47,16 @@ type Active struct {
 // Current returns the session of the browser that sent r, or ErrNone. Every other error means that the store could not
 // tell.
 func (m *Manager) Current(r *http.Request) (*Active, error) {
+	s, err := m.Held(r)
+	if err != nil {
+		return nil, err
+	}
+	return m.honour(r.Context(), s)
+}
+
+// Held is Current for signing out: a session is returned even if it is not honoured, because its user or provider is
+// switched off for instance.
+func (m *Manager) Held(r *http.Request) (*store.Session, error) {
 	id, secret, ok := strings.Cut(m.Cookies.Get(r, cookieName), ".")
 	if !ok {
 		return nil, ErrNone
@@ -58,7 +68,7 @@ func (m *Manager) Current(r *http.Request) (*Active, error) {
 	if !token.MatchHandle(purpose, secret, string(s.SecretHash)) {
 		return nil, ErrNone
 	}
-	return m.honour(r.Context(), s)
+	return s, nil
 }
 
 // Load returns the session with this id if it is honoured now, or ErrNone.
@@ -141,21 +151,8 @@ func (m *Manager) SetCookie(w http.ResponseWriter, cookie string) {
 	m.Cookies.Set(w, cookieName, cookie, 0, false)
 }
 
-// End ends the session of the browser that sent r, if it has one.
-func (m *Manager) End(w http.ResponseWriter, r *http.Request) error {
-	active, err := m.Current(r)
-	if err != nil && !errors.Is(err, ErrNone) {
-		return err
-	}
-	m.Cookies.Clear(w, cookieName)
-	if err != nil {
-		return nil
-	}
-	if err := m.Store.DeleteSession(r.Context(), active.Session.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	return nil
-}
+// Forget makes the browser forget its cookie.
+func (m *Manager) Forget(w http.ResponseWriter) { m.Cookies.Clear(w, cookieName) }
 
 // none turns "not there" into ErrNone and keeps every other error.
 func none(err error) error {
