@@ -94,6 +94,13 @@ func pages() map[string]web.Page {
 		"post": {Name: "post", Data: web.PostData{
 			URL: "https://idp.example/sso", Fields: url.Values{"SAMLRequest": {`a+b/"<c>`}, "submit": {"1"}},
 		}},
+		"post-application": {Name: "post", Data: web.PostData{
+			URL: "https://inventory.example/cb", Fields: url.Values{"code": {"c"}, "state": {`"<s>`}}, Application: "Inventory",
+		}},
+		"consent": {Name: "consent", Data: web.ConsentData{
+			Application: "Inventory", Account: "anna@example.com", Scopes: []string{"openid", "profile", "email", "offline_access", "stock:<all>"},
+			Action: "/id/consent", Hidden: url.Values{"request": {`a"b`}}, Field: "decision",
+		}},
 		"terms": {Name: "terms", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"version": 7},
 			Errors: map[string]string{"accept": "required"},
@@ -206,6 +213,10 @@ func TestHostile(t *testing.T) {
 			"signedout": web.SignedOutData{
 				Login: script, Back: script, Application: markup, Upstream: &web.Link{Text: markup, URL: script}, Onward: script,
 				Frames: []string{script, markup, "https://a.example;script-src *"},
+			},
+			"consent": web.ConsentData{
+				Application: markup, Account: markup, Scopes: []string{markup}, Action: script,
+				Hidden: url.Values{markup: {markup}}, Field: markup,
 			},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
