@@ -130,6 +130,7 @@ func (s *setup) build() {
 	b := &s.broker
 	assign(b, s.config)
 	assign(&b.Keys, s.Keys)
+	assign(&b.ClientHTTP, s.ClientHTTP)
 	b.FirstLogin = s.FirstLogin.flow()
 	b.Theme = s.theme()
 	for _, c := range s.Clients {
@@ -171,7 +172,7 @@ func (s *setup) theme() fs.FS {
 func (s *setup) provider(path string, u upstream) broker.Provider {
 	var made broker.Provider
 	assign(&made, u)
-	made.Sync = u.Sync.mode()
+	made.Sync, made.Logout = u.Sync.mode(), u.Logout.mode()
 	made.FirstLogin = u.FirstLogin.flow()
 	made.Icon = s.icon(path+".icon", u.Icon)
 	if u.Type == "" && !s.doc.has(path+".type") {

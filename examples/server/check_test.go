@@ -167,6 +167,21 @@ func TestCheckTellsAllMistakes(t *testing.T) {
 	}
 }
 
+// The README begins with a configuration that works.
+func TestREADMEBegins(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, yaml, _ := strings.Cut(string(text), "```yaml\n")
+	yaml, _, _ = strings.Cut(yaml, "```")
+	yaml = strings.NewReplacer("corp-secret", "secret", "app-secret", "secret").Replace(yaml)
+	if status, said := check(t, yaml, 0o644); status != 0 {
+		t.Errorf("the configuration that README.md begins with: status %d, %s:\n%s", status, said, yaml)
+	}
+}
+
 func TestInlineSecrets(t *testing.T) {
 	t.Setenv("IDBROKER_TEST_SECRET", "a secret from the environment")
 	inline := strings.Replace(whole, "{env: IDBROKER_TEST_SECRET}", "hunter2 hunter2", 1)

@@ -28,6 +28,13 @@ type config struct {
 	SessionIdle     time.Duration `yaml:"session_idle"`
 	Providers       []upstream    `yaml:"providers"`
 	Clients         []client      `yaml:"clients"`
+	ClientHTTP      clientHTTP    `yaml:"client_http"`
+}
+
+type clientHTTP struct {
+	Timeout                      time.Duration `yaml:"timeout"`
+	InsecureAllowPrivateNetworks bool          `yaml:"insecure_allow_private_networks"`
+	InsecureAllowHTTP            bool          `yaml:"insecure_allow_http"`
 }
 
 type tlsFiles struct {
@@ -59,6 +66,7 @@ type upstream struct {
 	Domains     []string     `yaml:"domains"`
 	TrustEmail  bool         `yaml:"trust_email"`
 	Sync        syncMode     `yaml:"sync"`
+	Logout      logoutMode   `yaml:"logout"`
 	FirstLogin  flowName     `yaml:"first_login"`
 	openID
 }
@@ -94,6 +102,7 @@ type openID struct {
 	GroupsClaim                  string            `yaml:"groups_claim"`
 	EssentialClaim               string            `yaml:"essential_claim"`
 	EssentialValue               string            `yaml:"essential_value"`
+	ExchangeAudiences            []string          `yaml:"exchange_audiences"`
 	InsecureAllowPrivateNetworks bool              `yaml:"insecure_allow_private_networks"`
 	InsecureAllowHTTP            bool              `yaml:"insecure_allow_http"`
 	InsecureSkipPKCE             bool              `yaml:"insecure_skip_pkce"`
@@ -105,6 +114,7 @@ type endpoints struct {
 	Token         string `yaml:"token"`
 	UserInfo      string `yaml:"userinfo"`
 	JWKS          string `yaml:"jwks"`
+	EndSession    string `yaml:"end_session"`
 }
 
 type signingKey struct {
@@ -114,20 +124,32 @@ type signingKey struct {
 }
 
 type client struct {
-	ID                  string        `yaml:"id"`
-	Name                string        `yaml:"name"`
-	HomeURL             string        `yaml:"home_url"`
-	Secrets             []secret      `yaml:"secrets"`
-	AuthMethod          string        `yaml:"auth_method"`
-	RedirectURIs        []string      `yaml:"redirect_uris"`
-	Scopes              []string      `yaml:"scopes"`
-	Audience            []string      `yaml:"audience"`
-	Disabled            bool          `yaml:"disabled"`
-	InsecureWithoutPKCE bool          `yaml:"insecure_without_pkce"`
-	IDTokenAlg          string        `yaml:"id_token_alg"`
-	AccessTokenAlg      string        `yaml:"access_token_alg"`
-	IDTokenLifetime     time.Duration `yaml:"id_token_lifetime"`
-	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
+	ID                     string        `yaml:"id"`
+	Name                   string        `yaml:"name"`
+	HomeURL                string        `yaml:"home_url"`
+	Secrets                []secret      `yaml:"secrets"`
+	AuthMethod             string        `yaml:"auth_method"`
+	JWKS                   string        `yaml:"jwks"`
+	JWKSURI                string        `yaml:"jwks_uri"`
+	AuthSigningAlg         string        `yaml:"auth_signing_alg"`
+	Grants                 []string      `yaml:"grants"`
+	RedirectURIs           []string      `yaml:"redirect_uris"`
+	Scopes                 []string      `yaml:"scopes"`
+	Audience               []string      `yaml:"audience"`
+	PostLogoutRedirectURIs []string      `yaml:"post_logout_redirect_uris"`
+	BackchannelLogoutURI   string        `yaml:"backchannel_logout_uri"`
+	FrontchannelLogoutURI  string        `yaml:"frontchannel_logout_uri"`
+	Providers              []string      `yaml:"providers"`
+	Origins                []string      `yaml:"origins"`
+	Disabled               bool          `yaml:"disabled"`
+	InsecureWithoutPKCE    bool          `yaml:"insecure_without_pkce"`
+	Consent                bool          `yaml:"consent"`
+	RequirePAR             bool          `yaml:"require_par"`
+	UserInfoAlg            string        `yaml:"userinfo_alg"`
+	IDTokenAlg             string        `yaml:"id_token_alg"`
+	AccessTokenAlg         string        `yaml:"access_token_alg"`
+	IDTokenLifetime        time.Duration `yaml:"id_token_lifetime"`
+	AccessTokenLifetime    time.Duration `yaml:"access_token_lifetime"`
 }
 
 // A choice is a value that has a name in the file.
@@ -137,6 +159,7 @@ type (
 	upstreamType string
 	flowName     string
 	syncMode     string
+	logoutMode   string
 	logLevel     string
 	logFormat    string
 )
@@ -144,6 +167,7 @@ type (
 func (upstreamType) names() []string { return []string{"oidc"} }
 func (flowName) names() []string     { return []string{"default"} }
 func (syncMode) names() []string     { return []string{"import", "force"} }
+func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
 func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
 func (logFormat) names() []string    { return []string{"text", "json"} }
 
@@ -163,4 +187,14 @@ func (m syncMode) mode() provider.SyncMode {
 		return provider.SyncForce
 	}
 	return provider.SyncInherit
+}
+
+func (m logoutMode) mode() provider.LogoutMode {
+	switch m {
+	case "perform":
+		return provider.LogoutPerform
+	case "none":
+		return provider.LogoutNone
+	}
+	return provider.LogoutOffer
 }

@@ -49,7 +49,8 @@ type node struct {
 	broker *broker.Broker
 	base   string // the path of base_url
 	home   http.Handler
-	stop   func() // ends upkeep, and waits for it
+	meta   http.Handler // the issuer's metadata at the root of the host
+	stop   func()       // ends upkeep, and waits for it
 }
 
 // run serves until ctx ends, and reads the configuration again whenever something comes from again.
@@ -113,7 +114,7 @@ func (s *server) node(c *setup) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{setup: c, broker: b, base: base.Path}
+	n := &node{setup: c, broker: b, base: base.Path, meta: b.WellKnown()}
 	n.home = b.Sessions(home{n})
 	return n, nil
 }
@@ -243,6 +244,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.home.ServeHTTP(w, r)
 	case path == n.base || strings.HasPrefix(path, n.base+"/"):
 		n.broker.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/.well-known/"):
+		n.meta.ServeHTTP(w, r)
 	default:
 		http.NotFound(w, r)
 	}

@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/store/memstore"
 )
 
 func TestLogin(t *testing.T) {
@@ -46,6 +49,11 @@ func TestLogin(t *testing.T) {
 	}
 	if page = b.Get(s.url + "/elsewhere"); page.Status != http.StatusNotFound {
 		t.Errorf("an unknown address: status %d, want 404", page.Status)
+	}
+	for _, path := range []string{"/id/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/id"} {
+		if page = b.Get(s.url + path); page.Status != http.StatusOK || !strings.Contains(page.Body, `"`+s.url+`/id"`) {
+			t.Errorf("%s: status %d\n%s", path, page.Status, page.Body)
+		}
 	}
 	p.stop()
 
@@ -100,6 +108,45 @@ func TestReload(t *testing.T) {
 		t.Errorf("with the provider on again: at %s\n%s", page.URL, page.Body)
 	}
 	p.stop()
+}
+
+// A base_url without a path leaves the broker everything but the server's own addresses.
+func TestBaseWithoutPath(t *testing.T) {
+	t.Parallel()
+	c, err := newSetup("test.yaml", []byte("base_url: http://localhost\nstore: memory\nsecrets: [0123456789abcdef0123456789abcdef]"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{log: slog.New(slog.DiscardHandler), store: memstore.New()}
+	n, err := s.node(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.current.Store(n)
+	for _, row := range []struct {
+		path     string
+		want     int
+		location string
+		broker   bool // answers
+	}{
+		{"/", http.StatusSeeOther, "http://localhost/login", false},
+		{"/login", http.StatusOK, "", true},
+		{"/.well-known/openid-configuration", http.StatusOK, "", true},
+		{"/.well-known/oauth-authorization-server", http.StatusOK, "", true},
+		{"/nowhere", http.StatusNotFound, "", true},
+		{"//evil.example/..", http.StatusNotFound, "", true},
+		{livePath, http.StatusOK, "", false},
+		{readyPath, http.StatusOK, "", false},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
+		r.URL.Path = row.path
+		s.ServeHTTP(w, r)
+		if w.Code != row.want || w.Header().Get("Location") != row.location || (w.Header().Get("X-Request-Id") != "") != row.broker {
+			t.Errorf("%s: got %d to %q, by the broker %v; want %d to %q, %v", row.path, w.Code, w.Header().Get("Location"),
+				w.Header().Get("X-Request-Id") != "", row.want, row.location, row.broker)
+		}
+	}
 }
 
 func get(t *testing.T, url string) (status int, body string) {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// leftOut are the fields of the library that have no key, each with the reason.
+var leftOut = map[string]string{
+	"broker.Config.Store":          "what the key store says is opened when the server starts",
+	"broker.Config.Logger":         "the server's own",
+	"broker.Config.Now":            "for tests",
+	"broker.Config.PostLogin":      "no flow of the library is for it",
+	"broker.Config.ClientStore":    "nothing in this server writes clients",
+	"broker.Provider.IdP":          "made of the other keys",
+	"broker.Provider.Mappers":      "the library has none",
+	"broker.Provider.PostLogin":    "no flow of the library is for it",
+	"oidc.Config.HTTPClient":       "the guarded one",
+	"oidc.Config.Now":              "for tests",
+	"token.Key.Generation":         "of the broker's own keys",
+	"token.Key.NotBefore":          "of the broker's own keys",
+	"store.Client.Version":         "of clients in a store",
+	"provider.HTTPOptions.MaxBody": "one size fits all",
+	"provider.HTTPOptions.RootCAs": "the system's",
+}
+
+// Every field of the library has a key, or a reason for having none, and what a key says arrives in it.
+func TestEveryFieldHasAKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	icon := filepath.Join(dir, "icon.svg")
+	if err := os.WriteFile(icon, []byte("<svg/>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, private := pair(t, 1)
+	s := &setup{doc: &document{file: "test.yaml", at: map[string]place{}}}
+	fill(t, reflect.ValueOf(&s.config).Elem(), map[string]string{"Icon": icon, "Theme": dir, "Private": private})
+	s.Secrets = []secret{"0123456789abcdef0123456789abcdef"}
+	s.build()
+	upstream := s.openID("providers[0]", s.Providers[0].openID)
+	for _, p := range s.doc.problems {
+		if !p.library { // everything at once is too much for the library
+			t.Errorf("%s: %s", p.path, p.text)
+		}
+	}
+	for _, made := range []any{
+		s.broker, s.broker.Providers[0], s.broker.Clients[0], s.broker.Keys, s.broker.ClientHTTP,
+		upstream, upstream.Endpoints, upstream.ClientKey,
+	} {
+		v := reflect.ValueOf(made)
+		for _, field := range reflect.VisibleFields(v.Type()) {
+			name := v.Type().String() + "." + field.Name
+			_, none := leftOut[name]
+			switch zero := v.FieldByIndex(field.Index).IsZero(); {
+			case zero && !none:
+				t.Errorf("%s: no key sets it: give it one in config.go, a row in README.md and a line in example.yaml", name)
+			case !zero && none && field.Name != "IdP":
+				t.Errorf("%s: has a key, and a reason for having none", name)
+			}
+		}
+	}
+	for name := range leftOut {
+		kind, field, _ := strings.Cut(name[strings.Index(name, ".")+1:], ".")
+		if !slices.ContainsFunc(library, func(lib reflect.Type) bool {
+			_, ok := lib.FieldByName(field)
+			return ok && lib.Name() == kind
+		}) {
+			t.Errorf("%s: there is no such field any more", name)
+		}
+	}
+}
+
+var library = []reflect.Type{
+	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
+	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](),
+}
+
+// fill sets everything in v to something, and the fields that special names to that.
+func fill(t *testing.T, v reflect.Value, special map[string]string) {
+	t.Helper()
+	if c, ok := v.Addr().Interface().(choice); ok {
+		names := c.names()
+		v.SetString(names[len(names)-1])
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if text, ok := special[v.Type().Field(i).Name]; ok {
+				v.Field(i).SetString(text)
+				continue
+			}
+			// What is embedded is not exported, but its fields are.
+			fill(t, reflect.NewAt(v.Field(i).Type(), v.Field(i).Addr().UnsafePointer()).Elem(), special)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0), special)
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"a": "b"}))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), special)
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(time.Hour))
+	default:
+		t.Fatalf("no value for a %v", v.Type())
+	}
+}
+
+// paths returns the paths of all keys below a struct, those of list elements as "clients[].id".
+func paths(t reflect.Type, prefix string) (all []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		if t.Kind() == reflect.Slice {
+			prefix += "[]"
+		}
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for key, field := range keysOf(t) {
+		path := strings.TrimPrefix(prefix+"."+key, ".")
+		all = append(append(all, path), paths(field.Type, path)...)
+	}
+	return all
+}
+
+// The README has a row for each key and for nothing else.
+func TestREADMEHasEveryKey(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text2, _ := strings.Cut(string(text), "\n## Keys\n")
+	heading := regexp.MustCompile("^### (?:`(.+)`)?")
+	row := regexp.MustCompile("^\\| `([^`]+)` \\| [^|]+ \\| [^|]+ \\|$")
+	var documented []string
+	prefix := ""
+	for line := range strings.Lines(text2) {
+		line = strings.TrimSpace(line)
+		if m := heading.FindStringSubmatch(line); m != nil {
+			prefix = m[1]
+		} else if m := row.FindStringSubmatch(line); m != nil {
+			documented = append(documented, strings.TrimPrefix(prefix+"."+m[1], "."))
+		} else if strings.HasPrefix(line, "| `") {
+			t.Errorf("not a row of three cells: %s", line)
+		}
+	}
+	known := paths(reflect.TypeFor[config](), "")
+	for _, path := range known {
+		if !slices.Contains(documented, path) {
+			t.Errorf("%s has no row in README.md", path)
+		}
+	}
+	for i, path := range documented {
+		if !slices.Contains(known, path) {
+			t.Errorf("README.md has a row for %s, which is no key", path)
+		}
+		if slices.Contains(documented[:i], path) {
+			t.Errorf("README.md has two rows for %s", path)
+		}
+	}
+}
+
+// The example has no mistake, as it is and with all that is commented out in it read as a key, and has every key.
+func TestExampleHasEveryKey(t *testing.T) {
+	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "SHOP_SECRET"} {
+		t.Setenv(name, "0123456789abcdef0123456789abcdef")
+	}
+	text, err := os.ReadFile("example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newSetup("example.yaml", text, 0o644); err != nil {
+		t.Errorf("example.yaml:\n%v", err)
+	}
+	// "# key: value" becomes "key: value" at the same place; "# A sentence." stays.
+	commented := regexp.MustCompile(`(?m)^( *)# ( *[a-z_]+:)`)
+	var root yaml.Node
+	if err := yaml.Unmarshal(commented.ReplaceAll(text, []byte("$1$2")), &root); err != nil {
+		t.Fatalf("example.yaml with all that is commented out: %v", err)
+	}
+	has := map[string]bool{}
+	var walk func(n *yaml.Node, path string)
+	walk = func(n *yaml.Node, path string) {
+		for i, child := range n.Content {
+			switch n.Kind {
+			case yaml.MappingNode:
+				if i%2 == 1 {
+					at := strings.TrimPrefix(path+"."+n.Content[i-1].Value, ".")
+					has[at] = true
+					walk(child, at)
+				}
+			case yaml.SequenceNode:
+				walk(child, path+"[]")
+			default:
+				walk(child, path)
+			}
+		}
+	}
+	walk(&root, "")
+	known := paths(reflect.TypeFor[config](), "")
+	for _, path := range known {
+		if !has[path] {
+			t.Errorf("example.yaml does not show %s", path)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(has)) {
+		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.`).MatchString(path) // of a secret
+		if !elsewhere && !slices.Contains(known, path) {
+			t.Errorf("example.yaml shows %s, which is no key", path)
+		}
+	}
+}
