@@ -65,6 +65,9 @@ type Client struct {
 	// Consent has each user asked once whether the client may have what it asks for. The answer is remembered until the client
 	// asks for more.
 	Consent bool
+	// RequireDPoP refuses token requests without a DPoP proof, so that every access token is bound to a key of the client (RFC
+	// 9449 §5.2); others may bring one.
+	RequireDPoP bool
 	// RequirePAR refuses requests that the client did not push beforehand (RFC 9126 §6).
 	RequirePAR bool
 

@@ -33,6 +33,7 @@ type authRequest struct {
 	scope       []string
 	nonce       string
 	challenge   string
+	jkt         string // the key that the code is bound to
 	formPost    bool // response_mode: the answer is posted
 	prompt      []string
 	maxAge      *time.Duration
@@ -124,7 +125,7 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 	if err := p.Gate.Grant(client, store.GrantTypeCode); err != nil {
 		return req, &authError{"unauthorized_client", "this client may not use the authorization code grant"}
 	}
-	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readScope, req.readPrompt, req.readMaxAge,
+	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readJKT, req.readScope, req.readPrompt, req.readMaxAge,
 		req.readClaims} {
 		if err := check(params); err != nil {
 			return req, err

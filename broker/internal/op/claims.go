@@ -64,6 +64,9 @@ type accessClaims struct {
 	ClientID string   `json:"client_id"`
 	Scope    string   `json:"scope"`
 	AuthTime int64    `json:"auth_time"`
+
+	Confirmation *confirmation `json:"cnf,omitempty"` // set by signAccess
+
 	Session  string   `json:"sid"`
 }
 

@@ -33,6 +33,7 @@ type metadata struct {
 	UserInfoAlgs           []string `json:"userinfo_signing_alg_values_supported"`
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthAlgs          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	ProofAlgs              []string `json:"dpop_signing_alg_values_supported"`
 	Claims                 []string `json:"claims_supported"`
 	ChallengeMethods       []string `json:"code_challenge_methods_supported"`
 	Prompts                []string `json:"prompt_values_supported"`
@@ -69,6 +70,7 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		TokenAuthMethods:    []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone},
 
 		TokenAuthAlgs: tokenAuthAlgs(),
+		ProofAlgs:     proofAlgs,
 
 		Claims:           claimNames,
 		ChallengeMethods: []string{"S256"},

@@ -69,6 +69,7 @@ func (p *Provider) newGrant(req *authRequest, s *store.Session) (g *store.Grant,
 		CodeExpires:   now.Add(codeLifetime),
 		RedirectURI:   req.redirectURI,
 		CodeChallenge: req.challenge,
+		JKT:           req.jkt,
 		CreatedAt:     now,
 		ExpiresAt:     now.Add(codeLifetime),
 	}

@@ -55,6 +55,10 @@ func (p *Provider) Push(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", client.ID)
+	if err := p.pushJKT(r, form); err != nil {
+		p.fail(w, r, err)
+		return
+	}
 	uri, err := p.push(r.Context(), client, form)
 	if err != nil {
 		p.fail(w, r, err)

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -68,6 +69,10 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", client.ID)
+	if r, err = p.possess(r, client); err != nil {
+		p.fail(w, r, err)
+		return
+	}
 	if err := p.mayUse(client, form.Get("grant_type")); err != nil {
 		p.fail(w, r, err)
 		return
@@ -105,7 +110,7 @@ func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Va
 	if err != nil {
 		return nil, err
 	}
-	if why := mismatch(g, client, form, p.Now()); why != "" {
+	if why := cmp.Or(mismatch(g, client, form, p.Now()), unproven(ctx, g)); why != "" {
 		return nil, p.end(ctx, g, why)
 	}
 	active, err := p.grantAlive(ctx, g)
@@ -113,6 +118,9 @@ func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Va
 		return nil, p.end(ctx, g, err.Error())
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := p.bind(ctx, client, g); err != nil {
 		return nil, err
 	}
 	g.CodeUsed, g.ExpiresAt = true, active.Session.ExpiresAt
@@ -182,10 +190,10 @@ func (p *Provider) issue(ctx context.Context, client *store.Client, g *store.Gra
 		return nil, err
 	}
 	now := p.Now()
-	answer := &tokenResponse{TokenType: "Bearer", Scope: strings.Join(g.Scope, " ")}
+	answer := &tokenResponse{Scope: strings.Join(g.Scope, " ")}
 	access := p.accessClaims(client, g, active, now)
 	answer.ExpiresIn = access.Expires - access.IssuedAt
-	answer.AccessToken, err = ring.Sign(now, accessTokenAlg(client), token.AccessToken, access)
+	answer.AccessToken, answer.TokenType, err = p.signAccess(ctx, ring, client, access, now)
 	if err != nil {
 		return nil, err
 	}

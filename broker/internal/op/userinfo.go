@@ -1,7 +1,6 @@
 package op
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -18,7 +17,7 @@ var errToken = errors.New("op: invalid access token")
 // UserInfo handles GET and POST /userinfo (OpenID Connect Core §5.3).
 func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 	noStore(w)
-	raw, err := bearer(w, r)
+	raw, dpop, err := accessToken(w, r)
 	if err != nil {
 		p.challenge(w, r, http.StatusBadRequest, "invalid_request", err)
 		return
@@ -27,9 +26,13 @@ func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 		p.challenge(w, r, http.StatusUnauthorized, "", errors.New("no access token"))
 		return
 	}
-	active, grant, err := p.accept(r.Context(), raw)
+	active, grant, err := p.accept(r, raw, dpop)
 	if errors.Is(err, errToken) {
 		p.challenge(w, r, http.StatusUnauthorized, "invalid_token", err)
+		return
+	}
+	if errors.Is(err, errProof) {
+		p.challenge(w, r, http.StatusUnauthorized, "invalid_dpop_proof", err)
 		return
 	}
 	if err != nil {
@@ -82,33 +85,31 @@ func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, u *store
 	return nil
 }
 
-// bearer returns the access token of the request: from the header, or from the form of a POST, never from the URL
-// (RFC 6750 §2, RFC 9700 §4.3.2). "" means that there is none.
-func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
+// accessToken returns the access token of the request: from the header, or from the form of a POST, never from the URL
+// (RFC 6750 §2, RFC 9700 §4.3.2), and whether it came by the scheme DPoP. "" means that there is none.
+func accessToken(w http.ResponseWriter, r *http.Request) (raw string, dpop bool, err error) {
 	var inForm string
 	if r.Method == http.MethodPost {
 		form, err := tokenForm(w, r)
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		inForm = form.Get("access_token")
 	}
-	header := r.Header.Get("Authorization")
-	scheme, inHeader, _ := strings.Cut(header, " ")
-	if header == "" {
-		return inForm, nil
-	}
-	if !strings.EqualFold(scheme, "Bearer") {
-		return inForm, nil // another way to authenticate is none (RFC 6750 §3.1)
+	scheme, inHeader, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	dpop = strings.EqualFold(scheme, "DPoP")
+	if !dpop && !strings.EqualFold(scheme, "Bearer") {
+		return inForm, false, nil // another way to authenticate is none (RFC 6750 §3.1)
 	}
 	if inForm != "" {
-		return "", errors.New("the access token must come in one way")
+		return "", dpop, errors.New("the access token must come in one way")
 	}
-	return strings.TrimSpace(inHeader), nil
+	return strings.TrimSpace(inHeader), dpop, nil
 }
 
-// accept returns whose access token it is, if it was issued here, for here, and nothing it hangs on has ended.
-func (p *Provider) accept(ctx context.Context, raw string) (*session.Active, *store.Grant, error) {
+// accept returns whose access token it is, if it was issued here, for here, to the sender, and nothing it hangs on has ended.
+func (p *Provider) accept(r *http.Request, raw string, dpop bool) (*session.Active, *store.Grant, error) {
+	ctx := r.Context()
 	ring, err := p.Keys.Ring(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -132,18 +133,26 @@ func (p *Provider) accept(ctx context.Context, raw string) (*session.Active, *st
 	if errors.Is(err, errDead) {
 		return nil, nil, errors.Join(errToken, err)
 	}
-	return active, g, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return active, g, p.checkSender(r, raw, dpop, claims)
 }
 
-// challenge answers as RFC 6750 §3 has it: without an error code where no token was sent.
+// challenge answers as RFC 6750 §3 and RFC 9449 §7.1 have it: without an error code where no token was sent, else with it in
+// the challenge of the scheme that was used. The other scheme's follows.
 func (p *Provider) challenge(w http.ResponseWriter, r *http.Request, status int, code string, err error) {
 	rec := web.RecordOf(r.Context())
 	rec.Err = err
-	challenge := `Bearer realm="userinfo"`
-	if code != "" {
-		challenge += `, error="` + code + `"`
+	used, other := `Bearer realm="userinfo"`, dpopChallenge("userinfo")
+	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "DPoP") {
+		used, other = other, used
 	}
-	w.Header().Set("WWW-Authenticate", challenge)
+	if code != "" {
+		used += `, error="` + code + `"`
+	}
+	w.Header().Set("WWW-Authenticate", used)
+	w.Header().Add("WWW-Authenticate", other)
 	if code == "" {
 		w.WriteHeader(status)
 		return
