@@ -84,6 +84,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 			return "", Answer{}, err
 		}
 	}
+	if j.moved() {
+		return "", Answer{}, errConflict
+	}
 	login := &store.Login{Once: j.Once, OnceExpires: j.Expires}
 	user, err := s.writeUser(ctx, j, login)
 	if err != nil {

@@ -88,6 +88,15 @@ func (s *Service) kept(r *http.Request, id string,
 		return nil, err
 	}
 	j.target.via = j.provider.Title()
+	if !j.Linked {
+		return j, nil
+	}
+	if err := s.lookUp(r.Context(), j); err != nil {
+		return nil, err
+	}
+	if j.moved() {
+		return nil, flow.ErrStale
+	}
 	return j, nil
 }
 

@@ -34,6 +34,7 @@ type journey struct {
 	Alias    string             // of the provider
 	Identity *provider.Identity // after the mappers of provider.StageLookup
 	Draft    flow.Draft
+	Linked   bool     // the identity was linked to the draft's user when it came
 	Decided  decision // the draft's when the post-login flow began, which must not change it
 	Stage    stage
 	State    flow.State // of the flow of Stage
@@ -98,7 +99,7 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 	}
 	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
 	if j.account.user != nil {
-		j.Draft.UserID = j.account.user.ID
+		j.Linked, j.Draft.UserID = true, j.account.user.ID
 		j.nextStage()
 		return j, nil
 	}
@@ -135,6 +136,15 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	}
 	j.account.link, j.account.user = link, user
 	return nil
+}
+
+// moved reports whether the identity is not linked any more to the user whom the flows are about: a link that was taken
+// away is not to be made again.
+func (j *journey) moved() bool {
+	if j.account.user == nil {
+		return j.Linked
+	}
+	return j.Draft.UserID != "" && j.Draft.UserID != j.account.user.ID
 }
 
 // proceed runs the flows of the journey from where it is, and commits it if they succeed. answer is what the visitor
