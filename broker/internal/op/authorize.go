@@ -34,7 +34,7 @@ type authRequest struct {
 	nonce       string
 	challenge   string
 	jkt         string // the key that the code is bound to
-	formPost    bool // response_mode: the answer is posted
+	formPost    bool   // response_mode: the answer is posted
 	prompt      []string
 	maxAge      *time.Duration
 	subject     string // of id_token_hint: nobody else gets a code

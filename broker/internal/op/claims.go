@@ -64,9 +64,7 @@ type accessClaims struct {
 	ClientID string   `json:"client_id"`
 	Scope    string   `json:"scope"`
 	AuthTime int64    `json:"auth_time"`
-
-	Confirmation *confirmation `json:"cnf,omitempty"` // set by signAccess
-
+	Bound    *bound   `json:"cnf,omitempty"`
 	Session  string   `json:"sid"`
 }
 

@@ -121,8 +121,8 @@ func (p *Provider) bind(ctx context.Context, client *store.Client, g *store.Gran
 	return nil
 }
 
-// A confirmation says to which key an access token is bound (RFC 9449 §6.1).
-type confirmation struct {
+// bound says to which key an access token is bound (RFC 9449 §6.1).
+type bound struct {
 	JKT string `json:"jkt"`
 }
 
@@ -136,7 +136,7 @@ func (p *Provider) signAccess(
 		return "", "", err
 	}
 	if jkt := provenKey(ctx); jkt != "" {
-		claims.Confirmation, tokenType = &confirmation{jkt}, "DPoP"
+		claims.Bound, tokenType = &bound{jkt}, "DPoP"
 	}
 	raw, err = ring.Sign(now, accessTokenAlg(client), token.AccessToken, claims)
 	return raw, tokenType, err
@@ -145,11 +145,11 @@ func (p *Provider) signAccess(
 // checkSender verifies that an access token was sent by the one it was issued to (RFC 9449 §7): one that is bound to a key by
 // the scheme DPoP with a proof for this very token, any other as a bearer token. The proof is used up.
 func (p *Provider) checkSender(r *http.Request, raw string, dpop bool, claims *token.Claims) error {
-	bound, err := claims.JKT()
+	jkt, err := claims.JKT()
 	switch {
 	case err != nil:
 		return errors.Join(errToken, err)
-	case dpop != (bound != ""):
+	case dpop != (jkt != ""):
 		return errors.Join(errToken, errors.New("sent by another scheme than it was issued for"))
 	case !dpop:
 		return nil
