@@ -1,0 +1,350 @@
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+
+	"golang.org/x/oauth2"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// KillSwitch tests on the stores that open makes, each of them empty, that whatever is switched off is off at once, by
+// every way in: one table of what can be switched off by what a browser or an application can be in the middle of. Where
+// the store is a [store.Clients], the rows about the client are tried with a client that is kept there, too.
+func KillSwitch(t *testing.T, open func(t testing.TB) store.Store) {
+	for _, row := range switches {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			row.try(t, newScene(t, s, nil))
+			if _, ok := s.(store.Clients); ok && row.client {
+				t.Run("in the store", func(t *testing.T) {
+					s := open(t)
+					row.try(t, newScene(t, s, s.(store.Clients))) //nolint:errcheck // as the one before
+				})
+			}
+		})
+	}
+}
+
+// A killSwitch is one row: what is switched off, and the entrances that do not hang on it and have to stay open.
+type killSwitch struct {
+	name   string
+	off    func(*scene)
+	spares []string
+	client bool // it is the client that is switched off
+}
+
+var switches = []killSwitch{
+	// What proves that the table proves something.
+	{name: "nothing", off: func(*scene) {}, client: true, spares: []string{
+		"start", "hint", "callback", "flow step", "single sign-on", "code", "userinfo", "host",
+	}},
+	{name: "provider disabled", off: func(s *scene) {
+		s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
+	}},
+	{name: "provider removed", off: func(s *scene) {
+		s.reconfigure(func(c *broker.Config) { c.Providers = c.Providers[1:] })
+	}},
+	{name: "provider link-only", off: func(s *scene) {
+		s.reconfigure(func(c *broker.Config) { c.Providers[0].LinkOnly = true })
+	}},
+	{name: "link deleted", off: func(s *scene) { s.must(s.store.DeleteLink(s.t.Context(), s.link().LinkKey)) }},
+	{name: "link of another user now", off: func(s *scene) {
+		other := &store.User{ID: "other", Username: "other"}
+		s.must(s.store.CreateUser(s.t.Context(), other))
+		link := s.link()
+		link.UserID = other.ID
+		s.must(s.store.UpdateLink(s.t.Context(), link))
+	}},
+	{name: "user disabled", off: func(s *scene) {
+		user, err := s.store.User(s.t.Context(), s.user)
+		s.must(err)
+		user.Disabled = true
+		s.must(s.store.UpdateUser(s.t.Context(), user))
+	}},
+	{name: "user deleted", off: func(s *scene) { s.must(s.store.DeleteUser(s.t.Context(), s.user)) }},
+	{name: "session deleted", off: func(s *scene) { s.must(s.store.DeleteSession(s.t.Context(), s.session)) },
+		spares: []string{"start", "hint", "callback", "flow step"}},
+	{name: "client disabled", client: true, spares: []string{"host"}, off: func(s *scene) {
+		s.editClient(func(c *store.Client) { c.Disabled = true })
+	}},
+	{name: "client removed", client: true, spares: []string{"host"}, off: (*scene).removeClient},
+	{name: "client no longer takes the provider's word", client: true, spares: []string{"host"}, off: func(s *scene) {
+		s.editClient(func(c *store.Client) { c.Providers = []string{"other"} })
+	}},
+	// A token that is out lives as long as it does: it was granted when it could be.
+	{name: "client may not use codes", client: true, spares: []string{"host", "userinfo"}, off: func(s *scene) {
+		s.editClient(func(c *store.Client) { c.Grants = []string{store.GrantTypeRefresh} })
+	}},
+}
+
+// An entrance is one column: it prepares something while all is well, and returns how to go on with it afterwards. That
+// returns the user who got in, "" for nobody.
+type entrance struct {
+	name    string
+	prepare func(*scene) (enter func() string)
+}
+
+// entrances are tried in this order, so those that make new sessions come last.
+var entrances = []entrance{
+	{"code", func(s *scene) func() string {
+		config, code := s.heldCode(s.browser)
+		return func() string {
+			tokens, err := config.Exchange(s.t.Context(), code, oauth2.VerifierOption(verifier))
+			if err != nil {
+				return ""
+			}
+			return s.subject(tokens.AccessToken)
+		}
+	}},
+	{"userinfo", func(s *scene) func() string {
+		config, code := s.heldCode(s.browser)
+		tokens, err := config.Exchange(s.t.Context(), code, oauth2.VerifierOption(verifier))
+		s.must(err)
+		return func() string { return s.subject(tokens.AccessToken) }
+	}},
+	{"single sign-on", func(s *scene) func() string {
+		return func() string { return s.arrived(s.browser.Get(s.rp.AuthURL() + "&prompt=none")) }
+	}},
+	{"host", func(s *scene) func() string {
+		return func() string {
+			page := s.browser.Get(s.Origin + "/")
+			if page.Status != http.StatusOK || page.URL.Path != "/" {
+				return ""
+			}
+			return page.Who().ID
+		}
+	}},
+	{"callback", func(s *scene) func() string {
+		s.upstream.LoginAs("")
+		away := NewBrowser(s.t).Get(s.startURL())
+		s.upstream.LoginAs("alice")
+		return func() string {
+			return s.arrived(away.browser.Post(away.URL.String(), url.Values{"user": {"alice"}}, ""))
+		}
+	}},
+	{"flow step", func(s *scene) func() string {
+		s.pause.Store(true)
+		paused := NewBrowser(s.t).Get(s.startURL())
+		s.pause.Store(false)
+		if !strings.HasPrefix(paused.URL.Path, "/id/flow/") {
+			s.t.Fatalf("brokertest: the flow did not pause: %d at %s", paused.Status, paused.URL)
+		}
+		return func() string { return s.arrived(paused.Submit(nil)) }
+	}},
+	{"start", func(s *scene) func() string {
+		return func() string { return s.arrived(NewBrowser(s.t).Get(s.startURL())) }
+	}},
+	{"hint", func(s *scene) func() string {
+		return func() string { return s.arrived(NewBrowser(s.t).Get(s.rp.AuthURL() + "&idp_hint=demo")) }
+	}},
+}
+
+func (row killSwitch) try(t *testing.T, s *scene) {
+	enter := make([]func() string, len(entrances))
+	for i, e := range entrances {
+		enter[i] = e.prepare(s)
+	}
+	row.off(s)
+	for i, e := range entrances {
+		in, spared := enter[i]() == s.user, slices.Contains(row.spares, e.name)
+		if in && !spared {
+			t.Errorf("%s: off, but %s still lets in", row.name, e.name)
+		}
+		if !in && spared {
+			t.Errorf("%s: off, and %s does not let in, although it has nothing to do with it", row.name, e.name)
+		}
+	}
+}
+
+// A scene is a broker with a user who is signed in, before something is switched off.
+type scene struct {
+	*Server
+	t        testing.TB
+	store    store.Store
+	clients  store.Clients // where the client is kept; nil if it is configured
+	upstream *providertest.OIDC
+	rp       *RelyingParty
+	idp      *oidc.Provider
+	pause    atomic.Bool // the post-login flow asks something
+	edits    []func(*broker.Config)
+	browser  *Browser // signed in
+	user     string   // its user's id
+	session  string   // its session's id
+}
+
+func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
+	t.Helper()
+	s := &scene{t: t, store: in, clients: clients, rp: NewRelyingParty(t)}
+	s.upstream = providertest.StartOIDC(t, providertest.OIDCConfig{AutoLogin: "alice", Alg: "ES256", Users: []providertest.User{
+		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true},
+	}})
+	client := s.rp.Client()
+	client.RedirectURIs = append(client.RedirectURIs, s.rp.url+"/held")
+	s.rp.SetClient(client)
+	s.Server = Start(t, s.config)
+	s.rp.Connect(s.URL)
+	if clients != nil {
+		s.must(s.Broker.PutClient(t.Context(), &client))
+	}
+	s.browser = NewBrowser(t)
+	s.user = s.arrived(s.browser.Get(s.startURL()))
+	if s.user == "" {
+		t.Fatal("brokertest: nobody is signed in before anything is switched off")
+	}
+	s.session = s.browser.Get(s.Origin + "/").Who().Session
+	return s
+}
+
+func (s *scene) config(base string) broker.Config {
+	if s.idp == nil {
+		client := s.upstream.Register(providertest.Client{ID: "broker", RedirectURIs: []string{CallbackURL(base, "demo")}})
+		var err error
+		s.idp, err = oidc.New(oidc.Config{
+			Issuer: s.upstream.Issuer(), ClientID: client.ID, ClientSecret: client.Secret,
+			InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+		})
+		s.must(err)
+	}
+	c := broker.Config{
+		BaseURL:   base,
+		Secrets:   [][]byte{bytes.Repeat([]byte("0123456789abcdef"), 2)},
+		Store:     s.store,
+		Providers: []broker.Provider{{Alias: "demo", IdP: s.idp}, {Alias: "other", IdP: s.idp}},
+		PostLogin: flow.Flow{{ID: "pause", Do: pauseStep{&s.pause}}},
+		Theme: fstest.MapFS{"templates/pause.html": {Data: []byte(`{{define "title"}}Pause{{end}}{{define "main"}}
+			<form method="post" action="{{.Data.Action}}">
+			{{range $name, $value := .Data.Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">{{end}}
+			<button type="submit">Go on</button></form>{{end}}`)}},
+	}
+	if s.clients != nil {
+		c.ClientStore = s.clients
+	} else {
+		c.Clients = []store.Client{s.rp.Client()}
+	}
+	for _, edit := range s.edits {
+		edit(&c)
+	}
+	return c
+}
+
+// pauseStep asks something that has no answer while it is told to, and otherwise lets everybody pass.
+type pauseStep struct{ pause *atomic.Bool }
+
+func (p pauseStep) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
+	if p.pause.Load() {
+		return flow.Ask(flow.Page{Name: "pause"}), nil
+	}
+	return flow.Success(), nil
+}
+
+func (s *scene) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatalf("brokertest: %v", err)
+	}
+}
+
+// reconfigure replaces the broker by one with another configuration, as a restart would.
+func (s *scene) reconfigure(edit func(*broker.Config)) {
+	s.t.Helper()
+	s.edits = append(s.edits, edit)
+	b, err := broker.New(s.config(s.URL))
+	s.must(err)
+	*s.Broker = *b
+}
+
+func (s *scene) editClient(edit func(*store.Client)) {
+	s.t.Helper()
+	if s.clients == nil {
+		s.reconfigure(func(c *broker.Config) { edit(&c.Clients[0]) })
+		return
+	}
+	client, err := s.clients.Client(s.t.Context(), s.rp.client.ID)
+	s.must(err)
+	edit(client)
+	s.must(s.Broker.PutClient(s.t.Context(), client))
+}
+
+func (s *scene) removeClient() {
+	s.t.Helper()
+	if s.clients == nil {
+		s.reconfigure(func(c *broker.Config) { c.Clients = nil })
+		return
+	}
+	s.must(s.clients.DeleteClient(s.t.Context(), s.rp.client.ID))
+}
+
+func (s *scene) link() *store.Link {
+	s.t.Helper()
+	links, err := s.store.LinksOf(s.t.Context(), s.user)
+	s.must(err)
+	if len(links) != 1 {
+		s.t.Fatalf("brokertest: %d links, want 1", len(links))
+	}
+	return links[0]
+}
+
+// startURL begins a login at the application with the provider demo, past every page that might not offer it.
+func (s *scene) startURL() string {
+	_, query, _ := strings.Cut(s.rp.AuthURL(), "?")
+	return s.URL + "/broker/demo/login?" + query
+}
+
+// arrived returns whom the page is about, if it is the application's.
+func (s *scene) arrived(p *Page) string {
+	s.t.Helper()
+	if !strings.HasPrefix(p.URL.String(), s.rp.url+"/callback") || p.Status != http.StatusOK {
+		return ""
+	}
+	var login Login
+	p.JSON(&login)
+	return login.Subject
+}
+
+const verifier = "a-code-verifier-of-the-tests-which-is-long-enough"
+
+// heldCode returns a code that the browser has brought, and what redeems it.
+func (s *scene) heldCode(b *Browser) (config *oauth2.Config, code string) {
+	s.t.Helper()
+	config = s.rp.Config()
+	config.RedirectURL = s.rp.url + "/held"
+	code = b.Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))).URL.Query().Get("code")
+	if code == "" {
+		s.t.Fatal("brokertest: no code before anything is switched off")
+	}
+	return config, code
+}
+
+// subject returns whom userinfo says that the token is about.
+func (s *scene) subject(accessToken string) string {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.URL+"/userinfo", nil)
+	s.must(err)
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	response, err := http.DefaultClient.Do(r)
+	s.must(err)
+	defer response.Body.Close()
+	var info struct {
+		Subject string `json:"sub"`
+	}
+	if response.StatusCode != http.StatusOK {
+		return ""
+	}
+	s.must(json.NewDecoder(response.Body).Decode(&info))
+	return info.Subject
+}
