@@ -122,6 +122,7 @@ func (b *Browser) open(method, rawURL string, form url.Values, site string) *Pag
 		Status: response.StatusCode, URL: response.Request.URL, Header: response.Header, Body: string(text),
 		Trail: b.trail, browser: b,
 	}
+	b.loadFrames(p)
 	if to := p.refresh(); to != "" {
 		trail := p.Trail
 		p = b.open(http.MethodGet, to, nil, "cross-site")
@@ -214,6 +215,29 @@ func (p *Page) Links() []Link {
 		}
 	})
 	return links
+}
+
+// Frames returns the addresses of the page's frames in order.
+func (p *Page) Frames() []string {
+	if !strings.Contains(p.Body, "<iframe") {
+		return nil
+	}
+	var frames []string
+	p.walk(func(token xml.Token) {
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "iframe" {
+			frames = append(frames, attr(e, "src"))
+		}
+	})
+	return frames
+}
+
+// Form returns where the page's first form is sent, as it stands there, and the values that it would send untouched.
+func (p *Page) Form() (action string, fields url.Values, ok bool) {
+	f, ok := p.form()
+	if !ok {
+		return "", nil, false
+	}
+	return f.action, f.fields, true
 }
 
 type form struct {

@@ -32,6 +32,8 @@ type RelyingParty struct {
 	provider *oidc.Provider
 	pending  map[string]attempt // by state
 	last     Login
+	back     []Logout
+	front    []Logout
 }
 
 type attempt struct{ verifier, nonce string }
@@ -55,6 +57,9 @@ func NewRelyingParty(t testing.TB) *RelyingParty {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", rp.login)
 	mux.HandleFunc("GET /callback", rp.callback)
+	mux.HandleFunc("POST /callback", rp.callback)
+	mux.HandleFunc("POST /backchannel", rp.backchannel)
+	mux.HandleFunc("GET /frontchannel", rp.frontchannel)
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "relying party") })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -132,7 +137,12 @@ func (rp *RelyingParty) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (rp *RelyingParty) callback(w http.ResponseWriter, r *http.Request) {
-	login, err := rp.finish(r.Context(), r.URL.Query())
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	login, err := rp.finish(r.Context(), r.Form)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
