@@ -82,6 +82,7 @@ func TestCheck(t *testing.T) {
 		// Values.
 		{"no length of time", "listen: 127.0.0.1:8080", "session_idle: 30", `broker.yaml:2:1: session_idle: "30" is no length of time: write 90s, 30m, 12h or 7d`},
 		{"negative length of time", "listen: 127.0.0.1:8080", "session_idle: -30m", `broker.yaml:2:1: session_idle: "-30m" is no length of time`},
+		{"zero", "listen: 127.0.0.1:8080", "session_idle: 0s", "broker.yaml:2:1: session_idle: is zero, which would mean the default"},
 		{"no boolean", "type: oidc", "type: oidc\n    disabled: no", `broker.yaml:8:5: providers[0].disabled: "no" is to be true or false`},
 		{"no number", "type: oidc", "type: oidc\n    order: first", `broker.yaml:8:5: providers[0].order: "first" is no whole number`},
 		{"no address", "127.0.0.1:8080", "8080", `broker.yaml:2:1: listen: "8080" is no address to listen at, such as 127.0.0.1:8080 or :8443`},

@@ -145,6 +145,7 @@ type client struct {
 	InsecureWithoutPKCE    bool          `yaml:"insecure_without_pkce"`
 	Consent                bool          `yaml:"consent"`
 	RequirePAR             bool          `yaml:"require_par"`
+	RequireDPoP            bool          `yaml:"require_dpop"`
 	UserInfoAlg            string        `yaml:"userinfo_alg"`
 	IDTokenAlg             string        `yaml:"id_token_alg"`
 	AccessTokenAlg         string        `yaml:"access_token_alg"`

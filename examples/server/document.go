@@ -122,6 +122,17 @@ func (d *document) err() error {
 	return errors.Join(errs...)
 }
 
+// weakened returns the keys of providers that take a check away. Those of clients the broker names itself.
+func (d *document) weakened() (keys []string) {
+	for path, at := range d.at {
+		if strings.Contains(path, "insecure_") && !strings.HasPrefix(path, "clients") && strings.EqualFold(at.value.Value, "true") {
+			keys = append(keys, path)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // resolve returns the name of a file that the document names, which is relative to the document itself.
 func (d *document) resolve(name string) string {
 	if filepath.IsAbs(name) {
@@ -225,6 +236,8 @@ func (d *document) readScalar(n *yaml.Node, v reflect.Value, path string) {
 		lasts, err := parseDuration(n.Value)
 		if err != nil {
 			d.problem(path, "%q is no length of time: write 90s, 30m, 12h or 7d", n.Value)
+		} else if lasts == 0 && !strings.HasSuffix(path, ".max_age") { // whose zero is one
+			d.problem(path, "is zero, which would mean the default: leave the key out")
 		}
 		*target = lasts
 	case *bool:
@@ -256,7 +269,7 @@ func (d *document) readScalar(n *yaml.Node, v reflect.Value, path string) {
 func parseDuration(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err //nolint:gosec // G115: 16 bits
+		return time.Duration(n) * 24 * time.Hour, err
 	}
 	lasts, err := time.ParseDuration(s)
 	if err == nil && lasts < 0 {

@@ -13,7 +13,7 @@ import (
 // explain reports what the library found wrong, at the keys that it is about. The library names fields; t is the struct of
 // this package whose fields have these names, and path is where that stands.
 func (d *document) explain(err error, t reflect.Type, path string) {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // one level at a time: the texts between would be lost
+	joined, ok := err.(interface{ Unwrap() []error }) // no errors.As: the texts between would be lost
 	if !ok {
 		d.explainText(err.Error(), t, path)
 		return

@@ -157,7 +157,7 @@ func (p *process) read(r io.Reader) {
 // waitLog returns the next line with this message.
 func (p *process) waitLog(message string) map[string]any {
 	p.t.Helper()
-	stop := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+	stop := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 	defer stop.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()

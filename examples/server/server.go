@@ -87,11 +87,11 @@ func (s *server) openStore(c *setup) (closeStore func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	// SQLite would make the file for all to read.
-	empty, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = errors.Join(private(made), made.Close())
 	}
-	if err := empty.Close(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
@@ -126,6 +126,9 @@ func (s *server) use(ctx context.Context, n *node) {
 	upkeep.Go(func() { _ = n.broker.Run(ctx) }) // it ends with ctx and says nothing else
 	n.stop = func() { cancel(); upkeep.Wait() }
 	s.level.Set(n.Log.Level.level())
+	for _, key := range n.doc.weakened() {
+		s.log.Warn("insecure setting", "key", key)
+	}
 	if before := s.current.Swap(n); before != nil {
 		before.stop()
 	}
@@ -143,6 +146,9 @@ func (s *server) serve(ctx context.Context, listener net.Listener, again <-chan 
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate},
 	}
+	httpServer.RegisterOnShutdown(func() {
+		s.log.Info("ending: no new connections, and time for requests that are under way", "at_most", drainWithin)
+	})
 	ended := make(chan error, 1)
 	go func() {
 		if s.current.Load().cert != nil {
@@ -166,7 +172,6 @@ func (s *server) serve(ctx context.Context, listener net.Listener, again <-chan 
 
 func (s *server) drain(ctx context.Context, httpServer *http.Server) error {
 	s.draining.Store(true)
-	s.log.Info("ending: requests that are under way have time to finish", "at_most", drainWithin)
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	if err := httpServer.Shutdown(ctx); err != nil {

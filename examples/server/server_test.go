@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,6 +14,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,6 +170,15 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p := s.start()
+	p.mu.Lock()
+	line := p.lines[0]
+	p.mu.Unlock()
+	if line["msg"] != "insecure setting" || !strings.HasSuffix(line["key"].(string), "insecure_allow_http") {
+		t.Errorf("the first line of the log is %v, want what is insecure", line)
+	}
+	if info, err := os.Stat(filepath.Join(s.dir, "broker.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the database: %v (error %v), want it for the owner only", info, err)
+	}
 	for _, path := range []string{livePath, readyPath} {
 		if status, body := get(t, s.url+path+"?verbose=1"); status != http.StatusOK || body != "ok\n" {
 			t.Errorf("%s: got %d %q, want 200 ok", path, status, body)
@@ -187,7 +199,7 @@ func TestProbes(t *testing.T) {
 	if status, body := get(t, s.url+readyPath); status != http.StatusServiceUnavailable || body != "not ready\n" {
 		t.Errorf("%s with keys that cannot be read: got %d %q, want 503 and no reason", readyPath, status, body)
 	}
-	if line := p.waitLog("not ready"); !strings.Contains(line["error"].(string), "signing key") {
+	if line = p.waitLog("not ready"); !strings.Contains(line["error"].(string), "signing key") {
 		t.Errorf("the log does not say why: %v", line)
 	}
 	if status, _ := get(t, s.url+livePath); status != http.StatusOK {
@@ -212,13 +224,10 @@ func TestEndsGracefully(t *testing.T) {
 	go func() { done <- b.Get(callback) }()
 	<-asked
 	p.signal(syscall.SIGTERM)
-	p.waitLog("ending: requests that are under way have time to finish")
-	for {
-		conn, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			break
-		}
+	p.waitLog("ending: no new connections, and time for requests that are under way")
+	if conn, err := net.Dial("tcp", p.addr); err == nil {
 		conn.Close()
+		t.Error("a server that ends takes connections")
 	}
 	close(answer)
 	if page := <-done; page.Status != http.StatusSeeOther || page.Header.Get("Location") != s.url+"/" {
@@ -226,6 +235,23 @@ func TestEndsGracefully(t *testing.T) {
 	}
 	if status := p.end(); status != 0 {
 		t.Errorf("status %d, want 0", status)
+	}
+}
+
+// A database for all to read is refused as a secret is.
+func TestOpenDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if err := os.WriteFile(filepath.Join(s.dir, "broker.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(s.dir, "broker.db"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	if status := command([]string{"-config", filepath.Join(s.dir, "server.yaml")}, &said, &said); status != 1 ||
+		!strings.Contains(said.String(), "store: everybody on this machine may read") {
+		t.Errorf("status %d, said %q; want 1 and why", status, said.String())
 	}
 }
 
