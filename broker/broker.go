@@ -100,8 +100,11 @@ func New(c Config) (*Broker, error) {
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
 		path, query, _ := strings.Cut(start, "?")
-		if path == "/authorize" {
+		switch path {
+		case "/authorize":
 			return provider.Resolve(ctx, query)
+		case "/device":
+			return provider.ResolveDevice(query)
 		}
 		return b.hostTarget(query)
 	}

@@ -100,6 +100,10 @@ type Provider struct {
 	// as a post-logout redirect URI, and {BaseURL}/broker/{alias}/backchannel_logout may be, as the URI for back-channel
 	// logout, which ends the sessions here whatever Logout says.
 	Logout provider.LogoutMode
+	// AllowTokenExchange lets clients that have the grant type exchange the ID tokens that it issued to applications for
+	// tokens of the broker (RFC 8693), which an IdP that is a provider.TokenVerifier can verify. Whoever holds such a token
+	// is signed in as its user, without a browser; nobody is who is not linked already.
+	AllowTokenExchange bool
 	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
 	FirstLogin flow.Flow
 	PostLogin  flow.Flow
@@ -195,6 +199,9 @@ func (c *Config) checkProviders() (errs []error) {
 		}
 		if p.Logout < provider.LogoutOffer || p.Logout > provider.LogoutNone {
 			bad("Logout %d is no logout mode", p.Logout)
+		}
+		if _, ok := p.IdP.(provider.TokenVerifier); p.AllowTokenExchange && p.IdP != nil && !ok {
+			bad("AllowTokenExchange: this IdP cannot verify tokens")
 		}
 		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncForce {
 			bad("Sync %d is no sync mode", p.Sync)

@@ -22,6 +22,7 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		// People.
 		"/login":                 {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
 		"/logout":                b.logout(p, sameSite),
+		"/device":                {"GET": http.HandlerFunc(p.Device), "POST": sameSite(p.DeviceAnswer)},
 		"/broker/{alias}/login":  {"GET": http.HandlerFunc(b.login.StartProvider)},
 		"/broker/{alias}/logout": {"GET": http.HandlerFunc(b.logouts.StartUpstream)},
 		"/consent":               {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
@@ -36,11 +37,12 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		// Applications, which may be on any site.
 		"/.well-known/openid-configuration":       public(p.Discovery),
 		"/.well-known/oauth-authorization-server": public(p.Discovery),
-		"/jwks":      public(p.JWKS),
-		"/authorize": {"GET": http.HandlerFunc(p.Authorize), "POST": http.HandlerFunc(p.Authorize)},
-		"/par":       shared(p, p.Push, "POST"),
-		"/token":     shared(p, p.Token, "POST"),
-		"/userinfo":  shared(p, p.UserInfo, "GET", "POST"),
+		"/jwks":                 public(p.JWKS),
+		"/authorize":            {"GET": http.HandlerFunc(p.Authorize), "POST": http.HandlerFunc(p.Authorize)},
+		"/par":                  shared(p, p.Push, "POST"),
+		"/device_authorization": shared(p, p.DeviceAuthorization, "POST"),
+		"/token":                shared(p, p.Token, "POST"),
+		"/userinfo":             shared(p, p.UserInfo, "GET", "POST"),
 	}
 	for pattern, methods := range table {
 		for method, h := range methods {

@@ -89,7 +89,7 @@ func (g *Gate) PutClient(ctx context.Context, c *store.Client) error {
 // defaultGrants are the grant types of a client that names none, grantTypes those that a client may name.
 var (
 	defaultGrants = []string{store.GrantTypeCode, store.GrantTypeRefresh}
-	grantTypes    = []string{store.GrantTypeCode, store.GrantTypeRefresh}
+	grantTypes    = []string{store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeDevice, store.GrantTypeTokenExchange}
 )
 
 // Grant returns an error if the client may not use the grant type. Of a client that names none these are code and refresh
@@ -179,6 +179,9 @@ func checkGrants(c *store.Client) (errs []error) {
 	}
 	if c.AuthMethod == store.AuthNone && mayUse(c, store.GrantTypeCredentials) {
 		errs = append(errs, errors.New("Grants: client_credentials is for clients that authenticate (RFC 6749 §4.4)"))
+	}
+	if c.AuthMethod == store.AuthNone && mayUse(c, store.GrantTypeTokenExchange) {
+		errs = append(errs, errors.New("Grants: token exchange is for clients that authenticate"))
 	}
 	return errs
 }

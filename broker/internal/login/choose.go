@@ -96,8 +96,11 @@ func (s *Service) chosen(t *Target) *gate.Provider {
 // StartProvider handles GET /broker/{alias}/login: a login with one provider, which may be hidden but not disabled.
 func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
 	start := "/login"
-	if r.URL.Query().Has("client_id") {
+	switch query := r.URL.Query(); {
+	case query.Has("client_id"):
 		start = "/authorize"
+	case query.Has("user_code"):
+		start = "/device"
 	}
 	t, err := s.Resolve(r.Context(), start+"?"+r.URL.RawQuery)
 	if err != nil {

@@ -47,7 +47,7 @@ type idClaims struct {
 	Nonce    string   `json:"nonce,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
-	Session  string   `json:"sid"`
+	Session  string   `json:"sid,omitempty"`
 	AtHash   string   `json:"at_hash"`
 	Provider string   `json:"identity_provider,omitempty"` // alias of the upstream that vouched, by Keycloak's name
 	userClaims
@@ -65,7 +65,8 @@ type accessClaims struct {
 	Scope    string   `json:"scope"`
 	AuthTime int64    `json:"auth_time"`
 	Bound    *bound   `json:"cnf,omitempty"`
-	Session  string   `json:"sid"`
+	Session  string   `json:"sid,omitempty"`
+	Actor    *actor   `json:"act,omitempty"`
 }
 
 func claimsOf(u *store.User, scope []string) userClaims {

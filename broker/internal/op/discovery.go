@@ -30,6 +30,7 @@ type metadata struct {
 	GrantTypes             []string `json:"grant_types_supported"`
 	SubjectTypes           []string `json:"subject_types_supported"`
 	IDTokenAlgs            []string `json:"id_token_signing_alg_values_supported"`
+	DeviceAuthorization    string   `json:"device_authorization_endpoint"`
 	UserInfoAlgs           []string `json:"userinfo_signing_alg_values_supported"`
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthAlgs          []string `json:"token_endpoint_auth_signing_alg_values_supported"`
@@ -63,7 +64,8 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		Scopes:              defaultScopes,
 		ResponseTypes:       []string{"code"},
 		ResponseModes:       []string{"query", "form_post"},
-		GrantTypes:          []string{"authorization_code"},
+		DeviceAuthorization: base + "/device_authorization",
+		GrantTypes:          []string{store.GrantTypeCode, store.GrantTypeDevice, store.GrantTypeTokenExchange},
 		SubjectTypes:        []string{"public"},
 		IDTokenAlgs:         p.signingAlgs(),
 		UserInfoAlgs:        p.signingAlgs(),

@@ -107,10 +107,11 @@ func isChallenge(s string) bool {
 // errRepeated does not say which: the name may be anything, and is for the client's pages and logs.
 var errRepeated = errors.New("a parameter was sent more than once")
 
-// repeated reports whether a parameter was sent twice, which none may be (RFC 6749 §3.1 and §3.2).
+// repeated reports whether a parameter was sent twice, which none may be (RFC 6749 §3.1 and §3.2) but those that name what
+// tokens are for (RFC 8707 §2, RFC 8693 §2.1).
 func repeated(params url.Values) bool {
-	for _, values := range params {
-		if len(values) > 1 {
+	for name, values := range params {
+		if len(values) > 1 && name != "resource" && name != "audience" {
 			return true
 		}
 	}

@@ -53,6 +53,8 @@ type tokenResponse struct {
 	ExpiresIn   int64  `json:"expires_in"` // seconds
 	Scope       string `json:"scope"`
 	IDToken     string `json:"id_token,omitempty"`
+
+	IssuedTokenType string `json:"issued_token_type,omitempty"` // of a token exchange (RFC 8693 §2.2.1)
 }
 
 // Token handles POST /token.
@@ -77,17 +79,25 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	switch form.Get("grant_type") {
-	case "authorization_code":
-		answer, err := p.redeem(r.Context(), client, form)
-		if err != nil {
-			p.fail(w, r, err)
-			return
-		}
-		writeJSON(w, http.StatusOK, answer)
+	answer, err := p.byGrantType(r, client, form)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// byGrantType answers a request of a client that may use its grant type.
+func (p *Provider) byGrantType(r *http.Request, client *store.Client, form url.Values) (*tokenResponse, error) {
+	switch grantType := form.Get("grant_type"); grantType {
+	case store.GrantTypeCode:
+		return p.redeem(r.Context(), client, form)
+	case store.GrantTypeDevice:
+		return p.redeemDevice(r.Context(), client, form)
+	case store.GrantTypeTokenExchange:
+		return p.exchange(r, client, form)
 	default:
-		p.fail(w, r, &oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type",
-			description: "the only grant_type is authorization_code"})
+		return nil, &oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type", description: "there is no such grant_type here"}
 	}
 }
 

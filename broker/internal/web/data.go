@@ -189,5 +189,8 @@ func sample(page string) (data any, builtin bool) {
 	case "post":
 		return PostData{URL: "https://a.example/", Fields: url.Values{"k": {"v"}}, Application: "A"}, true
 	}
+	if data, ok := sampleDevice(page); ok {
+		return data, true
+	}
 	return FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}, false
 }

@@ -1,0 +1,349 @@
+package op
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/login"
+	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/token"
+)
+
+// Token types (RFC 8693 §3).
+const (
+	typeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+	typeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+)
+
+const (
+	exchangePurpose = "exchange"
+	// exchangeKept is how long it is remembered that an upstream's token was exchanged: longer than providers accept one.
+	exchangeKept = time.Hour
+	// maxActors bounds how often a token may be handed on.
+	maxActors = 5
+)
+
+// An actor is a client that acts for the user, and in its Actor the one that did before (RFC 8693 §4.1).
+type actor struct {
+	Subject string `json:"sub"`
+	Actor   *actor `json:"act,omitempty"`
+}
+
+func (a *actor) depth() int {
+	if a == nil {
+		return 0
+	}
+	return 1 + a.Actor.depth()
+}
+
+// exchange trades a token for one of ours (RFC 8693). There is nothing that it falls back to: a request that lacks
+// something, or asks for something that is not done here, is refused.
+func (p *Provider) exchange(r *http.Request, client *store.Client, form url.Values) (*tokenResponse, error) {
+	if client.AuthMethod == store.AuthNone {
+		return nil, &oauthError{status: http.StatusBadRequest, code: "unauthorized_client", description: "token exchange is for clients that authenticate"}
+	}
+	if form.Get("actor_token") != "" || form.Get("actor_token_type") != "" {
+		return nil, badExchange("actor_token is not supported", nil)
+	}
+	if t := form.Get("requested_token_type"); t != "" && t != typeAccessToken {
+		return nil, badExchange("the only requested_token_type is "+typeAccessToken, nil)
+	}
+	if form.Get("subject_token") == "" {
+		return nil, badExchange("subject_token is missing", nil)
+	}
+	switch form.Get("subject_token_type") {
+	case typeAccessToken:
+		if form.Get("subject_issuer") != "" {
+			return nil, badExchange("the access tokens of another issuer are not exchanged", nil)
+		}
+		return p.exchangeOwn(r.Context(), client, form)
+	case typeIDToken, typeJWT:
+		return p.exchangeForeign(r, client, form)
+	}
+	return nil, badExchange("the subject_token_types are access_token and, with a subject_issuer, id_token and jwt", nil)
+}
+
+// badExchange is the error for whatever is wrong with a request or its tokens (RFC 8693 §2.2.2).
+func badExchange(description string, err error) error {
+	return &oauthError{http.StatusBadRequest, "invalid_request", description, err}
+}
+
+// badSubject is the one answer to everything that is wrong with a subject token, so that nobody learns what.
+func badSubject(err error) error {
+	return badExchange("subject_token is invalid, has expired, was revoked, or is not for this client", err)
+}
+
+// audience returns what the new token is for: what is asked for, which the client must be configured for, or all of that.
+func exchangeAudience(client *store.Client, form url.Values) ([]string, error) {
+	asked := slices.Concat(form["audience"], form["resource"])
+	for _, name := range asked {
+		if !slices.Contains(client.Audience, name) {
+			return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_target",
+				description: "this client may not ask for tokens for this audience or resource"}
+		}
+	}
+	slices.Sort(asked)
+	return slices.Compact(asked), nil
+}
+
+// exchangeScope returns what is asked for, which must be within what there is, or all of that. No exchange outlives the
+// user's presence.
+func exchangeScope(client *store.Client, form url.Values, within []string) ([]string, error) {
+	have := slices.DeleteFunc(permitted(client, strings.Join(within, " ")), func(s string) bool { return s == "offline_access" })
+	if !form.Has("scope") {
+		return have, nil
+	}
+	var scope []string
+	for s := range strings.FieldsSeq(form.Get("scope")) {
+		if !slices.Contains(have, s) {
+			return nil, invalidScope("scope goes beyond what there is to exchange, or what this client may have")
+		}
+		if !slices.Contains(scope, s) {
+			scope = append(scope, s)
+		}
+	}
+	return scope, nil
+}
+
+// exchangeOwn narrows an access token of ours, for a client that it was issued to or that it was sent to. The new token
+// hangs on the same grant, and ends no later than the old one.
+func (p *Provider) exchangeOwn(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := p.subject(ctx, ring, client, form.Get("subject_token"))
+	if err != nil {
+		return nil, err
+	}
+	audience, err := exchangeAudience(client, form)
+	if err != nil {
+		return nil, err
+	}
+	if len(audience) == 0 {
+		audience = client.Audience
+	}
+	if len(audience) == 0 {
+		return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_target", description: "this client has no audience to ask tokens for"}
+	}
+	g, active, err := p.exchangeable(ctx, client, subject)
+	if err != nil {
+		return nil, err
+	}
+	narrow := *g
+	if narrow.Scope, err = exchangeScope(client, form, strings.Fields(subject.Scope)); err != nil {
+		return nil, err
+	}
+	now := p.Now()
+	claims := p.accessClaims(client, &narrow, active, now)
+	claims.Audience = audience
+	claims.Expires = min(claims.Expires, subject.Expires.Unix())
+	claims.Actor = &actor{Subject: client.ID, Actor: subject.Actor}
+	return p.exchanged(ctx, ring, client, claims, now)
+}
+
+// A subjectToken is an access token of ours that is to be exchanged.
+type subjectToken struct {
+	*token.Claims `json:"-"`
+
+	ClientID string `json:"client_id"`
+	Scope    string `json:"scope"`
+	Actor    *actor `json:"act"`
+}
+
+// subject verifies a subject token as far as it can be without the store.
+func (p *Provider) subject(ctx context.Context, ring *token.Ring, client *store.Client, raw string) (*subjectToken, error) {
+	parser := token.Parser{Type: token.AccessToken, Issuer: p.issuer(), SkipAudience: true, Keys: ring, Now: p.Now, Leeway: -1}
+	claims, err := parser.Parse(ctx, raw)
+	if err != nil {
+		return nil, badSubject(err)
+	}
+	s := &subjectToken{}
+	if err := claims.Decode(s); err != nil {
+		return nil, badSubject(err)
+	}
+	s.Claims = claims
+	bound, err := claims.JKT()
+	switch {
+	case err != nil:
+		return nil, badSubject(err)
+	case s.ClientID != client.ID && !slices.Contains(claims.Audience, client.ID):
+		return nil, badSubject(errors.New("the token was neither issued to nor sent to this client"))
+	case bound != "" && provenKey(ctx) == "":
+		return nil, badExchange("subject_token is bound to a key: the request has to prove one for the new token", nil)
+	case bound != "" && s.ClientID == client.ID && provenKey(ctx) != bound:
+		return nil, badSubject(errors.New("the token is bound to another key of this client"))
+	case s.Actor.depth() >= maxActors:
+		return nil, badExchange("subject_token was exchanged too often", nil)
+	}
+	return s, nil
+}
+
+// exchangeable returns the grant of a subject token if nothing that it hangs on has ended: that of its own client, which
+// may be another than the one that asks, included.
+func (p *Provider) exchangeable(ctx context.Context, client *store.Client, subject *subjectToken) (*store.Grant, *session.Active, error) {
+	g, err := p.Store.Grant(ctx, grantOfToken(subject.ID))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, badSubject(err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if !g.CodeUsed || g.UserID != subject.Subject {
+		return nil, nil, badSubject(errors.New("the grant is not that of this token"))
+	}
+	active, err := p.subjectAlive(ctx, client, subject, g)
+	if errors.Is(err, errDead) || gate.Refused(err) {
+		return nil, nil, badSubject(err)
+	}
+	return g, active, err
+}
+
+func (p *Provider) subjectAlive(ctx context.Context, client *store.Client, subject *subjectToken, g *store.Grant) (*session.Active, error) {
+	if subject.ClientID != g.ClientID { // an exchanged token: who got that counts as well
+		if _, err := p.Gate.Client(ctx, subject.ClientID); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.Gate.Allows(client, g.Upstream.Provider); err != nil {
+		return nil, err
+	}
+	return p.grantAlive(ctx, g)
+}
+
+// exchangeForeign trades the ID token of an upstream, which subject_issuer names by its alias, as a login with it would.
+func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form url.Values) (*tokenResponse, error) {
+	ctx := r.Context()
+	alias := form.Get("subject_issuer")
+	if alias == "" {
+		return nil, badExchange("subject_issuer is missing: it names the provider whose token subject_token is", nil)
+	}
+	audience, err := exchangeAudience(client, form)
+	if err != nil {
+		return nil, err
+	}
+	within := client.Scopes
+	if within == nil {
+		within = defaultScopes
+	}
+	scope, err := exchangeScope(client, form, within)
+	if err != nil {
+		return nil, err
+	}
+	idp, verifier, err := p.exchanging(alias, client)
+	if err != nil {
+		return nil, err
+	}
+	web.RecordOf(ctx).Note("provider", idp.Alias)
+	raw := form.Get("subject_token")
+	identity, err := verifier.VerifyToken(ctx, raw)
+	if err != nil {
+		return nil, foreignFailed(err)
+	}
+	g, err := p.Login.Exchange(r, login.Exchange{
+		Provider: idp, Providers: client.Providers, Identity: identity,
+		Once: onceOf(alias, raw), Expires: p.Now().Add(exchangeKept),
+		Grant: func(s *store.Session) *store.Grant { return p.exchangeGrant(client, s, scope, audience) },
+	})
+	if err != nil {
+		return nil, foreignFailed(err)
+	}
+	active, err := p.grantAlive(ctx, g)
+	if errors.Is(err, errDead) {
+		return nil, badSubject(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := p.Now()
+	claims := p.accessClaims(client, g, active, now)
+	if len(audience) > 0 {
+		claims.Audience = audience
+	}
+	claims.Actor = &actor{Subject: client.ID}
+	return p.exchanged(ctx, ring, client, claims, now)
+}
+
+// exchanging returns the provider if its tokens may be exchanged by the client. What is wrong with a provider is not told
+// apart, so that no client learns which ones there are.
+func (p *Provider) exchanging(alias string, client *store.Client) (*gate.Provider, provider.TokenVerifier, error) {
+	idp, err := p.Gate.Login(alias, client.Providers)
+	if err == nil && !idp.AllowTokenExchange {
+		err = errors.New("the provider's tokens may not be exchanged")
+	}
+	var verifier provider.TokenVerifier
+	if err == nil {
+		var ok bool
+		if verifier, ok = idp.IdP.(provider.TokenVerifier); !ok {
+			err = errors.New("the provider cannot verify tokens")
+		}
+	}
+	if err != nil {
+		return nil, nil, badExchange("subject_issuer is no provider whose tokens this client may exchange", err)
+	}
+	return idp, verifier, nil
+}
+
+// foreignFailed tells the client what it can act upon. A store or an upstream that fails is not its fault.
+func foreignFailed(err error) error {
+	if failure, ok := errors.AsType[*provider.Error](err); ok {
+		if failure.Kind == provider.Unavailable {
+			return err
+		}
+		return badSubject(err)
+	}
+	switch {
+	case errors.Is(err, login.ErrNotLinked):
+		return badExchange("not linked: the user has to sign in with this provider once", err)
+	case errors.Is(err, login.ErrInteraction):
+		return badExchange("the user has to sign in in a browser", err)
+	case errors.Is(err, login.ErrReplayed), gate.Refused(err):
+		return badSubject(err)
+	}
+	return err
+}
+
+// onceOf names a token by what is signed of it: a signature can be written in more than one way.
+func onceOf(alias, raw string) string {
+	signed := raw[:max(strings.LastIndex(raw, "."), 0)]
+	return token.HashHandle(exchangePurpose, alias+" "+signed)
+}
+
+// exchangeGrant is a grant without a session. It lives as long as its only token, and no longer than who vouched.
+func (p *Provider) exchangeGrant(client *store.Client, s *store.Session, scope, audience []string) *store.Grant {
+	g, _ := p.newGrant(&authRequest{client: client, scope: scope}, s)
+	now := p.Now().UTC()
+	g.SessionID, g.CodeHash, g.CodeUsed = "", nil, true
+	g.Resources = audience
+	g.CodeExpires, g.ExpiresAt = now, now.Add(cmp.Or(client.AccessTokenLifetime, defaultLifetime))
+	return g
+}
+
+// exchanged signs the new token (RFC 8693 §2.2.1).
+func (p *Provider) exchanged(
+	ctx context.Context, ring *token.Ring, client *store.Client, claims accessClaims, now time.Time,
+) (*tokenResponse, error) {
+	raw, tokenType, err := p.signAccess(ctx, ring, client, claims, now)
+	if err != nil {
+		return nil, err
+	}
+	return &tokenResponse{
+		AccessToken: raw, IssuedTokenType: typeAccessToken, TokenType: tokenType, Scope: claims.Scope,
+		ExpiresIn: claims.Expires - claims.IssuedAt,
+	}, nil
+}
