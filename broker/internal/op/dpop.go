@@ -25,16 +25,14 @@ type possession struct {
 type possessionKey struct{}
 
 // possess returns r with what its DPoP header proves. A proof need not be there unless the client is registered so, but must
-// be right if it is.
+// be right if it is. With an error it returns r as it was.
 func (p *Provider) possess(r *http.Request, client *store.Client) (*http.Request, error) {
 	proof, err := p.proof(r)
-	switch {
-	case err != nil:
-		return nil, err
-	case proof == nil && client.RequireDPoP:
-		return nil, invalidProof(errors.New("this client must bring one"))
-	case proof == nil:
-		return r, nil
+	if err == nil && proof == nil && client.RequireDPoP {
+		err = invalidProof(errors.New("this client must bring one"))
+	}
+	if err != nil || proof == nil {
+		return r, err
 	}
 	return r.WithContext(context.WithValue(r.Context(), possessionKey{}, &possession{proof: proof})), nil
 }
