@@ -18,7 +18,6 @@ import (
 	"strings"
 
 	"github.com/go-idbroker/idbroker/broker"
-	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
@@ -181,15 +180,10 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	idp, err := oidc.New(s.openID(path, u.openID))
 	if err != nil {
 		s.doc.explain(err, reflect.TypeFor[upstream](), path)
-		made.IdP = broken{}
-		return made
 	}
-	made.IdP = idp
+	made.IdP = idp // nil in it after a mistake, so that one without is not told as one more
 	return made
 }
-
-// broken stands for a provider with mistakes, so that it does not count as one more.
-type broken struct{ provider.IdentityProvider }
 
 func (s *setup) openID(path string, o openID) oidc.Config {
 	var made oidc.Config

@@ -68,6 +68,9 @@ type upstream struct {
 	Sync        syncMode     `yaml:"sync"`
 	Logout      logoutMode   `yaml:"logout"`
 	FirstLogin  flowName     `yaml:"first_login"`
+
+	AllowTokenExchange bool `yaml:"allow_token_exchange"`
+
 	openID
 }
 

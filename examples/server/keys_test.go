@@ -85,6 +85,30 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	}
 }
 
+// Every key sets a field of the library, or one of these.
+func TestEveryKeyDoesSomething(t *testing.T) {
+	t.Parallel()
+	ours := []string{"Listen", "TLS", "Log", "Type"}
+	for _, pair := range [][]reflect.Type{
+		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
+		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
+		{reflect.TypeFor[clientHTTP](), reflect.TypeFor[provider.HTTPOptions]()},
+		{reflect.TypeFor[upstream](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config]()},
+		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
+		{reflect.TypeFor[signingKey](), reflect.TypeFor[token.Key]()},
+		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
+	} {
+		for key, field := range keysOf(pair[0]) {
+			if !slices.Contains(ours, field.Name) && !slices.ContainsFunc(pair[1:], func(lib reflect.Type) bool {
+				_, ok := lib.FieldByName(field.Name)
+				return ok
+			}) {
+				t.Errorf("%v: %s: the library has no field %s", pair[0], key, field.Name)
+			}
+		}
+	}
+}
+
 var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
 	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](),
