@@ -48,11 +48,14 @@ type killSwitch struct {
 	client bool // it is the client that is switched off
 }
 
+// ways lead to the upstream, whoever comes back from there.
+var ways = []string{"way to the upstream", "hinted way to the upstream"}
+
 var switches = []killSwitch{
 	// What proves that the table proves something.
-	{name: "nothing", off: func(*scene) {}, client: true, spares: []string{
+	{name: "nothing", off: func(*scene) {}, client: true, spares: append([]string{
 		"start", "hint", "callback", "flow step", "single sign-on", "code", "userinfo", "host",
-	}},
+	}, ways...)},
 	{name: "provider disabled", off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
 	}},
@@ -62,23 +65,23 @@ var switches = []killSwitch{
 	{name: "provider link-only", off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].LinkOnly = true })
 	}},
-	{name: "link deleted", off: func(s *scene) { s.must(s.store.DeleteLink(s.t.Context(), s.link().LinkKey)) }},
-	{name: "link of another user now", off: func(s *scene) {
+	{name: "link deleted", spares: ways, off: func(s *scene) { s.must(s.store.DeleteLink(s.t.Context(), s.link().LinkKey)) }},
+	{name: "link of another user now", spares: ways, off: func(s *scene) {
 		other := &store.User{ID: "other", Username: "other"}
 		s.must(s.store.CreateUser(s.t.Context(), other))
 		link := s.link()
 		link.UserID = other.ID
 		s.must(s.store.UpdateLink(s.t.Context(), link))
 	}},
-	{name: "user disabled", off: func(s *scene) {
+	{name: "user disabled", spares: ways, off: func(s *scene) {
 		user, err := s.store.User(s.t.Context(), s.user)
 		s.must(err)
 		user.Disabled = true
 		s.must(s.store.UpdateUser(s.t.Context(), user))
 	}},
-	{name: "user deleted", off: func(s *scene) { s.must(s.store.DeleteUser(s.t.Context(), s.user)) }},
+	{name: "user deleted", spares: ways, off: func(s *scene) { s.must(s.store.DeleteUser(s.t.Context(), s.user)) }},
 	{name: "session deleted", off: func(s *scene) { s.must(s.store.DeleteSession(s.t.Context(), s.session)) },
-		spares: []string{"start", "hint", "callback", "flow step"}},
+		spares: append([]string{"start", "hint", "callback", "flow step"}, ways...)},
 	{name: "client disabled", client: true, spares: []string{"host"}, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Disabled = true })
 	}},
@@ -145,6 +148,12 @@ var entrances = []entrance{
 			s.t.Fatalf("brokertest: the flow did not pause: %d at %s", paused.Status, paused.URL)
 		}
 		return func() string { return s.arrived(paused.Submit(nil)) }
+	}},
+	{"way to the upstream", func(s *scene) func() string {
+		return func() string { return s.sentOn(s.startURL()) }
+	}},
+	{"hinted way to the upstream", func(s *scene) func() string {
+		return func() string { return s.sentOn(s.rp.AuthURL() + "&idp_hint=demo") }
 	}},
 	{"start", func(s *scene) func() string {
 		return func() string { return s.arrived(NewBrowser(s.t).Get(s.startURL())) }
@@ -305,11 +314,27 @@ func (s *scene) startURL() string {
 	return s.URL + "/broker/demo/login?" + query
 }
 
-// arrived returns whom the page is about, if it is the application's.
+// sentOn returns the user if a new browser that opens the URL comes to the upstream.
+func (s *scene) sentOn(start string) string {
+	s.t.Helper()
+	s.upstream.LoginAs("")
+	defer s.upstream.LoginAs("alice")
+	if p := NewBrowser(s.t).Get(start); !strings.HasPrefix(p.URL.String(), s.upstream.Issuer()) {
+		return ""
+	}
+	return s.user
+}
+
+// arrived returns who came to the application with a code. One that got a code and then no tokens for it is in, too: that
+// another check comes later excuses none that was not made.
 func (s *scene) arrived(p *Page) string {
 	s.t.Helper()
-	if !strings.HasPrefix(p.URL.String(), s.rp.url+"/callback") || p.Status != http.StatusOK {
+	callback := s.rp.url + "/callback?"
+	if !slices.ContainsFunc(p.Trail, func(u string) bool { return strings.HasPrefix(u, callback) && strings.Contains(u, "code=") }) {
 		return ""
+	}
+	if p.Status != http.StatusOK {
+		return s.user
 	}
 	var login Login
 	p.JSON(&login)
