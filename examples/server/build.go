@@ -27,9 +27,9 @@ import (
 // A setup is a configuration without mistakes: what it says, and what was made of it.
 type setup struct {
 	config
-	doc    *document
-	broker broker.Config // without Store and Logger
-	cert   *tls.Certificate
+	doc     *document
+	options broker.Config // without Store and Logger
+	cert    *tls.Certificate
 }
 
 // load reads a configuration file and all files that it names. The error has a line for each mistake.
@@ -61,7 +61,7 @@ func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
 	}
 	s.build()
 	// A broker that nobody uses tells what else is wrong.
-	trial := s.broker
+	trial := s.options
 	trial.Store = memstore.New()
 	if _, err := broker.New(trial); err != nil {
 		s.doc.explain(errors.Unwrap(err), reflect.TypeFor[config](), "")
@@ -126,7 +126,7 @@ func (s *setup) storeKind() (kind, where string, err error) {
 
 // build makes the broker's configuration.
 func (s *setup) build() {
-	b := &s.broker
+	b := &s.options
 	assign(b, s.config)
 	assign(&b.Keys, s.Keys)
 	assign(&b.ClientHTTP, s.ClientHTTP)

@@ -59,7 +59,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 	}
 	for _, made := range []any{
-		s.broker, s.broker.Providers[0], s.broker.Clients[0], s.broker.Keys, s.broker.ClientHTTP,
+		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey,
 	} {
 		v := reflect.ValueOf(made)

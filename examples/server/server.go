@@ -104,7 +104,7 @@ func (s *server) openStore(c *setup) (closeStore func() error, err error) {
 }
 
 func (s *server) node(c *setup) (*node, error) {
-	config := c.broker
+	config := c.options
 	config.Store, config.Logger = s.store, s.log
 	b, err := broker.New(config)
 	if err != nil {
