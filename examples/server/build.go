@@ -64,17 +64,17 @@ func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
 	trial := s.options
 	trial.Store = memstore.New()
 	if _, err := broker.New(trial); err != nil {
-		s.doc.explain(errors.Unwrap(err), reflect.TypeFor[config](), "")
+		s.doc.explain(cmp.Or(errors.Unwrap(err), err), reflect.TypeFor[config](), "")
 	}
 	return s, s.doc.err()
 }
 
 func (s *setup) checkListen() {
 	_, port, err := net.SplitHostPort(s.Listen)
-	if number, convErr := strconv.ParseUint(port, 10, 16); err == nil && convErr == nil && number < 1<<16 {
-		return
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if !s.doc.has("listen") {
+	if err != nil && !s.doc.has("listen") {
 		s.doc.problem("listen", `%q is no address to listen at, such as 127.0.0.1:8080 or :8443`, s.Listen)
 	}
 }
