@@ -42,6 +42,8 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/par":                  shared(p, p.Push, "POST"),
 		"/device_authorization": shared(p, p.DeviceAuthorization, "POST"),
 		"/token":                shared(p, p.Token, "POST"),
+		"/introspect":           shared(p, p.Introspect, "POST"),
+		"/revoke":               shared(p, p.Revoke, "POST"),
 		"/userinfo":             shared(p, p.UserInfo, "GET", "POST"),
 	}
 	for pattern, methods := range table {

@@ -20,13 +20,14 @@ import (
 
 // A tokenAnswer is all that a token endpoint may say.
 type tokenAnswer struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"`
-	Scope       string `json:"scope"`
-	IDToken     string `json:"id_token"`
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	Scope        string `json:"scope"`
+	IDToken      string `json:"id_token"`
+	RefreshToken string `json:"refresh_token"`
+	Error        string `json:"error"`
+	Description  string `json:"error_description"`
 }
 
 func (r *reply) answer(t testing.TB) tokenAnswer {
@@ -78,7 +79,7 @@ func (w *world) redeem(code string, edit func(url.Values)) *reply {
 func wantError(t *testing.T, r *reply, status int, code string) {
 	t.Helper()
 	a := r.answer(t)
-	if r.StatusCode != status || a.Error != code || a.AccessToken != "" || a.IDToken != "" {
+	if r.StatusCode != status || a.Error != code || a.AccessToken != "" || a.IDToken != "" || a.RefreshToken != "" {
 		t.Errorf("got status %d %s, want %d %s", r.StatusCode, r.text, status, code)
 	}
 	for _, word := range []string{"store", "sql", "session", "grant:", "goroutine", ".go:", "secret with"} {
@@ -151,8 +152,7 @@ func TestTokenCode(t *testing.T) {
 		{"RFC 7636 §4.1: verifier with a space", set("code_verifier", testVerifier+" "), "invalid_grant"},
 		{"RFC 6749 §4.1.3: grant_type missing", unset("grant_type"), "invalid_request"},
 		{"RFC 6749 §5.2: grant_type unknown", set("grant_type", "password"), "unsupported_grant_type"},
-		{"RFC 6749 §5.2: grant_type client_credentials", set("grant_type", "client_credentials"), "unsupported_grant_type"},
-		{"RFC 6749 §5.2: grant_type refresh_token", set("grant_type", "refresh_token"), "unsupported_grant_type"},
+		{"RFC 6749 §5.2: grant_type that is not this client's", set("grant_type", "client_credentials"), "unauthorized_client"},
 		{"RFC 6749 §5.2: grant_type in capitals", set("grant_type", "AUTHORIZATION_CODE"), "unsupported_grant_type"},
 		{"RFC 6749 §3.2: code twice", func(v url.Values) { v.Add("code", v.Get("code")) }, "invalid_request"},
 		{"RFC 6749 §3.2: code_verifier twice", func(v url.Values) { v.Add("code_verifier", v.Get("code_verifier")) }, "invalid_request"},

@@ -42,8 +42,12 @@ type Client struct {
 	// have to be named, and then those two as well where they are wanted.
 	Grants       []string
 	RedirectURIs []string // compared as strings, byte for byte (RFC 9700 §2.1)
-	Scopes       []string // what it may ask for; nil is openid, profile and email
-	Audience     []string // the APIs its access tokens are for, beside the broker's own userinfo endpoint
+	// Scopes are what it may ask for; nil is openid, profile and email. With offline_access its refresh tokens outlive
+	// sessions; with roles or groups its access tokens say those of the user. Others mean what its APIs take them for.
+	Scopes []string
+	// Audience are the APIs that its access tokens are for, beside the broker's own userinfo endpoint. A request can narrow
+	// it down by the parameter "resource" (RFC 8707). A client that is named here may introspect the tokens.
+	Audience []string
 	// PostLogoutRedirectURIs are where a sign-out that it asked for may lead back to, compared as RedirectURIs are (OpenID
 	// Connect RP-Initiated Logout 1.0 §3.1).
 	PostLogoutRedirectURIs []string
@@ -77,6 +81,11 @@ type Client struct {
 	IDTokenLifetime time.Duration // 0 is five minutes
 	// AccessTokenLifetime is how long an access token lives; 0 is five minutes.
 	AccessTokenLifetime time.Duration
+	// RefreshLifetime is how long a refresh token with the scope offline_access can be exchanged for the next one, counted
+	// from the login; 0 is thirty days. Without that scope refresh tokens end with the session.
+	RefreshLifetime time.Duration
+	// RefreshIdle is how long such a refresh token lives without being used; 0 is fourteen days.
+	RefreshIdle time.Duration
 
 	Version int64 // for [Clients.PutClient]; the store counts it up from 1. A configured client has none
 }

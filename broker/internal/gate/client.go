@@ -89,7 +89,7 @@ func (g *Gate) PutClient(ctx context.Context, c *store.Client) error {
 // defaultGrants are the grant types of a client that names none, grantTypes those that a client may name.
 var (
 	defaultGrants = []string{store.GrantTypeCode, store.GrantTypeRefresh}
-	grantTypes    = []string{store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeDevice, store.GrantTypeTokenExchange}
+	grantTypes    = []string{store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeCredentials, store.GrantTypeDevice, store.GrantTypeTokenExchange}
 )
 
 // Grant returns an error if the client may not use the grant type. Of a client that names none these are code and refresh
@@ -165,6 +165,9 @@ func CheckClient(c *store.Client) (errs []error) {
 		c.IDTokenLifetime > MaxTokenLifetime {
 		bad("token lifetimes must be between 0, which is the default, and %v", MaxTokenLifetime)
 	}
+	if c.RefreshLifetime < 0 || c.RefreshIdle < 0 {
+		bad("RefreshLifetime, RefreshIdle: must not be negative")
+	}
 	return errs
 }
 
@@ -182,6 +185,12 @@ func checkGrants(c *store.Client) (errs []error) {
 	}
 	if c.AuthMethod == store.AuthNone && mayUse(c, store.GrantTypeTokenExchange) {
 		errs = append(errs, errors.New("Grants: token exchange is for clients that authenticate"))
+	}
+	if len(c.Audience) == 0 && mayUse(c, store.GrantTypeCredentials) {
+		errs = append(errs, errors.New("Audience: name the APIs that tokens of client_credentials are for"))
+	}
+	if slices.Contains(c.Scopes, "offline_access") && !mayUse(c, store.GrantTypeRefresh) {
+		errs = append(errs, errors.New("Scopes: offline_access is for clients that may use refresh_token"))
 	}
 	return errs
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
@@ -17,7 +18,7 @@ var errDead = errors.New("op: the grant is dead")
 // none of the store: it has no id, and says what the grant remembers.
 //
 // This is the one place where it is checked what a grant hangs on, and every entrance that honours a grant passes it: the
-// client, that it takes the word of the provider that vouched, the session, the user, the provider, and the link between
+// client, that it may have tokens without a session if it has, that it takes the word of the provider that vouched, the session, the user, the provider, and the link between
 // these two. It is errDead if one of them is off. Every other error means that the store could not tell.
 func (p *Provider) grantAlive(ctx context.Context, g *store.Grant) (*session.Active, error) {
 	client, err := p.Gate.Client(ctx, g.ClientID)
@@ -27,7 +28,7 @@ func (p *Provider) grantAlive(ctx context.Context, g *store.Grant) (*session.Act
 	if err != nil {
 		return nil, dead(err)
 	}
-	if g.Kind != store.GrantTokens {
+	if g.Kind != store.GrantTokens || slices.Contains(g.Scope, scopeOffline) && !slices.Contains(scopesOf(client), scopeOffline) {
 		return nil, errDead
 	}
 	if g.SessionID == "" {

@@ -22,9 +22,6 @@ import (
 // maxRequest bounds an authentication request: it has to fit into a cookie while the browser is away.
 const maxRequest = 8 << 10
 
-// defaultScopes are what a client may ask for that does not say.
-var defaultScopes = []string{"openid", "profile", "email"}
-
 // An authRequest is an authentication request that was checked (OpenID Connect Core §3.1.2.1).
 type authRequest struct {
 	client      *store.Client
@@ -36,6 +33,7 @@ type authRequest struct {
 	jkt         string // the key that the code is bound to
 	formPost    bool   // response_mode: the answer is posted
 	prompt      []string
+	resources   []string
 	maxAge      *time.Duration
 	subject     string // of id_token_hint: nobody else gets a code
 	params      url.Values
@@ -131,6 +129,9 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 			return req, err
 		}
 	}
+	if req.resources, err = p.targets(client, nil, params["resource"]); err != nil {
+		return req, &authError{"invalid_target", "resource is none that the client may have tokens for"}
+	}
 	return req, p.readHint(ctx, req)
 }
 
@@ -189,11 +190,7 @@ func (req *authRequest) readScope(params url.Values) error {
 
 // mayAsk reports whether the client may ask for the scope.
 func (req *authRequest) mayAsk(scope string) bool {
-	allowed := req.client.Scopes
-	if allowed == nil {
-		allowed = defaultScopes
-	}
-	return slices.Contains(allowed, scope)
+	return slices.Contains(scopesOf(req.client), scope)
 }
 
 func (req *authRequest) readPrompt(params url.Values) error {

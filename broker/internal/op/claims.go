@@ -53,7 +53,8 @@ type idClaims struct {
 	userClaims
 }
 
-// accessClaims are the claims of an access token (RFC 9068 §2.2).
+// accessClaims are the claims of an access token (RFC 9068 §2.2). Those about the user are left out where a client acts for
+// itself.
 type accessClaims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
@@ -62,11 +63,15 @@ type accessClaims struct {
 	IssuedAt int64    `json:"iat"`
 	ID       string   `json:"jti"` // names the grant, see grantOfToken
 	ClientID string   `json:"client_id"`
-	Scope    string   `json:"scope"`
-	AuthTime int64    `json:"auth_time"`
+	Scope    string   `json:"scope,omitempty"`
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
 	Bound    *bound   `json:"cnf,omitempty"`
 	Session  string   `json:"sid,omitempty"`
 	Actor    *actor   `json:"act,omitempty"`
+	Roles    []string `json:"roles,omitempty"`  // RFC 9068 §2.2.3.1, for the scope "roles"
+	Groups   []string `json:"groups,omitempty"` // likewise, for the scope "groups"
 }
 
 func claimsOf(u *store.User, scope []string) userClaims {
@@ -94,11 +99,11 @@ func (p *Provider) idClaims(client *store.Client, g *store.Grant, a *session.Act
 		IssuedAt:   now.Unix(),
 		AuthTime:   g.AuthTime.Unix(),
 		Nonce:      g.Nonce,
-		ACR:        a.Session.ACR,
-		AMR:        a.Session.AMR,
+		ACR:        g.ACR,
+		AMR:        g.AMR,
 		Session:    a.Session.ID,
 		AtHash:     atHash(idTokenAlg(client), accessToken),
-		Provider:   a.Session.Upstream.Provider,
+		Provider:   g.Upstream.Provider,
 		userClaims: claimsOf(a.User, g.Scope),
 	}
 	claims.add(a.User, g, inIDToken)
@@ -107,26 +112,38 @@ func (p *Provider) idClaims(client *store.Client, g *store.Grant, a *session.Act
 
 func (p *Provider) accessClaims(client *store.Client, g *store.Grant, a *session.Active, now time.Time) accessClaims {
 	expires := now.Add(cmp.Or(client.AccessTokenLifetime, defaultLifetime))
-	if end := a.Session.ExpiresAt; end.Before(expires) {
-		expires = end
+	if g.ExpiresAt.Before(expires) {
+		expires = g.ExpiresAt
 	}
-	return accessClaims{
+	c := accessClaims{
 		Issuer:   p.issuer(),
 		Subject:  a.User.ID,
-		Audience: append(slices.Clone(client.Audience), p.issuer()),
+		Audience: p.audience(client, g.Resources),
 		Expires:  expires.Unix(),
 		IssuedAt: now.Unix(),
 		ID:       g.ID + "." + rand.Text(),
 		ClientID: client.ID,
 		Scope:    strings.Join(g.Scope, " "),
 		AuthTime: g.AuthTime.Unix(),
+		ACR:      g.ACR,
+		AMR:      g.AMR,
 		Session:  a.Session.ID,
 	}
+	if slices.Contains(g.Scope, scopeRoles) {
+		c.Roles = a.User.Roles
+	}
+	if slices.Contains(g.Scope, scopeGroups) {
+		c.Groups = a.User.Groups
+	}
+	return c
 }
 
-// grantOfToken returns the id of the grant that a token with this jti was issued for.
+// grantOfToken returns the id of the grant that a token with this jti was issued for, "" if it was for none.
 func grantOfToken(jti string) string {
-	id, _, _ := strings.Cut(jti, ".")
+	id, _, ok := strings.Cut(jti, ".")
+	if !ok {
+		return ""
+	}
 	return id
 }
 

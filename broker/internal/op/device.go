@@ -101,10 +101,7 @@ func invalidScope(description string) error {
 
 // permitted returns what the client may have of the scope that it asks for.
 func permitted(client *store.Client, scope string) (list []string) {
-	allowed := client.Scopes
-	if allowed == nil {
-		allowed = defaultScopes
-	}
+	allowed := scopesOf(client)
 	for s := range strings.FieldsSeq(scope) {
 		if slices.Contains(allowed, s) && !slices.Contains(list, s) {
 			list = append(list, s)
@@ -172,20 +169,20 @@ func (p *Provider) denyDevice(ctx context.Context, key string, d *deviceRequest)
 }
 
 // redeemDevice answers a device that asks whether it was granted what it waits for (RFC 8628 §3.4 and §3.5).
-func (p *Provider) redeemDevice(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
-	key := token.HashHandle(devicePurpose, form.Get("device_code"))
+func (p *Provider) redeemDevice(ctx context.Context, req *tokenRequest) (*tokenResponse, error) {
+	key := token.HashHandle(devicePurpose, req.form.Get("device_code"))
 	d, err := p.device(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, invalidGrant("no such device code")
 	case err != nil:
 		return nil, err
-	case d.Client != client.ID:
+	case d.Client != req.client.ID:
 		return nil, invalidGrant("the device code is another client's")
 	case d.Denied:
 		return nil, deviceError("access_denied", "the user has refused")
 	case d.Grant != "":
-		return p.collect(ctx, client, d)
+		return p.collect(ctx, req, d)
 	case !p.Now().Before(d.Expires):
 		return nil, errDeviceExpired
 	}
@@ -198,9 +195,8 @@ func deviceError(code, description string) error {
 	return &oauthError{status: http.StatusBadRequest, code: code, description: description}
 }
 
-// collect issues the tokens of a grant, once: of any number of devices that ask at the same moment one gets them, and as
-// with an authorization code, who comes later ends what the first one got, for one of the two has no right to it.
-func (p *Provider) collect(ctx context.Context, client *store.Client, d *deviceRequest) (*tokenResponse, error) {
+// collect gives the tokens of a grant, once, as for an authorization code.
+func (p *Provider) collect(ctx context.Context, req *tokenRequest, d *deviceRequest) (*tokenResponse, error) {
 	g, err := p.Store.Grant(ctx, d.Grant)
 	if errors.Is(err, store.ErrNotFound) {
 		if !p.Now().Before(d.Expires) {
@@ -214,25 +210,7 @@ func (p *Provider) collect(ctx context.Context, client *store.Client, d *deviceR
 	if g.CodeUsed {
 		return nil, p.end(ctx, g, "the device code was used before")
 	}
-	active, err := p.grantAlive(ctx, g)
-	if errors.Is(err, errDead) {
-		return nil, p.end(ctx, g, err.Error())
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.bind(ctx, client, g); err != nil {
-		return nil, err
-	}
-	g.CodeUsed, g.ExpiresAt = true, active.Session.ExpiresAt
-	err = p.Store.UpdateGrant(ctx, g)
-	if errors.Is(err, store.ErrConflict) {
-		return nil, p.end(ctx, g, "the device code was redeemed at the same moment")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return p.issue(ctx, client, g, active)
+	return p.firstTokens(ctx, req, g)
 }
 
 // polling is how often a device may ask.

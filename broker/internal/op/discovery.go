@@ -3,6 +3,7 @@ package op
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -44,6 +45,18 @@ type metadata struct {
 	RequestParameter       bool     `json:"request_parameter_supported"`
 	RequestURIParameter    bool     `json:"request_uri_parameter_supported"`
 	RequestURIRegistration bool     `json:"require_request_uri_registration"`
+
+	Introspection         string   `json:"introspection_endpoint"`
+	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectAuthAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	Revocation            string   `json:"revocation_endpoint"`
+	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+}
+
+// authMethods are the ways in which clients may authenticate.
+var authMethods = []string{
+	store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone,
 }
 
 // Discovery handles GET /.well-known/openid-configuration and, for the issuer's metadata as RFC 8414 §3 has it,
@@ -61,15 +74,15 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		BackchannelLogout: true, BackchannelSession: true, FrontchannelLogout: true, FrontchannelSession: true,
 
 		PushedAuthorization: base + "/par",
-		Scopes:              defaultScopes,
+		Scopes:              userScopes,
 		ResponseTypes:       []string{"code"},
 		ResponseModes:       []string{"query", "form_post"},
 		DeviceAuthorization: base + "/device_authorization",
-		GrantTypes:          []string{store.GrantTypeCode, store.GrantTypeDevice, store.GrantTypeTokenExchange},
+		GrantTypes:          slices.Sorted(maps.Keys(grantTypes)),
 		SubjectTypes:        []string{"public"},
 		IDTokenAlgs:         p.signingAlgs(),
 		UserInfoAlgs:        p.signingAlgs(),
-		TokenAuthMethods:    []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthSecretJWT, store.AuthPrivateKeyJWT, store.AuthNone},
+		TokenAuthMethods:    authMethods,
 
 		TokenAuthAlgs: tokenAuthAlgs(),
 		ProofAlgs:     proofAlgs,
@@ -80,6 +93,13 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		UILocales:        []string{"en", "de", "fr"},
 		IssInResponse:    true,
 		ClaimsParameter:  true,
+
+		Introspection:         base + "/introspect",
+		IntrospectAuthMethods: slices.DeleteFunc(slices.Clone(authMethods), func(m string) bool { return m == store.AuthNone }),
+		IntrospectAuthAlgs:    tokenAuthAlgs(),
+		Revocation:            base + "/revoke",
+		RevocationAuthMethods: authMethods,
+		RevocationAuthAlgs:    tokenAuthAlgs(),
 	})
 }
 

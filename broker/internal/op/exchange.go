@@ -49,7 +49,8 @@ func (a *actor) depth() int {
 
 // exchange trades a token for one of ours (RFC 8693). There is nothing that it falls back to: a request that lacks
 // something, or asks for something that is not done here, is refused.
-func (p *Provider) exchange(r *http.Request, client *store.Client, form url.Values) (*tokenResponse, error) {
+func (p *Provider) exchange(ctx context.Context, req *tokenRequest) (*tokenResponse, error) {
+	client, form := req.client, req.form
 	if client.AuthMethod == store.AuthNone {
 		return nil, &oauthError{status: http.StatusBadRequest, code: "unauthorized_client", description: "token exchange is for clients that authenticate"}
 	}
@@ -67,9 +68,9 @@ func (p *Provider) exchange(r *http.Request, client *store.Client, form url.Valu
 		if form.Get("subject_issuer") != "" {
 			return nil, badExchange("the access tokens of another issuer are not exchanged", nil)
 		}
-		return p.exchangeOwn(r.Context(), client, form)
+		return p.exchangeOwn(ctx, client, form)
 	case typeIDToken, typeJWT:
-		return p.exchangeForeign(r, client, form)
+		return p.exchangeForeign(req.http, client, form)
 	}
 	return nil, badExchange("the subject_token_types are access_token and, with a subject_issuer, id_token and jwt", nil)
 }
@@ -204,6 +205,9 @@ func (p *Provider) exchangeable(ctx context.Context, client *store.Client, subje
 		return nil, nil, badSubject(errors.New("the grant is not that of this token"))
 	}
 	active, err := p.subjectAlive(ctx, client, subject, g)
+	if err == nil && subject.Actor != nil {
+		err = p.notRevoked(ctx, subject.ID)
+	}
 	if errors.Is(err, errDead) || gate.Refused(err) {
 		return nil, nil, badSubject(err)
 	}
@@ -233,11 +237,7 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	if err != nil {
 		return nil, err
 	}
-	within := client.Scopes
-	if within == nil {
-		within = defaultScopes
-	}
-	scope, err := exchangeScope(client, form, within)
+	scope, err := exchangeScope(client, form, scopesOf(client))
 	if err != nil {
 		return nil, err
 	}

@@ -36,12 +36,12 @@ func (e *oauthError) Error() string {
 
 func (e *oauthError) Unwrap() error { return e.err }
 
-// invalidGrant is the one answer to everything that is wrong with a code, so that nobody learns what.
+// invalidGrant is the one answer to everything that is wrong with a code or refresh token, so that nobody learns what.
 func invalidGrant(why string) error {
 	return &oauthError{
 		status:      http.StatusBadRequest,
 		code:        "invalid_grant",
-		description: "the code is invalid, has expired, was used before, or belongs to another request",
+		description: "the code or token is invalid, has expired, was used before, or belongs to another request",
 		err:         errors.New(why),
 	}
 }
@@ -51,10 +51,28 @@ type tokenResponse struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"` // seconds
-	Scope       string `json:"scope"`
+	Scope       string `json:"scope,omitempty"`
 	IDToken     string `json:"id_token,omitempty"`
 
 	IssuedTokenType string `json:"issued_token_type,omitempty"` // of a token exchange (RFC 8693 §2.2.1)
+
+	RefreshToken string `json:"refresh_token,omitempty"`
+}
+
+// A tokenRequest is a token request of a client that has proved who it is and may use the grant type.
+type tokenRequest struct {
+	client *store.Client
+	form   url.Values
+	http   *http.Request // for its headers
+}
+
+// grantTypes say who answers to which grant_type.
+var grantTypes = map[string]func(*Provider, context.Context, *tokenRequest) (*tokenResponse, error){
+	store.GrantTypeCode:          (*Provider).redeem,
+	store.GrantTypeRefresh:       (*Provider).refresh,
+	store.GrantTypeCredentials:   (*Provider).clientCredentials,
+	store.GrantTypeDevice:        (*Provider).redeemDevice,
+	store.GrantTypeTokenExchange: (*Provider).exchange,
 }
 
 // Token handles POST /token.
@@ -79,7 +97,12 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	answer, err := p.byGrantType(r, client, form)
+	give, ok := grantTypes[form.Get("grant_type")]
+	if !ok {
+		p.fail(w, r, badRequest("unsupported_grant_type", "there is no such grant_type here"))
+		return
+	}
+	answer, err := give(p, r.Context(), &tokenRequest{client: client, form: form, http: r})
 	if err != nil {
 		p.fail(w, r, err)
 		return
@@ -87,18 +110,8 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// byGrantType answers a request of a client that may use its grant type.
-func (p *Provider) byGrantType(r *http.Request, client *store.Client, form url.Values) (*tokenResponse, error) {
-	switch grantType := form.Get("grant_type"); grantType {
-	case store.GrantTypeCode:
-		return p.redeem(r.Context(), client, form)
-	case store.GrantTypeDevice:
-		return p.redeemDevice(r.Context(), client, form)
-	case store.GrantTypeTokenExchange:
-		return p.exchange(r, client, form)
-	default:
-		return nil, &oauthError{status: http.StatusBadRequest, code: "unsupported_grant_type", description: "there is no such grant_type here"}
-	}
+func badRequest(code, description string) error {
+	return &oauthError{status: http.StatusBadRequest, code: code, description: description}
 }
 
 // tokenForm reads the body: never the query, where it would end in logs, and no parameter twice.
@@ -113,16 +126,22 @@ func tokenForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return r.PostForm, nil
 }
 
-// redeem exchanges a code for tokens (RFC 6749 §4.1.3). Whoever presents the code's secret uses it up, right or wrong;
-// and a second use ends what the first one got (RFC 6749 §4.1.2).
-func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
-	g, err := p.grantOf(ctx, form.Get("code"))
+// redeem exchanges a code for tokens (RFC 6749 §4.1.3). Whoever presents the code's secret with what does not belong to
+// it uses it up; and a second use ends what the first one got (RFC 6749 §4.1.2).
+func (p *Provider) redeem(ctx context.Context, req *tokenRequest) (*tokenResponse, error) {
+	g, err := p.grantOf(ctx, req.form.Get("code"))
 	if err != nil {
 		return nil, err
 	}
-	if why := cmp.Or(mismatch(g, client, form, p.Now()), unproven(ctx, g)); why != "" {
+	if why := cmp.Or(mismatch(g, req.client, req.form, p.Now()), unproven(ctx, g)); why != "" {
 		return nil, p.end(ctx, g, why)
 	}
+	return p.firstTokens(ctx, req, g)
+}
+
+// firstTokens gives the first tokens of a grant, once: of any number of requests at the same moment one gets them. Who comes
+// later ends what the first one got, for one of the two has no right to it.
+func (p *Provider) firstTokens(ctx context.Context, req *tokenRequest, g *store.Grant) (*tokenResponse, error) {
 	active, err := p.grantAlive(ctx, g)
 	if errors.Is(err, errDead) {
 		return nil, p.end(ctx, g, err.Error())
@@ -130,18 +149,32 @@ func (p *Provider) redeem(ctx context.Context, client *store.Client, form url.Va
 	if err != nil {
 		return nil, err
 	}
-	if err := p.bind(ctx, client, g); err != nil {
+	narrow := *g
+	if narrow.Resources, err = p.targets(req.client, g.Resources, req.form["resource"]); err != nil {
 		return nil, err
 	}
-	g.CodeUsed, g.ExpiresAt = true, active.Session.ExpiresAt
+	if err := p.bind(ctx, req.client, g); err != nil {
+		return nil, err
+	}
+	g.CodeUsed = true
+	refreshToken, err := p.startRefresh(ctx, req.client, g, active)
+	if err != nil {
+		return nil, err
+	}
 	err = p.Store.UpdateGrant(ctx, g)
 	if errors.Is(err, store.ErrConflict) {
-		return nil, p.end(ctx, g, "the code was redeemed at the same moment")
+		return nil, p.end(ctx, g, "it was redeemed at the same moment")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return p.issue(ctx, client, g, active)
+	narrow.ExpiresAt = g.ExpiresAt
+	answer, err := p.issue(ctx, req.client, &narrow, active)
+	if err != nil {
+		return nil, err
+	}
+	answer.RefreshToken = refreshToken
+	return answer, nil
 }
 
 // grantOf returns the grant of a code, if the code is right to the last character.
@@ -185,12 +218,21 @@ func mismatch(g *store.Grant, client *store.Client, form url.Values, now time.Ti
 
 // end removes the grant, and with it all that was issued for it.
 func (p *Provider) end(ctx context.Context, g *store.Grant, why string) error {
+	return errors.Join(invalidGrant(why), p.deleteGrant(ctx, g.ID))
+}
+
+// deleteGrant removes a grant that may be gone already. A store that fails once is asked again: what is taken for stolen
+// must not live on because of a hiccup.
+func (p *Provider) deleteGrant(ctx context.Context, id string) (err error) {
 	// The attack is over when the grant is gone, not when its sender hangs up.
-	err := p.Store.DeleteGrant(context.WithoutCancel(ctx), g.ID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return errors.Join(invalidGrant(why), err)
+	ctx = context.WithoutCancel(ctx)
+	for range 2 {
+		err = p.Store.DeleteGrant(ctx, id)
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
 	}
-	return invalidGrant(why)
+	return err
 }
 
 // issue signs the tokens of a grant.

@@ -3,16 +3,12 @@ package op
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
-	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
-	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
-
-// errToken says that an access token is not, or no longer, good.
-var errToken = errors.New("op: invalid access token")
 
 // UserInfo handles GET and POST /userinfo (OpenID Connect Core §5.3).
 func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
@@ -26,7 +22,10 @@ func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 		p.challenge(w, r, http.StatusUnauthorized, "", errors.New("no access token"))
 		return
 	}
-	active, grant, err := p.accept(r, raw, dpop)
+	access, err := p.readAccess(r.Context(), raw, p.issuer())
+	if err == nil {
+		err = p.checkSender(r, raw, dpop, access.Claims)
+	}
 	if errors.Is(err, errToken) {
 		p.challenge(w, r, http.StatusUnauthorized, "invalid_token", err)
 		return
@@ -39,8 +38,12 @@ func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	web.RecordOf(r.Context()).Note("client", grant.ClientID)
-	if err := p.tellUserInfo(w, r, active.User, grant); err != nil {
+	web.RecordOf(r.Context()).Note("client", access.ClientID)
+	if !slices.Contains(strings.Fields(access.Scope), "openid") { // OpenID Connect Core §5.3
+		p.challenge(w, r, http.StatusForbidden, "insufficient_scope", errors.New("the access token lacks the scope openid"))
+		return
+	}
+	if err := p.tellUserInfo(w, r, access); err != nil {
 		p.fail(w, r, err)
 	}
 }
@@ -56,14 +59,17 @@ type userInfo struct {
 }
 
 // tellUserInfo answers in the way that the client is registered for.
-func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, u *store.User, g *store.Grant) error {
-	client, err := p.Gate.Client(r.Context(), g.ClientID)
+func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, t *issuedToken) error {
+	client, err := p.Gate.Client(r.Context(), t.ClientID)
 	if err != nil {
 		return err
 	}
 	allowOrigin(r.Context(), client)
-	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, g.Scope)}
-	info.add(u, g, inUserInfo)
+	u, scope := t.active.User, strings.Fields(t.Scope)
+	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, scope)}
+	if len(scope) == len(t.grant.Scope) { // a token that was narrowed down is for nothing beyond its scope
+		info.add(u, t.grant, inUserInfo)
+	}
 	if client.UserInfoAlg == "" {
 		writeJSON(w, http.StatusOK, info)
 		return nil
@@ -105,38 +111,6 @@ func accessToken(w http.ResponseWriter, r *http.Request) (raw string, dpop bool,
 		return "", dpop, errors.New("the access token must come in one way")
 	}
 	return strings.TrimSpace(inHeader), dpop, nil
-}
-
-// accept returns whose access token it is, if it was issued here, for here, to the sender, and nothing it hangs on has ended.
-func (p *Provider) accept(r *http.Request, raw string, dpop bool) (*session.Active, *store.Grant, error) {
-	ctx := r.Context()
-	ring, err := p.Keys.Ring(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	parser := token.Parser{Type: token.AccessToken, Issuer: p.issuer(), Audience: p.issuer(), Keys: ring, Now: p.Now}
-	claims, err := parser.Parse(ctx, raw)
-	if err != nil {
-		return nil, nil, errors.Join(errToken, err)
-	}
-	g, err := p.Store.Grant(ctx, grantOfToken(claims.ID))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil, errToken
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if !g.CodeUsed || g.UserID != claims.Subject {
-		return nil, nil, errToken
-	}
-	active, err := p.grantAlive(ctx, g)
-	if errors.Is(err, errDead) {
-		return nil, nil, errors.Join(errToken, err)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return active, g, p.checkSender(r, raw, dpop, claims)
 }
 
 // challenge answers as RFC 6750 §3 and RFC 9449 §7.1 have it: without an error code where no token was sent, else with it in
