@@ -264,7 +264,10 @@ func TestDPoPBoundCode(t *testing.T) { // RFC 9449 §10
 		return w.code(b, func(v url.Values) { v.Set("client_id", client); v.Set("dpop_jkt", jktOf(t, "ES256")) })
 	}
 	for _, client := range []string{"spa", "web"} {
-		w.redeemBound(client, bound(client), w.tokenProof("ES256")).tokens(t)
+		a := w.redeemBound(client, bound(client), w.tokenProof("ES256")).tokens(t)
+		if g := w.grantOf(t, a.AccessToken); (g.JKT != "") != (client == "spa") {
+			t.Errorf("%s: the grant is bound to %q afterwards", client, g.JKT)
+		}
 		// A thief, with a key of their own or with none, uses it up: it is in the wrong hands.
 		for _, proofs := range [][]string{{w.tokenProof("EdDSA")}, {w.tokenProof("other")}, nil} {
 			code := bound(client)

@@ -9,10 +9,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -73,27 +71,7 @@ func fitsCurve(curve elliptic.Curve) func(crypto.PublicKey) bool {
 
 func fitsEd25519(key crypto.PublicKey) bool {
 	k, ok := key.(ed25519.PublicKey)
-	return ok && len(k) == ed25519.PublicKeySize && !smallOrder(k)
-}
-
-// smallOrder reports whether k is a point whose order divides eight, in any spelling: anybody can sign for those.
-func smallOrder(k ed25519.PublicKey) bool {
-	y := [ed25519.PublicKeySize]byte(k)
-	y[31] &= 0x7f // the sign of x
-	var printed [2 * len(y)]byte
-	hex.Encode(printed[:], y[:])
-	return slices.ContainsFunc(smallOrderY, func(s string) bool { return s == string(printed[:]) })
-}
-
-// smallOrderY are the y of these points in little endian: 0, 1, −1 and the two of order eight, with what is not reduced.
-var smallOrderY = []string{
-	"0000000000000000000000000000000000000000000000000000000000000000",
-	"0100000000000000000000000000000000000000000000000000000000000000",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+	return ok && len(k) == ed25519.PublicKeySize
 }
 
 // A Key signs. Its phases follow from NotBefore and from the keys around it, see [Ring].
