@@ -85,7 +85,7 @@ type Provider struct {
 	Disabled bool
 	// HideOnLogin leaves its button out; a hint, an e-mail domain or the default still lead to it.
 	HideOnLogin bool
-	// LinkOnly lets users who are signed in link it, but nobody log in with it.
+	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end.
 	LinkOnly bool
 	// Domains are the e-mail domains whose users are sent to it, compared without case.
 	Domains []string

@@ -195,7 +195,7 @@ type Grant struct {
 	AuthTime      time.Time
 	ACR           string
 	AMR           []string
-	Upstream      LinkKey  // who vouched, for a grant that outlives the session; it ends with that link
+	Upstream      LinkKey  // who vouched; the grant ends with that link, even if the session goes on by another's word
 	Resources     []string // the APIs that the tokens may be for (RFC 8707); nil is the client's Audience
 	JKT           string   // thumbprint of the key that tokens are bound to (RFC 9449 §6); "" if they are bearer tokens
 

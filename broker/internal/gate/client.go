@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 const (
 	secretPurpose = "client secret"
+	sealedPrefix  = "sealed:" // of a secret in a store, so that one which cannot be opened is taken for nothing else
 	// MaxTokenLifetime is shorter than a retired key stays published.
 	MaxTokenLifetime = 12 * time.Hour
 )
@@ -48,15 +50,24 @@ func (g *Gate) stored(ctx context.Context, id string) (*store.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read client: %w", err)
 	}
-	for i, sealed := range c.Secrets {
-		if c.Secrets[i], err = g.sealer.OpenBytes(secretPurpose, c.ID, sealed); err != nil {
-			return nil, fmt.Errorf("%w: Secrets: number %d was not sealed for this client by this broker", ErrClientDisabled, i)
+	for i, secret := range c.Secrets {
+		if c.Secrets[i], err = g.openSecret(c.ID, secret); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrClientDisabled, err)
 		}
 	}
 	if err := errors.Join(CheckClient(c)...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrClientDisabled, err)
 	}
 	return c, nil
+}
+
+func (g *Gate) openSecret(clientID string, sealed []byte) ([]byte, error) {
+	if rest, ok := bytes.CutPrefix(sealed, []byte(sealedPrefix)); ok {
+		if plain, err := g.sealer.OpenBytes(secretPurpose, clientID, rest); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errors.New("Secrets: one was not sealed for this client by this broker")
 }
 
 // PutClient checks a client and writes it to the store with its secrets sealed. Those that are sealed already, because it
@@ -71,10 +82,14 @@ func (g *Gate) PutClient(ctx context.Context, c *store.Client) error {
 	open, sealed := *c, *c
 	open.Secrets, sealed.Secrets = slices.Clone(c.Secrets), slices.Clone(c.Secrets)
 	for i, secret := range c.Secrets {
-		if plain, err := g.sealer.OpenBytes(secretPurpose, c.ID, secret); err == nil {
+		if bytes.HasPrefix(secret, []byte(sealedPrefix)) {
+			plain, err := g.openSecret(c.ID, secret)
+			if err != nil {
+				return fmt.Errorf("client %q: %w", c.ID, err)
+			}
 			open.Secrets[i] = plain
 		}
-		sealed.Secrets[i] = g.sealer.SealBytes(secretPurpose, c.ID, open.Secrets[i])
+		sealed.Secrets[i] = append([]byte(sealedPrefix), g.sealer.SealBytes(secretPurpose, c.ID, open.Secrets[i])...)
 	}
 	if err := errors.Join(CheckClient(&open)...); err != nil {
 		return fmt.Errorf("client %q: %w", c.ID, err)
