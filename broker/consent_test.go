@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -364,5 +366,30 @@ func TestConsentRace(t *testing.T) { // of many that are remembered at once none
 	wg.Wait()
 	if got := w.silent(b, "openid profile email stock:read"); got != "code" {
 		t.Errorf("consent given at the same moment is answered with %q", got)
+	}
+}
+
+type asking struct{}
+
+func (asking) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
+	return flow.Ask(flow.Page{Name: "error"}), nil
+}
+
+func TestPromptNoneFlow(t *testing.T) { // OpenID Connect Core §3.1.2.6, row 42: what needs an action is told, not shown
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := brokertest.NewBrowser(t)
+	b.Get(w.Origin + "/").Click("Demo")
+	w.advance(31 * time.Minute) // the session at the upstream lives longer
+	w.reconfigure(func(c *broker.Config) {
+		c.DefaultProvider, c.PostLogin = "demo", flow.Flow{{ID: "ask", Do: asking{}}}
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) { c.AcceptPromptNone = true })
+	})
+	params := w.authParams()
+	params.Set("prompt", "none")
+	page := b.Get(w.URL + "/authorize?" + params.Encode())
+	went(t, page, w.op.Issuer())
+	if got := w.answered(page).Get("error"); got != "interaction_required" {
+		t.Errorf("error %q", got)
 	}
 }

@@ -170,6 +170,10 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 			s.Fail(w, r, j.target, errors.New("a step of the post-login flow changed who logs in"))
 			return
 		}
+		if out.Kind != flow.Done && j.target.Passive { // OpenID Connect Core §3.1.2.6
+			s.Send(w, r, j.target, j.target.Refuse("interaction_required"))
+			return
+		}
 		switch out.Kind {
 		case flow.Done:
 			continue

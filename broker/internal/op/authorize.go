@@ -120,14 +120,14 @@ func (p *Provider) parse(ctx context.Context, params url.Values) (*authRequest, 
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_redirect_uri"}
 	}
 	req.state, req.nonce = params.Get("state"), params.Get("nonce")
-	if err := p.Gate.Grant(client, store.GrantTypeCode); err != nil {
-		return req, &authError{"unauthorized_client", "this client may not use the authorization code grant"}
-	}
-	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readJKT, req.readScope, req.readPrompt, req.readMaxAge,
-		req.readClaims} {
+	for _, check := range []func(url.Values) error{req.readResponseMode, req.checkForm, req.checkPKCE, req.readJKT, req.readScope,
+		req.readPrompt, req.readMaxAge, req.readClaims} {
 		if err := check(params); err != nil {
 			return req, err
 		}
+	}
+	if err := p.Gate.Grant(client, store.GrantTypeCode); err != nil {
+		return req, &authError{"unauthorized_client", "this client may not use the authorization code grant"}
 	}
 	if req.resources, err = p.targets(client, nil, params["resource"]); err != nil {
 		return req, &authError{"invalid_target", "resource is none that the client may have tokens for"}
