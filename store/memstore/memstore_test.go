@@ -119,3 +119,8 @@ func TestForgets(t *testing.T) {
 		t.Errorf("%d entries are left in maps and indexes", n)
 	}
 }
+
+// Clients may also be kept by something that keeps nothing else.
+func TestClients(t *testing.T) {
+	storetest.RunClients(t, func(testing.TB) store.Clients { return memstore.New() })
+}
