@@ -77,7 +77,11 @@ func (w *world) config(edit func(*broker.Config)) broker.Config {
 // upstream returns op as a provider with this alias.
 func (w *world) upstream(op *providertest.OIDC, alias string, edit func(*oidc.Config)) provider.IdentityProvider {
 	w.t.Helper()
-	client := op.Register(providertest.Client{ID: alias, RedirectURIs: []string{brokertest.CallbackURL(w.base, alias)}})
+	client := op.Register(providertest.Client{
+		ID: alias, RedirectURIs: []string{brokertest.CallbackURL(w.base, alias)},
+		PostLogoutRedirectURIs: []string{w.base + "/broker/" + alias + "/logout_response"},
+		BackchannelLogoutURI:   w.base + "/broker/" + alias + "/backchannel_logout",
+	})
 	c := oidc.Config{
 		Issuer: op.Issuer(), ClientID: client.ID, ClientSecret: client.Secret, Now: w.clock,
 		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,

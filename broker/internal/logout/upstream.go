@@ -94,8 +94,9 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state stri
 	if err != nil {
 		return err
 	}
-	handle, key := token.NewHandle(tripPurpose)
-	sealed := s.Sealer.SealBytes(tripPurpose, tripContext(alias, state), plain)
+	handle, _ := token.NewHandle(tripPurpose)
+	key := tripKey(alias, state, handle)
+	sealed := s.Sealer.SealBytes(tripPurpose, key, plain)
 	if err := s.Store.Put(r.Context(), tripPurpose, key, sealed, s.Now().Add(tripLifetime)); err != nil {
 		return err
 	}
@@ -144,14 +145,15 @@ func (s *Service) kept(r *http.Request, read func(ctx context.Context, purpose, 
 	if handle == "" {
 		return nil, "", unknown
 	}
-	sealed, err := read(r.Context(), tripPurpose, token.HashHandle(tripPurpose, handle))
+	key := tripKey(alias, states[0], handle)
+	sealed, err := read(r.Context(), tripPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, "", unknown
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	plain, err := s.Sealer.OpenBytes(tripPurpose, tripContext(alias, states[0]), sealed)
+	plain, err := s.Sealer.OpenBytes(tripPurpose, key, sealed)
 	if err != nil {
 		return nil, "", unknown
 	}
@@ -166,5 +168,7 @@ func (s *Service) tripURL(alias, rest string) string {
 	return s.Base.String() + "/broker/" + url.PathEscape(alias) + rest
 }
 
-// tripContext binds a sealed trip to its state and provider; an alias does not contain the separator.
-func tripContext(alias, state string) string { return alias + " " + state }
+// tripKey names a trip by what only its browser has, and by what it is for: asked for anything else, it stays where it is.
+func tripKey(alias, state, handle string) string {
+	return token.HashHandle(tripPurpose, alias+" "+state+" "+handle)
+}
