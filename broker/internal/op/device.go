@@ -33,6 +33,7 @@ const (
 type deviceRequest struct {
 	Client  string    `json:"c"`
 	Scope   []string  `json:"s"`
+	APIs    []string  `json:"r,omitempty"` // that the tokens are to be for; nil is the client's default
 	Expires time.Time `json:"e"`
 	Denied  bool      `json:"d,omitempty"`
 	Grant   string    `json:"g,omitempty"` // id of what was granted; "" until it is
@@ -76,8 +77,12 @@ func (p *Provider) startDevice(w http.ResponseWriter, r *http.Request) (*deviceA
 	if len(scope) == 0 {
 		return nil, invalidScope("scope names nothing that this client may have")
 	}
+	apis, err := p.targets(client, nil, form["resource"])
+	if err != nil {
+		return nil, err
+	}
 	code, key := token.NewHandle(devicePurpose)
-	d := &deviceRequest{Client: client.ID, Scope: scope, Expires: p.Now().Add(deviceLifetime)}
+	d := &deviceRequest{Client: client.ID, Scope: scope, APIs: apis, Expires: p.Now().Add(deviceLifetime)}
 	if err := p.keepDevice(r.Context(), key, d); err != nil {
 		return nil, err
 	}
@@ -95,9 +100,7 @@ func (p *Provider) startDevice(w http.ResponseWriter, r *http.Request) (*deviceA
 	}, nil
 }
 
-func invalidScope(description string) error {
-	return &oauthError{status: http.StatusBadRequest, code: "invalid_scope", description: description}
-}
+func invalidScope(description string) error { return badRequest("invalid_scope", description) }
 
 // permitted returns what the client may have of the scope that it asks for.
 func permitted(client *store.Client, scope string) (list []string) {
@@ -152,7 +155,7 @@ func (p *Provider) device(ctx context.Context, key string) (*deviceRequest, erro
 
 // grantDevice records what the session has granted the device. Only who took the user code may call it.
 func (p *Provider) grantDevice(ctx context.Context, key string, d *deviceRequest, client *store.Client, s *store.Session) error {
-	g, _ := p.newGrant(&authRequest{client: client, scope: d.Scope}, s)
+	g, _ := p.newGrant(&authRequest{client: client, scope: d.Scope, resources: d.APIs}, s)
 	g.CodeHash = nil // the device code redeems it, and no authorization code
 	g.CodeExpires, g.ExpiresAt = d.Expires, d.Expires
 	if err := p.Store.CreateGrant(ctx, g); err != nil {
@@ -180,7 +183,7 @@ func (p *Provider) redeemDevice(ctx context.Context, req *tokenRequest) (*tokenR
 	case d.Client != req.client.ID:
 		return nil, invalidGrant("the device code is another client's")
 	case d.Denied:
-		return nil, deviceError("access_denied", "the user has refused")
+		return nil, badRequest("access_denied", "the user has refused")
 	case d.Grant != "":
 		return p.collect(ctx, req, d)
 	case !p.Now().Before(d.Expires):
@@ -189,11 +192,7 @@ func (p *Provider) redeemDevice(ctx context.Context, req *tokenRequest) (*tokenR
 	return nil, p.pending(ctx, key, d.Expires)
 }
 
-var errDeviceExpired = deviceError("expired_token", "the device code has expired: start again")
-
-func deviceError(code, description string) error {
-	return &oauthError{status: http.StatusBadRequest, code: code, description: description}
-}
+var errDeviceExpired = badRequest("expired_token", "the device code has expired: start again")
 
 // collect gives the tokens of a grant, once, as for an authorization code.
 func (p *Provider) collect(ctx context.Context, req *tokenRequest, d *deviceRequest) (*tokenResponse, error) {
@@ -230,10 +229,10 @@ func (p *Provider) pending(ctx context.Context, key string, expires time.Time) e
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	answer := deviceError("authorization_pending", "the user has not decided yet")
+	answer := badRequest("authorization_pending", "the user has not decided yet")
 	if now.Sub(last.Last) < last.Interval-pollSlack {
 		last.Interval += deviceInterval
-		answer = deviceError("slow_down", "wait five seconds longer between requests")
+		answer = badRequest("slow_down", "wait five seconds longer between requests")
 	}
 	last.Last = now
 	kept, err := json.Marshal(last)

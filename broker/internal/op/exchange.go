@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
-	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
@@ -52,7 +51,7 @@ func (a *actor) depth() int {
 func (p *Provider) exchange(ctx context.Context, req *tokenRequest) (*tokenResponse, error) {
 	client, form := req.client, req.form
 	if client.AuthMethod == store.AuthNone {
-		return nil, &oauthError{status: http.StatusBadRequest, code: "unauthorized_client", description: "token exchange is for clients that authenticate"}
+		return nil, badRequest("unauthorized_client", "token exchange is for clients that authenticate")
 	}
 	if form.Get("actor_token") != "" || form.Get("actor_token_type") != "" {
 		return nil, badExchange("actor_token is not supported", nil)
@@ -85,145 +84,73 @@ func badSubject(err error) error {
 	return badExchange("subject_token is invalid, has expired, was revoked, or is not for this client", err)
 }
 
-// audience returns what the new token is for: what is asked for, which the client must be configured for, or all of that.
-func exchangeAudience(client *store.Client, form url.Values) ([]string, error) {
-	asked := slices.Concat(form["audience"], form["resource"])
-	for _, name := range asked {
-		if !slices.Contains(client.Audience, name) {
-			return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_target",
-				description: "this client may not ask for tokens for this audience or resource"}
-		}
-	}
-	slices.Sort(asked)
-	return slices.Compact(asked), nil
-}
-
-// exchangeScope returns what is asked for, which must be within what there is, or all of that. No exchange outlives the
-// user's presence.
-func exchangeScope(client *store.Client, form url.Values, within []string) ([]string, error) {
-	have := slices.DeleteFunc(permitted(client, strings.Join(within, " ")), func(s string) bool { return s == "offline_access" })
-	if !form.Has("scope") {
-		return have, nil
-	}
-	var scope []string
-	for s := range strings.FieldsSeq(form.Get("scope")) {
-		if !slices.Contains(have, s) {
-			return nil, invalidScope("scope goes beyond what there is to exchange, or what this client may have")
-		}
-		if !slices.Contains(scope, s) {
-			scope = append(scope, s)
-		}
-	}
-	return scope, nil
-}
-
 // exchangeOwn narrows an access token of ours, for a client that it was issued to or that it was sent to. The new token
-// hangs on the same grant, and ends no later than the old one.
+// hangs on the same grant, and ends no later than the old one. What it may be for is the configuration's to say: the APIs
+// that this client calls, which the first client need not know.
 func (p *Provider) exchangeOwn(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
-	ring, err := p.Keys.Ring(ctx)
+	subject, err := p.subject(ctx, client, form.Get("subject_token"))
 	if err != nil {
 		return nil, err
 	}
-	subject, err := p.subject(ctx, ring, client, form.Get("subject_token"))
-	if err != nil {
+	narrow := *subject.grant
+	apis := slices.DeleteFunc(slices.Clone(client.Audience), func(api string) bool { return api == p.issuer() })
+	if len(apis) == 0 {
+		return nil, errTarget
+	}
+	if narrow.Resources, err = p.targets(client, apis, asked(form)); err != nil {
 		return nil, err
 	}
-	audience, err := exchangeAudience(client, form)
-	if err != nil {
-		return nil, err
-	}
-	if len(audience) == 0 {
-		audience = client.Audience
-	}
-	if len(audience) == 0 {
-		return nil, &oauthError{status: http.StatusBadRequest, code: "invalid_target", description: "this client has no audience to ask tokens for"}
-	}
-	g, active, err := p.exchangeable(ctx, client, subject)
-	if err != nil {
-		return nil, err
-	}
-	narrow := *g
-	if narrow.Scope, err = exchangeScope(client, form, strings.Fields(subject.Scope)); err != nil {
+	if narrow.Scope, err = exchangeScope(client, strings.Fields(subject.Scope), form); err != nil {
 		return nil, err
 	}
 	now := p.Now()
-	claims := p.accessClaims(client, &narrow, active, now)
-	claims.Audience = audience
+	claims := p.accessClaims(client, &narrow, subject.active, now)
 	claims.Expires = min(claims.Expires, subject.Expires.Unix())
 	claims.Actor = &actor{Subject: client.ID, Actor: subject.Actor}
-	return p.exchanged(ctx, ring, client, claims, now)
+	return p.exchanged(ctx, client, claims, now)
 }
 
-// A subjectToken is an access token of ours that is to be exchanged.
-type subjectToken struct {
-	*token.Claims `json:"-"`
-
-	ClientID string `json:"client_id"`
-	Scope    string `json:"scope"`
-	Actor    *actor `json:"act"`
-}
-
-// subject verifies a subject token as far as it can be without the store.
-func (p *Provider) subject(ctx context.Context, ring *token.Ring, client *store.Client, raw string) (*subjectToken, error) {
-	parser := token.Parser{Type: token.AccessToken, Issuer: p.issuer(), SkipAudience: true, Keys: ring, Now: p.Now, Leeway: -1}
-	claims, err := parser.Parse(ctx, raw)
+// subject returns the access token that is to be exchanged, if nothing that it hangs on has ended and the client may. Unlike
+// elsewhere there is no leeway about its expiry, as the new one would be born dead.
+func (p *Provider) subject(ctx context.Context, client *store.Client, raw string) (*issuedToken, error) {
+	t, err := p.readAccess(ctx, raw, "")
+	if errors.Is(err, errToken) {
+		return nil, badSubject(err)
+	}
 	if err != nil {
-		return nil, badSubject(err)
+		return nil, err
 	}
-	s := &subjectToken{}
-	if err := claims.Decode(s); err != nil {
-		return nil, badSubject(err)
-	}
-	s.Claims = claims
-	bound, err := claims.JKT()
+	bound, err := t.JKT()
 	switch {
 	case err != nil:
 		return nil, badSubject(err)
-	case s.ClientID != client.ID && !slices.Contains(claims.Audience, client.ID):
+	case t.grant == nil:
+		return nil, badExchange("subject_token is about no user", nil)
+	case !p.Now().Before(t.Expires):
+		return nil, badSubject(token.ErrExpired)
+	case t.ClientID != client.ID && !slices.Contains(t.Audience, client.ID):
 		return nil, badSubject(errors.New("the token was neither issued to nor sent to this client"))
 	case bound != "" && provenKey(ctx) == "":
 		return nil, badExchange("subject_token is bound to a key: the request has to prove one for the new token", nil)
-	case bound != "" && s.ClientID == client.ID && provenKey(ctx) != bound:
+	case bound != "" && t.ClientID == client.ID && provenKey(ctx) != bound:
 		return nil, badSubject(errors.New("the token is bound to another key of this client"))
-	case s.Actor.depth() >= maxActors:
+	case t.Actor.depth() >= maxActors:
 		return nil, badExchange("subject_token was exchanged too often", nil)
 	}
-	return s, nil
+	if err := p.Gate.Allows(client, t.grant.Upstream.Provider); err != nil {
+		return nil, badSubject(err)
+	}
+	return t, nil
 }
 
-// exchangeable returns the grant of a subject token if nothing that it hangs on has ended: that of its own client, which
-// may be another than the one that asks, included.
-func (p *Provider) exchangeable(ctx context.Context, client *store.Client, subject *subjectToken) (*store.Grant, *session.Active, error) {
-	g, err := p.Store.Grant(ctx, grantOfToken(subject.ID))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil, badSubject(err)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if !g.CodeUsed || g.UserID != subject.Subject {
-		return nil, nil, badSubject(errors.New("the grant is not that of this token"))
-	}
-	active, err := p.subjectAlive(ctx, client, subject, g)
-	if err == nil && subject.Actor != nil {
-		err = p.notRevoked(ctx, subject.ID)
-	}
-	if errors.Is(err, errDead) || gate.Refused(err) {
-		return nil, nil, badSubject(err)
-	}
-	return g, active, err
-}
+// asked returns what the new token is to be for (RFC 8693 §2.1).
+func asked(form url.Values) []string { return slices.Concat(form["audience"], form["resource"]) }
 
-func (p *Provider) subjectAlive(ctx context.Context, client *store.Client, subject *subjectToken, g *store.Grant) (*session.Active, error) {
-	if subject.ClientID != g.ClientID { // an exchanged token: who got that counts as well
-		if _, err := p.Gate.Client(ctx, subject.ClientID); err != nil {
-			return nil, err
-		}
-	}
-	if err := p.Gate.Allows(client, g.Upstream.Provider); err != nil {
-		return nil, err
-	}
-	return p.grantAlive(ctx, g)
+// exchangeScope returns what is asked for, which must be within what there is, or all of that. Nothing that was exchanged
+// gets a refresh token.
+func exchangeScope(client *store.Client, within []string, form url.Values) ([]string, error) {
+	within = slices.DeleteFunc(slices.Clone(within), func(s string) bool { return s == scopeOffline })
+	return narrowScope(client, within, form.Get("scope"))
 }
 
 // exchangeForeign trades the ID token of an upstream, which subject_issuer names by its alias, as a login with it would.
@@ -233,11 +160,11 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	if alias == "" {
 		return nil, badExchange("subject_issuer is missing: it names the provider whose token subject_token is", nil)
 	}
-	audience, err := exchangeAudience(client, form)
+	resources, err := p.targets(client, nil, asked(form))
 	if err != nil {
 		return nil, err
 	}
-	scope, err := exchangeScope(client, form, scopesOf(client))
+	scope, err := exchangeScope(client, scopesOf(client), form)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +181,9 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	g, err := p.Login.Exchange(r, login.Exchange{
 		Provider: idp, Providers: client.Providers, Identity: identity,
 		Once: onceOf(alias, raw), Expires: p.Now().Add(exchangeKept),
-		Grant: func(s *store.Session) *store.Grant { return p.exchangeGrant(client, s, scope, audience) },
+		Grant: func(s *store.Session) *store.Grant {
+			return p.exchangeGrant(&authRequest{client: client, scope: scope, resources: resources}, s)
+		},
 	})
 	if err != nil {
 		return nil, foreignFailed(err)
@@ -266,17 +195,10 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	if err != nil {
 		return nil, err
 	}
-	ring, err := p.Keys.Ring(ctx)
-	if err != nil {
-		return nil, err
-	}
 	now := p.Now()
 	claims := p.accessClaims(client, g, active, now)
-	if len(audience) > 0 {
-		claims.Audience = audience
-	}
 	claims.Actor = &actor{Subject: client.ID}
-	return p.exchanged(ctx, ring, client, claims, now)
+	return p.exchanged(ctx, client, claims, now)
 }
 
 // exchanging returns the provider if its tokens may be exchanged by the client. What is wrong with a provider is not told
@@ -325,19 +247,19 @@ func onceOf(alias, raw string) string {
 }
 
 // exchangeGrant is a grant without a session. It lives as long as its only token, and no longer than who vouched.
-func (p *Provider) exchangeGrant(client *store.Client, s *store.Session, scope, audience []string) *store.Grant {
-	g, _ := p.newGrant(&authRequest{client: client, scope: scope}, s)
-	now := p.Now().UTC()
+func (p *Provider) exchangeGrant(req *authRequest, s *store.Session) *store.Grant {
+	g, _ := p.newGrant(req, s)
 	g.SessionID, g.CodeHash, g.CodeUsed = "", nil, true
-	g.Resources = audience
-	g.CodeExpires, g.ExpiresAt = now, now.Add(cmp.Or(client.AccessTokenLifetime, defaultLifetime))
+	g.CodeExpires, g.ExpiresAt = g.CreatedAt, g.CreatedAt.Add(cmp.Or(req.client.AccessTokenLifetime, defaultLifetime))
 	return g
 }
 
 // exchanged signs the new token (RFC 8693 §2.2.1).
-func (p *Provider) exchanged(
-	ctx context.Context, ring *token.Ring, client *store.Client, claims accessClaims, now time.Time,
-) (*tokenResponse, error) {
+func (p *Provider) exchanged(ctx context.Context, client *store.Client, claims accessClaims, now time.Time) (*tokenResponse, error) {
+	ring, err := p.Keys.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
 	raw, tokenType, err := p.signAccess(ctx, ring, client, claims, now)
 	if err != nil {
 		return nil, err
