@@ -367,6 +367,42 @@ func TestClientAssertionReplay(t *testing.T) { // RFC 7523 §3 7, OpenID Connect
 	}
 }
 
+// Each endpoint that clients authenticate at takes assertions, for itself and once.
+func TestClientAssertionEverywhere(t *testing.T) { // RFC 7009 §2.1, RFC 7662 §2.1, RFC 8628 §3.1, RFC 9126 §2
+	t.Parallel()
+	w := newAssertingWorld(t, func(c *broker.Config) {
+		for i := range c.Clients {
+			if c.Clients[i].ID == "signing" {
+				c.Clients[i].Grants = []string{store.GrantTypeCode, store.GrantTypeDevice}
+			}
+		}
+	})
+	paths := map[string]int{"/introspect": http.StatusOK, "/revoke": http.StatusOK, "/par": http.StatusCreated, "/device_authorization": http.StatusOK}
+	for path, status := range paths {
+		ask := func(claims fields, key crypto.Signer) *reply {
+			form := w.authParams()
+			form.Set("client_id", "signing")
+			form.Set("token", "x")
+			form.Set("client_assertion_type", jwtBearer)
+			form.Set("client_assertion", signJWT(fields{"alg": "ES256", "kid": "ES256"}, claims, key))
+			return send(t, http.MethodPost, w.URL+path, form, nil)
+		}
+		for _, audience := range []string{w.URL, w.URL + "/token", w.URL + path} {
+			claims := w.claimsFor("signing").with(fields{"aud": audience})
+			if r := ask(claims, clientKey("ES256")); r.StatusCode != status {
+				t.Errorf("%s with the audience %s: status %d %s", path, audience, r.StatusCode, r.text)
+			}
+			wantError(t, ask(claims, clientKey("ES256")), http.StatusUnauthorized, "invalid_client")
+		}
+		for other := range paths {
+			if other != path {
+				wantError(t, ask(w.claimsFor("signing").with(fields{"aud": w.URL + other}), clientKey("ES256")), http.StatusUnauthorized, "invalid_client")
+			}
+		}
+		wantError(t, ask(w.claimsFor("signing"), clientKey("other")), http.StatusUnauthorized, "invalid_client")
+	}
+}
+
 // A client whose keys are fetched: a new key is found, a server that is down or that holds something else lets nobody in.
 func TestClientAssertionJWKSURI(t *testing.T) { // OpenID Connect Registration §2, OpenID Connect Core §10.1.1
 	t.Parallel()

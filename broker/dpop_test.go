@@ -407,6 +407,129 @@ func TestDPoPUserInfo(t *testing.T) { // RFC 9449 §7
 	}
 }
 
+// refreshBound refreshes as redeemBound redeems.
+func (w *world) refreshBound(client, refreshToken string, proofs ...string) *reply {
+	w.t.Helper()
+	form, edit := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}, func(*http.Request) {}
+	if client == "web" {
+		edit = basic("web", jwtSecret)
+	} else {
+		form.Set("client_id", client)
+	}
+	return send(w.t, http.MethodPost, w.URL+"/token", form, withProofs(edit, proofs...))
+}
+
+func boundTo(t testing.TB, a tokenAnswer) any {
+	t.Helper()
+	cnf, _ := part(t, a.AccessToken, 1)["cnf"].(map[string]any)
+	if (a.TokenType == "DPoP") != (cnf != nil) {
+		t.Errorf("a %s token with cnf %v", a.TokenType, cnf)
+	}
+	return cnf["jkt"]
+}
+
+func TestDPoPRefresh(t *testing.T) { // RFC 9449 §5
+	t.Parallel()
+	w := newDPoPWorld(t, nil)
+	b := w.login("Demo")
+	first := func(client string, proofs ...string) tokenAnswer {
+		return w.redeemBound(client, w.code(b, set("client_id", client)), proofs...).tokens(t)
+	}
+	t.Run("a public client's is bound to the key", func(t *testing.T) {
+		t.Parallel()
+		a := first("spa", w.tokenProof("ES256"))
+		for range 3 {
+			// A thief gets nothing, and does not keep its owner from going on.
+			for _, proofs := range [][]string{nil, {w.tokenProof("EdDSA")}, {w.tokenProof("other")}} {
+				wantError(t, w.refreshBound("spa", a.RefreshToken, proofs...), http.StatusBadRequest, "invalid_grant")
+			}
+			wantError(t, w.refreshBound("spa", a.RefreshToken, "junk"), http.StatusBadRequest, "invalid_dpop_proof")
+			a = w.refreshBound("spa", a.RefreshToken, w.tokenProof("ES256")).tokens(t)
+			if got := boundTo(t, a); got != jktOf(t, "ES256") {
+				t.Errorf("bound to %v", got)
+			}
+		}
+	})
+	t.Run("a public client's is bound from its first proof on", func(t *testing.T) {
+		t.Parallel()
+		a := w.refreshBound("spa", first("spa").RefreshToken, w.tokenProof("EdDSA")).tokens(t)
+		if got := boundTo(t, a); got != jktOf(t, "EdDSA") {
+			t.Errorf("bound to %v", got)
+		}
+		wantError(t, w.refreshBound("spa", a.RefreshToken), http.StatusBadRequest, "invalid_grant")
+		w.refreshBound("spa", a.RefreshToken, w.tokenProof("EdDSA")).tokens(t)
+	})
+	t.Run("a confidential client's is bound to the client", func(t *testing.T) {
+		t.Parallel()
+		a := first("web", w.tokenProof("ES256"))
+		for _, key := range []string{"EdDSA", "ES256", "other"} {
+			a = w.refreshBound("web", a.RefreshToken, w.tokenProof(key)).tokens(t)
+			if got := boundTo(t, a); got != jktOf(t, key) {
+				t.Errorf("bound to %v, want the key of the request", got)
+			}
+		}
+		if got := boundTo(t, w.refreshBound("web", a.RefreshToken).tokens(t)); got != nil {
+			t.Errorf("bound to %v without a proof", got)
+		}
+	})
+	t.Run("§5.2: a client that must bring proofs", func(t *testing.T) {
+		t.Parallel()
+		a := first("bound", w.tokenProof("ES256"))
+		wantError(t, w.refreshBound("bound", a.RefreshToken), http.StatusBadRequest, "invalid_dpop_proof")
+		w.refreshBound("bound", a.RefreshToken, w.tokenProof("ES256")).tokens(t)
+	})
+	t.Run("§11.1: a proof counts once, also for what is repeated", func(t *testing.T) {
+		t.Parallel()
+		a, proof := first("spa", w.tokenProof("ES256")), w.tokenProof("ES256")
+		again := w.refreshBound("spa", a.RefreshToken, proof).tokens(t)
+		wantError(t, w.refreshBound("spa", a.RefreshToken, proof), http.StatusBadRequest, "invalid_dpop_proof")
+		if repeated := w.refreshBound("spa", a.RefreshToken, w.tokenProof("ES256")).tokens(t); repeated.AccessToken != again.AccessToken {
+			t.Error("the answer is another one, within the grace")
+		}
+		wantError(t, w.refreshBound("spa", a.RefreshToken, w.tokenProof("other")), http.StatusBadRequest, "invalid_grant")
+		w.refreshBound("spa", again.RefreshToken, w.tokenProof("ES256")).tokens(t)
+	})
+}
+
+func TestDPoPIntrospection(t *testing.T) { // RFC 9449 §6.2
+	t.Parallel()
+	w := newDPoPWorld(t, nil)
+	b := w.login("Demo")
+	for _, proofs := range [][]string{{w.tokenProof("ES256")}, nil} {
+		a := w.redeemBound("web", w.code(b, set("client_id", "web")), proofs...).tokens(t)
+		var got struct {
+			Active bool              `json:"active"`
+			Type   string            `json:"token_type"`
+			Cnf    map[string]string `json:"cnf"`
+		}
+		decode(t, send(t, http.MethodPost, w.URL+"/introspect", url.Values{"token": {a.AccessToken}}, basic("web", jwtSecret)), &got)
+		want := ""
+		if proofs != nil {
+			want = jktOf(t, "ES256")
+		}
+		if !got.Active || got.Type != a.TokenType || got.Cnf["jkt"] != want {
+			t.Errorf("%+v, want %s bound to %q", got, a.TokenType, want)
+		}
+	}
+}
+
+func TestDPoPClientCredentials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		c.Clients = append(c.Clients, store.Client{ID: "worker", Secrets: [][]byte{[]byte(jwtSecret)}, Audience: []string{"https://api.example"},
+			Grants: []string{store.GrantTypeCredentials}, RequireDPoP: true})
+	})
+	ask := func(proofs ...string) *reply {
+		return send(t, http.MethodPost, w.URL+"/token", url.Values{"grant_type": {"client_credentials"}}, withProofs(basic("worker", jwtSecret), proofs...))
+	}
+	proof := w.tokenProof("ES256")
+	if got := boundTo(t, ask(proof).answer(t)); got != jktOf(t, "ES256") {
+		t.Errorf("bound to %v", got)
+	}
+	wantError(t, ask(proof), http.StatusBadRequest, "invalid_dpop_proof")
+	wantError(t, ask(), http.StatusBadRequest, "invalid_dpop_proof")
+}
+
 // What cannot be remembered is not accepted, and the code can be redeemed once it can.
 func TestDPoPStoreDown(t *testing.T) {
 	t.Parallel()
