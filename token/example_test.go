@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-idbroker/idbroker/token"
@@ -146,6 +147,36 @@ func ExampleVerifier() {
 	// Bearer realm="https://api.example", error="insufficient_scope", error_description="The access token lacks a scope", scope="notes:read"
 	// 401 Unauthorized
 	// Bearer realm="https://api.example", scope="notes:read"
+}
+
+// A resource server that also accepts tokens which are bound to a key of the sender (RFC 9449). What it has to remember is
+// kept where all of its nodes find it; here a map will do.
+func ExampleVerifier_dPoP() {
+	ring := exampleRing(time.Now())
+	var mu sync.Mutex
+	seen := map[string]time.Time{}
+	verifier := &token.Verifier{
+		Issuer: "https://id.example", Audience: "https://api.example", Keys: ring,
+		DPoP: &token.DPoP{
+			BaseURL: "https://api.example",
+			Once: func(_ context.Context, key string, until time.Time) (bool, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				_, again := seen[key]
+				seen[key] = until
+				return !again, nil
+			},
+		},
+	}
+	h := verifier.Require("notes:read")(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "notes") }))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/notes", nil))
+	for _, challenge := range w.Header().Values("WWW-Authenticate") {
+		fmt.Println(challenge)
+	}
+	// Output:
+	// Bearer realm="https://api.example", scope="notes:read"
+	// DPoP realm="https://api.example", algs="RS256 PS256 ES256 EdDSA"
 }
 
 // A single-use code: the client holds the handle, the store knows only its hash.
