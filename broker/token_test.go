@@ -765,6 +765,11 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s is announced, and no key for it is published", alg)
 		}
 	})
+	each("userinfo_signing_alg_values_supported", func(alg string) {
+		if !published[alg] {
+			t.Errorf("%s is announced for userinfo, and no key for it is published", alg)
+		}
+	})
 	if !strings.Contains(fmt.Sprint(doc["id_token_signing_alg_values_supported"]), "RS256") { // OIDC Core §15.1
 		t.Error("RS256 is not announced")
 	}
