@@ -48,14 +48,17 @@ type killSwitch struct {
 	client bool // it is the client that is switched off
 }
 
-// ways lead to the upstream, whoever comes back from there.
-var ways = []string{"way to the upstream", "hinted way to the upstream"}
+// Entrances that hang on the same.
+var (
+	ways       = []string{"way to the upstream", "hinted way to the upstream"} // whoever comes back from there
+	logins     = []string{"start", "hint", "callback", "flow step"}
+	withTokens = []string{"userinfo", "introspection", "introspection of a refresh token", "refresh", "offline refresh"}
+)
 
 var switches = []killSwitch{
 	// What proves that the table proves something.
-	{name: "nothing", off: func(*scene) {}, client: true, spares: append([]string{
-		"start", "hint", "callback", "flow step", "single sign-on", "code", "userinfo", "host",
-	}, ways...)},
+	{name: "nothing", off: func(*scene) {}, client: true, spares: slices.Concat(ways, logins, withTokens,
+		[]string{"single sign-on", "code", "host"})},
 	{name: "provider disabled", off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
 	}},
@@ -81,7 +84,7 @@ var switches = []killSwitch{
 	}},
 	{name: "user deleted", spares: ways, off: func(s *scene) { s.must(s.store.DeleteUser(s.t.Context(), s.user)) }},
 	{name: "session deleted", off: func(s *scene) { s.must(s.store.DeleteSession(s.t.Context(), s.session)) },
-		spares: append([]string{"start", "hint", "callback", "flow step"}, ways...)},
+		spares: slices.Concat(ways, logins, []string{"offline refresh"})},
 	{name: "client disabled", client: true, spares: []string{"host"}, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Disabled = true })
 	}},
@@ -90,9 +93,16 @@ var switches = []killSwitch{
 		s.editClient(func(c *store.Client) { c.Providers = []string{"other"} })
 	}},
 	// A token that is out lives as long as it does: it was granted when it could be.
-	{name: "client may not use codes", client: true, spares: []string{"host", "userinfo"}, off: func(s *scene) {
+	{name: "client may not use codes", client: true, spares: append([]string{"host"}, withTokens...), off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Grants = []string{store.GrantTypeRefresh} })
 	}},
+	{name: "client may not refresh", client: true, off: func(s *scene) {
+		s.editClient(func(c *store.Client) { c.Grants, c.Scopes = []string{store.GrantTypeCode}, nil })
+	}, spares: slices.Concat(ways, logins, []string{"single sign-on", "code", "host", "userinfo", "introspection"})},
+	{name: "client may not have offline access", client: true, off: func(s *scene) {
+		s.editClient(func(c *store.Client) { c.Scopes = nil })
+	}, spares: slices.Concat(ways, logins, []string{"single sign-on", "code", "host", "userinfo", "introspection",
+		"introspection of a refresh token", "refresh"})},
 }
 
 // An entrance is one column: it prepares something while all is well, and returns how to go on with it afterwards. That
@@ -115,11 +125,19 @@ var entrances = []entrance{
 		}
 	}},
 	{"userinfo", func(s *scene) func() string {
-		config, code := s.heldCode(s.browser)
-		tokens, err := config.Exchange(s.t.Context(), code, oauth2.VerifierOption(verifier))
-		s.must(err)
+		_, tokens := s.tokens()
 		return func() string { return s.subject(tokens.AccessToken) }
 	}},
+	{"introspection", func(s *scene) func() string {
+		config, tokens := s.tokens()
+		return func() string { return s.introspect(config, tokens.AccessToken) }
+	}},
+	{"introspection of a refresh token", func(s *scene) func() string {
+		config, tokens := s.tokens()
+		return func() string { return s.introspect(config, tokens.RefreshToken) }
+	}},
+	{"refresh", func(s *scene) func() string { return s.refresh(s.tokens()) }},
+	{"offline refresh", func(s *scene) func() string { return s.refresh(s.tokens("offline_access")) }},
 	{"single sign-on", func(s *scene) func() string {
 		return func() string { return s.arrived(s.browser.Get(s.rp.AuthURL() + "&prompt=none")) }
 	}},
@@ -204,6 +222,7 @@ func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
 	}})
 	client := s.rp.Client()
 	client.RedirectURIs = append(client.RedirectURIs, s.rp.url+"/held")
+	client.Scopes = []string{"openid", "profile", "email", "offline_access"}
 	s.rp.SetClient(client)
 	s.Server = Start(t, s.config)
 	s.rp.Connect(s.URL)
@@ -344,9 +363,10 @@ func (s *scene) arrived(p *Page) string {
 const verifier = "a-code-verifier-of-the-tests-which-is-long-enough"
 
 // heldCode returns a code that the browser has brought, and what redeems it.
-func (s *scene) heldCode(b *Browser) (config *oauth2.Config, code string) {
+func (s *scene) heldCode(b *Browser, scopes ...string) (config *oauth2.Config, code string) {
 	s.t.Helper()
 	config = s.rp.Config()
+	config.Scopes = append(config.Scopes, scopes...)
 	config.RedirectURL = s.rp.url + "/held"
 	code = b.Get(config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))).URL.Query().Get("code")
 	if code == "" {
@@ -355,21 +375,64 @@ func (s *scene) heldCode(b *Browser) (config *oauth2.Config, code string) {
 	return config, code
 }
 
+// tokens are what the browser's user grants the application, with these scopes beside its usual ones.
+func (s *scene) tokens(scopes ...string) (*oauth2.Config, *oauth2.Token) {
+	s.t.Helper()
+	config, code := s.heldCode(s.browser, scopes...)
+	tokens, err := config.Exchange(s.t.Context(), code, oauth2.VerifierOption(verifier))
+	s.must(err)
+	return config, tokens
+}
+
+// refresh returns how to go on with the refresh token. Somebody is in already if it brings any token.
+func (s *scene) refresh(config *oauth2.Config, tokens *oauth2.Token) func() string {
+	return func() string {
+		_, err := config.TokenSource(s.t.Context(), &oauth2.Token{RefreshToken: tokens.RefreshToken}).Token()
+		if err != nil {
+			return ""
+		}
+		return s.user
+	}
+}
+
+// introspect returns whom the broker says that a token is about, if it is active.
+func (s *scene) introspect(config *oauth2.Config, token string) string {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.URL+"/introspect",
+		strings.NewReader(url.Values{"token": {token}}.Encode()))
+	s.must(err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth(url.QueryEscape(config.ClientID), url.QueryEscape(config.ClientSecret))
+	var info struct {
+		Active  bool   `json:"active"`
+		Subject string `json:"sub"`
+	}
+	if s.ask(r, &info); !info.Active {
+		return ""
+	}
+	return info.Subject
+}
+
 // subject returns whom userinfo says that the token is about.
 func (s *scene) subject(accessToken string) string {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.URL+"/userinfo", nil)
 	s.must(err)
 	r.Header.Set("Authorization", "Bearer "+accessToken)
-	response, err := http.DefaultClient.Do(r)
-	s.must(err)
-	defer response.Body.Close()
 	var info struct {
 		Subject string `json:"sub"`
 	}
-	if response.StatusCode != http.StatusOK {
-		return ""
-	}
-	s.must(json.NewDecoder(response.Body).Decode(&info))
+	s.ask(r, &info)
 	return info.Subject
+}
+
+// ask sends a request and reads the answer into v, if there is one.
+func (s *scene) ask(r *http.Request, v any) {
+	s.t.Helper()
+	response, err := http.DefaultClient.Do(r)
+	s.must(err)
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		s.must(json.NewDecoder(response.Body).Decode(v))
+	}
 }

@@ -18,8 +18,9 @@ var errDead = errors.New("op: the grant is dead")
 // none of the store: it has no id, and says what the grant remembers.
 //
 // This is the one place where it is checked what a grant hangs on, and every entrance that honours a grant passes it: the
-// client, that it may have tokens without a session if it has, that it takes the word of the provider that vouched, the session, the user, the provider, and the link between
-// these two. It is errDead if one of them is off. Every other error means that the store could not tell.
+// client, that it takes the word of the provider that vouched and may have tokens without a session if it has, the
+// session, the user, the provider, and the link between these two. It is errDead if one of them is off. Every other error
+// means that the store could not tell.
 func (p *Provider) grantAlive(ctx context.Context, g *store.Grant) (*session.Active, error) {
 	client, err := p.Gate.Client(ctx, g.ClientID)
 	if err == nil {
