@@ -101,6 +101,16 @@ func pages() map[string]web.Page {
 			Application: "Inventory", Account: "anna@example.com", Scopes: []string{"openid", "profile", "email", "offline_access", "stock:<all>"},
 			Action: "/id/consent", Hidden: url.Values{"request": {`a"b`}}, Field: "decision",
 		}},
+		"device": {Name: "device", Data: web.DeviceData{Action: "/id/device"}},
+		"device-error": {Name: "device", Status: http.StatusBadRequest, Data: web.DeviceData{
+			Action: "/id/device", Hidden: url.Values{"ui_locales": {"de"}}, Value: `BCDF"<`, Error: "form",
+		}},
+		"device-confirm": {Name: "device-confirm", Data: web.DeviceConfirmData{
+			Application: "Living Room <TV>", Account: "anna@example.com", Code: "WDJB-MJHT", Scopes: []string{"openid", "email", "stock:<all>"},
+			Action: "/id/device", Hidden: url.Values{"confirm": {"sealed"}}, Field: "decision", Switch: "/id/device?user_code=WDJB-MJHT&prompt=select_account",
+		}},
+		"device-allowed": {Name: "device-done", Data: web.DeviceDoneData{Application: "Living Room <TV>", Allowed: true}},
+		"device-denied":  {Name: "device-done", Data: web.DeviceDoneData{Application: "Living Room <TV>"}},
 		"terms": {Name: "terms", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"version": 7},
 			Errors: map[string]string{"accept": "required"},
@@ -208,8 +218,14 @@ func TestHostile(t *testing.T) {
 			"error": web.ErrorData{
 				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Back: script, Application: markup,
 			},
-			"expired": web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
-			"logout":  web.LogoutData{Action: script, Back: script, Application: markup},
+			"device": web.DeviceData{Action: script, Hidden: url.Values{markup: {markup}}, Value: markup, Error: markup},
+			"device-confirm": web.DeviceConfirmData{
+				Application: markup, Account: markup, Code: markup, Scopes: []string{markup}, Action: script,
+				Hidden: url.Values{markup: {markup}}, Field: markup, Switch: script,
+			},
+			"device-done": web.DeviceDoneData{Application: markup, Allowed: true},
+			"expired":     web.ExpiredData{Continue: script, Restart: script, Back: script, Application: markup},
+			"logout":      web.LogoutData{Action: script, Back: script, Application: markup},
 			"signedout": web.SignedOutData{
 				Login: script, Back: script, Application: markup, Upstream: &web.Link{Text: markup, URL: script}, Onward: script,
 				Frames: []string{script, markup, "https://a.example;script-src *"},
