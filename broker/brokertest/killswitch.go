@@ -52,13 +52,16 @@ type killSwitch struct {
 var (
 	ways       = []string{"way to the upstream", "hinted way to the upstream"} // whoever comes back from there
 	logins     = []string{"start", "hint", "callback", "flow step"}
-	withTokens = []string{"userinfo", "introspection", "introspection of a refresh token", "refresh", "offline refresh"}
+	access     = []string{"userinfo", "introspection"}
+	refreshing = []string{"introspection of a refresh token", "refresh"}
+	inSession  = []string{"single sign-on", "host"}
+	devices    = []string{"device", "device's page"}
 )
 
 var switches = []killSwitch{
 	// What proves that the table proves something.
-	{name: "nothing", off: func(*scene) {}, client: true, spares: slices.Concat(ways, logins, withTokens,
-		[]string{"single sign-on", "code", "host"})},
+	{name: "nothing", off: func(*scene) {}, client: true, spares: slices.Concat(ways, logins, access, refreshing, inSession,
+		devices, []string{"code", "offline refresh", "exchange"})},
 	{name: "provider disabled", off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
 	}},
@@ -93,16 +96,17 @@ var switches = []killSwitch{
 		s.editClient(func(c *store.Client) { c.Providers = []string{"other"} })
 	}},
 	// A token that is out lives as long as it does: it was granted when it could be.
-	{name: "client may not use codes", client: true, spares: append([]string{"host"}, withTokens...), off: func(s *scene) {
-		s.editClient(func(c *store.Client) { c.Grants = []string{store.GrantTypeRefresh} })
-	}},
-	{name: "client may not refresh", client: true, off: func(s *scene) {
-		s.editClient(func(c *store.Client) { c.Grants, c.Scopes = []string{store.GrantTypeCode}, nil })
-	}, spares: slices.Concat(ways, logins, []string{"single sign-on", "code", "host", "userinfo", "introspection"})},
+	{name: "client may not use codes", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeCode) },
+		spares: slices.Concat(access, refreshing, devices, []string{"host", "offline refresh", "exchange"})},
+	{name: "client may not refresh", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeRefresh) },
+		spares: slices.Concat(ways, logins, access, inSession, devices, []string{"code", "exchange"})},
 	{name: "client may not have offline access", client: true, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Scopes = nil })
-	}, spares: slices.Concat(ways, logins, []string{"single sign-on", "code", "host", "userinfo", "introspection",
-		"introspection of a refresh token", "refresh"})},
+	}, spares: slices.Concat(ways, logins, access, refreshing, inSession, devices, []string{"code", "exchange"})},
+	{name: "client may not use devices", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeDevice) },
+		spares: slices.Concat(ways, logins, access, refreshing, inSession, []string{"code", "offline refresh", "exchange"})},
+	{name: "client may not exchange", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeTokenExchange) },
+		spares: slices.Concat(ways, logins, access, refreshing, inSession, devices, []string{"code", "offline refresh"})},
 }
 
 // An entrance is one column: it prepares something while all is well, and returns how to go on with it afterwards. That
@@ -129,15 +133,36 @@ var entrances = []entrance{
 		return func() string { return s.subject(tokens.AccessToken) }
 	}},
 	{"introspection", func(s *scene) func() string {
-		config, tokens := s.tokens()
-		return func() string { return s.introspect(config, tokens.AccessToken) }
+		_, tokens := s.tokens()
+		return func() string { return s.introspect(tokens.AccessToken) }
 	}},
 	{"introspection of a refresh token", func(s *scene) func() string {
-		config, tokens := s.tokens()
-		return func() string { return s.introspect(config, tokens.RefreshToken) }
+		_, tokens := s.tokens()
+		return func() string { return s.introspect(tokens.RefreshToken) }
 	}},
 	{"refresh", func(s *scene) func() string { return s.refresh(s.tokens()) }},
 	{"offline refresh", func(s *scene) func() string { return s.refresh(s.tokens("offline_access")) }},
+	{"exchange", func(s *scene) func() string {
+		_, tokens := s.tokens()
+		return func() string {
+			return s.issued(url.Values{
+				"grant_type": {store.GrantTypeTokenExchange}, "subject_token": {tokens.AccessToken},
+				"subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+			})
+		}
+	}},
+	{"device", func(s *scene) func() string {
+		code, page := s.device()
+		page.Submit(url.Values{"decision": {"allow"}})
+		return func() string { return s.issued(code) }
+	}},
+	{"device's page", func(s *scene) func() string {
+		code, page := s.device()
+		return func() string {
+			page.Submit(url.Values{"decision": {"allow"}})
+			return s.issued(code)
+		}
+	}},
 	{"single sign-on", func(s *scene) func() string {
 		return func() string { return s.arrived(s.browser.Get(s.rp.AuthURL() + "&prompt=none")) }
 	}},
@@ -223,6 +248,8 @@ func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
 	client := s.rp.Client()
 	client.RedirectURIs = append(client.RedirectURIs, s.rp.url+"/held")
 	client.Scopes = []string{"openid", "profile", "email", "offline_access"}
+	client.Grants = []string{store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeDevice, store.GrantTypeTokenExchange}
+	client.Audience = []string{"https://api.example"}
 	s.rp.SetClient(client)
 	s.Server = Start(t, s.config)
 	s.rp.Connect(s.URL)
@@ -306,6 +333,17 @@ func (s *scene) editClient(edit func(*store.Client)) {
 	s.must(err)
 	edit(client)
 	s.must(s.Broker.PutClient(s.t.Context(), client))
+}
+
+// withdraw takes a grant type from the client, and what it would be no client with.
+func (s *scene) withdraw(grantType string) {
+	s.t.Helper()
+	s.editClient(func(c *store.Client) {
+		c.Grants = slices.DeleteFunc(slices.Clone(c.Grants), func(g string) bool { return g == grantType })
+		if grantType == store.GrantTypeRefresh {
+			c.Scopes = nil // offline access needs it
+		}
+	})
 }
 
 func (s *scene) removeClient() {
@@ -395,19 +433,47 @@ func (s *scene) refresh(config *oauth2.Config, tokens *oauth2.Token) func() stri
 	}
 }
 
-// introspect returns whom the broker says that a token is about, if it is active.
-func (s *scene) introspect(config *oauth2.Config, token string) string {
+// issued returns the user if the token endpoint gives the application a token for the form.
+func (s *scene) issued(form url.Values) string {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.URL+"/introspect",
-		strings.NewReader(url.Values{"token": {token}}.Encode()))
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if s.ask(s.request("/token", form), &answer); answer.Token == "" {
+		return ""
+	}
+	return s.user
+}
+
+// device begins a login of a device, and returns what the device asks with, and the page that lets it in.
+func (s *scene) device() (code url.Values, page *Page) {
+	s.t.Helper()
+	var device struct {
+		Code string `json:"device_code"`
+		URI  string `json:"verification_uri_complete"`
+	}
+	s.ask(s.request("/device_authorization", url.Values{"scope": {"openid"}}), &device)
+	return url.Values{"grant_type": {store.GrantTypeDevice}, "device_code": {device.Code}}, s.browser.Get(device.URI)
+}
+
+// request is one of the application to an endpoint.
+func (s *scene) request(endpoint string, form url.Values) *http.Request {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.URL+endpoint, strings.NewReader(form.Encode()))
 	s.must(err)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.SetBasicAuth(url.QueryEscape(config.ClientID), url.QueryEscape(config.ClientSecret))
+	r.SetBasicAuth(url.QueryEscape(s.rp.client.ID), url.QueryEscape(string(s.rp.client.Secrets[0])))
+	return r
+}
+
+// introspect returns whom the broker says that a token is about, if it is active.
+func (s *scene) introspect(token string) string {
+	s.t.Helper()
 	var info struct {
 		Active  bool   `json:"active"`
 		Subject string `json:"sub"`
 	}
-	if s.ask(r, &info); !info.Active {
+	if s.ask(s.request("/introspect", url.Values{"token": {token}}), &info); !info.Active {
 		return ""
 	}
 	return info.Subject
