@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -155,4 +156,68 @@ func TestRevokeStoreFails(t *testing.T) { // RFC 7009 §2.2.1
 	}
 	wantRevoked(t, w.revoke("rp", a.RefreshToken)) // tried again
 	wantInvalidToken(t, w.userinfo(a.AccessToken))
+}
+
+// A token that was exchanged (RFC 8693) hangs on the grant of the client that it came from, which who exchanged it does not
+// end; and one that was revoked is exchanged for nothing (CVE-2026-9097).
+func TestRevokeExchanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		peers(c)
+		c.Clients[1].Grants = []string{store.GrantTypeCredentials, store.GrantTypeTokenExchange}
+		c.Clients[1].Audience, c.Clients[1].Scopes = []string{"api", "thief"}, nil
+	})
+	b := w.login("Demo")
+	trade := func(subject string) *reply {
+		return w.post("/token", "api", url.Values{
+			"grant_type": {store.GrantTypeTokenExchange}, "subject_token": {subject},
+			"subject_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+		})
+	}
+	traded := func(subject string) string {
+		t.Helper()
+		r := trade(subject)
+		var a struct {
+			AccessToken string `json:"access_token"`
+		}
+		if err := json.Unmarshal([]byte(r.text), &a); err != nil || a.AccessToken == "" {
+			t.Fatalf("status %d %s", r.StatusCode, r.text)
+		}
+		return a.AccessToken
+	}
+	a := w.redeem(w.code(b, nil), nil).renewed(t)
+	one, two := traded(a.AccessToken), traded(a.AccessToken)
+	for _, client := range []string{"api", "thief"} { // whose it is, and whom it is for
+		if got := w.introspect(client, one).active(t); got["client_id"] != "api" || got["act"] == nil {
+			t.Errorf("%s: %v", client, got)
+		}
+	}
+	wantInactive(t, w.introspect("rp", one)) // it is another's by now
+	for _, client := range []string{"rp", "thief"} {
+		wantRevoked(t, w.revoke(client, one))
+	}
+	w.introspect("api", one).active(t)
+	wantRevoked(t, w.revoke("api", one))
+	wantInactive(t, w.introspect("api", one))
+	wantInactive(t, w.introspect("thief", one))
+	wantError(t, trade(one), http.StatusBadRequest, "invalid_request")
+	w.introspect("thief", two).active(t)
+	if r := w.userinfo(a.AccessToken); r.StatusCode != http.StatusOK {
+		t.Errorf("the first token died, too: status %d", r.StatusCode)
+	}
+	a = w.refresh(a.RefreshToken, nil).renewed(t)
+	t.Run("its client may exchange no more", func(t *testing.T) {
+		w.reconfigure(func(c *broker.Config) { peers(c); c.Clients[1].Audience = []string{"api", "thief"} })
+		wantInactive(t, w.introspect("thief", two))
+	})
+	t.Run("the grant ends", func(t *testing.T) {
+		w.reconfigure(func(c *broker.Config) {
+			peers(c)
+			c.Clients[1].Grants = append(c.Clients[1].Grants, store.GrantTypeTokenExchange)
+			c.Clients[1].Audience = []string{"api", "thief"}
+		})
+		w.introspect("thief", two).active(t)
+		wantRevoked(t, w.revoke("rp", a.RefreshToken))
+		wantInactive(t, w.introspect("thief", two))
+	})
 }
