@@ -39,13 +39,13 @@ var globexUsers = []providertest.User{
 // demoUpstreams starts the demo providers and returns them as the broker's upstreams. Acme is trusted to have verified the
 // addresses of its own staff; at Globex anybody can sign up.
 func demoUpstreams(ctx context.Context, sites *sites, baseURL string) ([]broker.Provider, error) {
-	acme, err := demoProvider(ctx, sites, baseURL+"/broker/acme/endpoint", providertest.OIDCConfig{
+	acme, err := demoProvider(ctx, sites, baseURL+"/broker/acme", providertest.OIDCConfig{
 		Name: "Acme Staff", Accent: "#0f766e", Users: acmeUsers,
 	})
 	if err != nil {
 		return nil, err
 	}
-	globex, err := demoProvider(ctx, sites, baseURL+"/broker/globex/endpoint", providertest.OIDCConfig{
+	globex, err := demoProvider(ctx, sites, baseURL+"/broker/globex", providertest.OIDCConfig{
 		Name: "Globex Mail", Accent: "#9a3412", Users: globexUsers, Alg: "ES256",
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func demoUpstreams(ctx context.Context, sites *sites, baseURL string) ([]broker.
 
 // demoProvider starts a provider at an address of its own, registers the broker there, and returns it as an upstream. With
 // a real provider only the last statement is left, without the two fields that are spelt Insecure.
-func demoProvider(ctx context.Context, sites *sites, callback string, c providertest.OIDCConfig) (*oidc.Provider, error) {
+func demoProvider(ctx context.Context, sites *sites, at string, c providertest.OIDCConfig) (*oidc.Provider, error) {
 	site, err := sites.listenNext(ctx)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,9 @@ func demoProvider(ctx context.Context, sites *sites, callback string, c provider
 		return nil, err
 	}
 	site.handler = op
-	client := op.Register(providertest.Client{Name: "Your App", RedirectURIs: []string{callback}})
+	client := op.Register(providertest.Client{
+		Name: "Your App", RedirectURIs: []string{at + "/endpoint"}, PostLogoutRedirectURIs: []string{at + "/logout_response"},
+	})
 	return oidc.New(oidc.Config{
 		Issuer:                       op.Issuer(),
 		ClientID:                     client.ID,
