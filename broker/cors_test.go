@@ -78,6 +78,10 @@ func TestCORSPreflight(t *testing.T) { // Fetch §3.3.5
 			}
 		}
 	}
+	two := send(t, http.MethodOptions, w.URL+"/token", nil, func(r *http.Request) { r.Header["Origin"] = []string{spa, "https://evil.example"} })
+	if readable(t, two, spa) {
+		t.Error("two origins count as one")
+	}
 	for _, path := range []string{"/authorize", "/login", "/consent", "/logout"} {
 		if r := preflight(path, spa); r.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s may be called by scripts: %v", path, r.Header)

@@ -199,6 +199,26 @@ func TestPushedRequestAnsweredOnce(t *testing.T) { // RFC 9126 §7.3: of two tha
 	}
 }
 
+// A browser that comes at the very moment of the answer may have the request written once more: the mark decides.
+func TestPushedRequestMark(t *testing.T) { // RFC 9126 §7.3
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	params := w.pushed(nil)
+	key := token.HashHandle("par", strings.TrimPrefix(params.Get("request_uri"), requestURIPrefix))
+	kept, err := w.store.Get(t.Context(), "par", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, query := w.authorize(params, b).location(t); query.Get("code") == "" {
+		t.Fatal("no code")
+	}
+	if err := w.store.Put(t.Context(), "par", key, kept, w.clock().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, w.authorize(params, b), "page 409")
+}
+
 func TestPushedRequestRace(t *testing.T) { // CVE-2026-90997: of 64 at once one gets a code
 	t.Parallel()
 	w := newWorld(t, nil)
