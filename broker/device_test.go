@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -117,7 +118,7 @@ func TestDevice(t *testing.T) { // RFC 8628 §3
 
 func TestDeviceRequestRefusals(t *testing.T) { // RFC 8628 §3.1, authentik CVE-2024-38371
 	t.Parallel()
-	w := newDeviceWorld(t, editClient("rp", func(*store.Client) {}))
+	w := newDeviceWorld(t, nil)
 	good := func() url.Values { return url.Values{"client_id": {"tv"}, "scope": {"openid"}} }
 	for _, row := range []struct {
 		name   string
@@ -172,6 +173,39 @@ func TestDeviceScope(t *testing.T) { // authentik CVE-2024-52287
 	if got.StatusCode != http.StatusOK || a.Scope != "api profile" || a.IDToken != "" {
 		t.Errorf("status %d: %s", got.StatusCode, got.text)
 	}
+}
+
+// A device that may have a refresh token gets one, and with offline_access keeps it when the session ends.
+func TestDeviceRefresh(t *testing.T) { // OpenID Connect Core §11, RFC 8707 §2
+	t.Parallel()
+	w := newWorld(t, withDevices(editClient("tv", func(c *store.Client) {
+		c.Grants = append(c.Grants, store.GrantTypeRefresh)
+		c.Scopes, c.Audience = []string{"openid", "offline_access"}, []string{"films", "music"}
+	})))
+	for _, row := range []struct {
+		scope string
+		lives bool
+	}{{"openid", false}, {"openid offline_access", true}} {
+		b := w.login("Demo")
+		var d deviceStart
+		decode(t, send(t, http.MethodPost, w.URL+"/device_authorization", url.Values{
+			"client_id": {"tv"}, "scope": {row.scope}, "resource": {"films"},
+		}, nil), &d)
+		w.decide(b, d, "allow")
+		a := w.poll(d.DeviceCode).tokens(t)
+		if aud := fmt.Sprint(part(t, a.AccessToken, 1)["aud"]); aud != "[films]" || a.RefreshToken == "" {
+			t.Fatalf("for %s, with refresh token: %t", aud, a.RefreshToken != "")
+		}
+		w.deleteSession(b)
+		r := send(t, http.MethodPost, w.URL+"/token", url.Values{
+			"grant_type": {store.GrantTypeRefresh}, "refresh_token": {a.RefreshToken}, "client_id": {"tv"},
+		}, nil)
+		if (r.StatusCode == http.StatusOK) != row.lives {
+			t.Errorf("%s: without its session, status %d: %s", row.scope, r.StatusCode, r.text)
+		}
+	}
+	r := send(t, http.MethodPost, w.URL+"/device_authorization", url.Values{"client_id": {"tv"}, "scope": {"openid"}, "resource": {"bank"}}, nil)
+	wantError(t, r, http.StatusBadRequest, "invalid_target")
 }
 
 func TestDeviceEntry(t *testing.T) { // RFC 8628 §3.3 and §6.1
@@ -337,7 +371,9 @@ func TestDeviceCodeRefused(t *testing.T) { // RFC 6749 §5.2, CVE-2026-55672, CV
 		"a code that is longer by a letter": form(set("device_code", d.DeviceCode+"A")),
 	}
 	for name, v := range rows {
-		t.Run(name, func(t *testing.T) { wantError(t, send(t, http.MethodPost, w.URL+"/token", v, nil), http.StatusBadRequest, "invalid_grant") })
+		t.Run(name, func(t *testing.T) {
+			wantError(t, send(t, http.MethodPost, w.URL+"/token", v, nil), http.StatusBadRequest, "invalid_grant")
+		})
 	}
 	for i := range d.DeviceCode {
 		wantError(t, w.poll(d.DeviceCode[:i]), http.StatusBadRequest, "invalid_grant")

@@ -627,6 +627,26 @@ func TestExchangeForeignSyncs(t *testing.T) {
 	}
 }
 
+// Several at once, each of which would write the same about the user.
+func TestExchangeForeignAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newExchangeWorld(t, nil)
+	w.login("Demo")
+	w.exchanging(func(c *broker.Config) { c.Providers[0].Sync = provider.SyncForce })
+	w.op.SetUser(providertest.User{Subject: "alice", Username: "alice", Email: "alice@example.com", Name: "Alice Hargreaves"})
+	w.advance(2 * time.Hour) // the link is written, too
+	var all sync.WaitGroup
+	for range 16 {
+		subject := w.upstreamToken(w.op, "alice")
+		all.Go(func() {
+			if r := w.exchangeForeign(subject, nil); r.StatusCode != http.StatusOK {
+				t.Errorf("status %d: %s", r.StatusCode, r.text)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestExchangeDiscovery(t *testing.T) { // RFC 8414 §2, RFC 8628 §4
 	t.Parallel()
 	w := newWorld(t, nil)

@@ -46,7 +46,8 @@ type Client struct {
 	// sessions; with roles or groups its access tokens say those of the user. Others mean what its APIs take them for.
 	Scopes []string
 	// Audience are the APIs that its access tokens are for, beside the broker's own userinfo endpoint. A request can narrow
-	// it down by the parameter "resource" (RFC 8707). A client that is named here may introspect the tokens.
+	// it down by the parameter "resource" (RFC 8707). A client that is named here may introspect the tokens
+	// and, with [GrantTypeTokenExchange], exchange them for tokens for what its own Audience names.
 	Audience []string
 	// PostLogoutRedirectURIs are where a sign-out that it asked for may lead back to, compared as RedirectURIs are (OpenID
 	// Connect RP-Initiated Logout 1.0 §3.1).

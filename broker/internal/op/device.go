@@ -221,13 +221,13 @@ type polling struct {
 // pending says that nobody has decided yet, and to one that asks too often that it must do so less often from now on.
 func (p *Provider) pending(ctx context.Context, key string, expires time.Time) error {
 	now := p.Now()
-	last := polling{Interval: deviceInterval}
-	if kept, err := p.Store.Get(ctx, pollPurpose, key); err == nil {
-		if err := json.Unmarshal(kept, &last); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, store.ErrNotFound) {
+	kept, err := p.Store.Get(ctx, pollPurpose, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
+	}
+	last := polling{}
+	if json.Unmarshal(kept, &last) != nil { // it is the first time
+		last = polling{Interval: deviceInterval}
 	}
 	answer := badRequest("authorization_pending", "the user has not decided yet")
 	if now.Sub(last.Last) < last.Interval-pollSlack {
@@ -235,8 +235,7 @@ func (p *Provider) pending(ctx context.Context, key string, expires time.Time) e
 		answer = badRequest("slow_down", "wait five seconds longer between requests")
 	}
 	last.Last = now
-	kept, err := json.Marshal(last)
-	if err != nil {
+	if kept, err = json.Marshal(last); err != nil {
 		return err
 	}
 	if err := p.Store.Put(ctx, pollPurpose, key, kept, expires); err != nil {
