@@ -249,7 +249,11 @@ func TestExchangeChain(t *testing.T) { // RFC 8693 §4.1
 		t.Errorf("it ends at %v, and what it was made of at %v", claims["exp"], expires)
 	}
 	for range 3 {
-		a, claims = w.exchange("files", a.AccessToken, set("audience", "files")).exchanged(t)
+		wantError(t, w.exchange("files", a.AccessToken, set("audience", "files")), http.StatusBadRequest, "invalid_target")
+		a, claims = w.exchange("files", a.AccessToken, nil).exchanged(t)
+		if fmt.Sprint(claims["aud"]) != "[backend]" {
+			t.Errorf("its own token became one for %v", claims["aud"])
+		}
 	}
 	wantError(t, w.exchange("files", a.AccessToken, nil), http.StatusBadRequest, "invalid_request")
 	w.exchange("backend", tokens[0], nil).exchanged(t)

@@ -85,15 +85,17 @@ func badSubject(err error) error {
 }
 
 // exchangeOwn narrows an access token of ours, for a client that it was issued to or that it was sent to. The new token
-// hangs on the same grant, and ends no later than the old one. What it may be for is the configuration's to say: the APIs
-// that this client calls, which the first client need not know.
+// hangs on the same grant, and ends no later than the old one. What an API gets tokens for is the configuration's to say:
+// for what it calls itself, which the first client need not know. Who exchanges a token of its own only narrows it down.
 func (p *Provider) exchangeOwn(ctx context.Context, client *store.Client, form url.Values) (*tokenResponse, error) {
 	subject, err := p.subject(ctx, client, form.Get("subject_token"))
 	if err != nil {
 		return nil, err
 	}
 	narrow := *subject.grant
-	apis := slices.DeleteFunc(slices.Clone(client.Audience), func(api string) bool { return api == p.issuer() })
+	apis := slices.DeleteFunc(slices.Clone(client.Audience), func(api string) bool {
+		return api == p.issuer() || subject.ClientID == client.ID && !slices.Contains(subject.Audience, api)
+	})
 	if len(apis) == 0 {
 		return nil, errTarget
 	}
