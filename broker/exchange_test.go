@@ -560,7 +560,7 @@ func TestExchangeForeignRefusals(t *testing.T) {
 		idp := w.upstream(w.op, "demo", func(c *oidc.Config) { c.ExchangeAudiences = []string{"mobile"} })
 		w.exchanging(func(c *broker.Config) { c.Providers[0].IdP = idp })
 		w.op.Break(providertest.DiscoveryDown)
-		wantError(t, w.exchangeForeign(subject, nil), http.StatusInternalServerError, "server_error")
+		wantError(t, w.exchangeForeign(subject, nil), http.StatusServiceUnavailable, "temporarily_unavailable")
 		w.op.Break()
 	})
 }

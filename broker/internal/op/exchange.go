@@ -227,7 +227,7 @@ func (p *Provider) exchanging(alias string, client *store.Client) (*gate.Provide
 func foreignFailed(err error) error {
 	if failure, ok := errors.AsType[*provider.Error](err); ok {
 		if failure.Kind == provider.Unavailable {
-			return err
+			return &oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "the provider cannot be asked: try again", err}
 		}
 		return badSubject(err)
 	}
