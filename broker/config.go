@@ -252,12 +252,7 @@ func (c *Config) checkClients() (errs []error) {
 		for _, err := range gate.CheckClient(client) {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
-		if strings.HasPrefix(client.JWKSURI, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
-			errs = append(errs, fmt.Errorf("%s: JWKSURI: is http on this machine, which ClientHTTP does not allow", where))
-		}
-		if strings.HasPrefix(client.BackchannelLogoutURI, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
-			errs = append(errs, fmt.Errorf("%s: BackchannelLogoutURI: is http on this machine, which ClientHTTP does not allow", where))
-		}
+		errs = append(errs, c.reaches(where+": JWKSURI", client.JWKSURI), c.reaches(where+": BackchannelLogoutURI", client.BackchannelLogoutURI))
 		for _, alias := range client.Providers {
 			if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == alias }) {
 				errs = append(errs, fmt.Errorf("%s: Providers: there is no provider %q", where, alias))
@@ -269,6 +264,15 @@ func (c *Config) checkClients() (errs []error) {
 		ids[client.ID] = true
 	}
 	return errs
+}
+
+// reaches returns an error if requests to a client's address would be refused. That it is https, or on this machine, was
+// checked.
+func (c *Config) reaches(where, uri string) error {
+	if strings.HasPrefix(uri, "http:") && !(c.ClientHTTP.InsecureAllowHTTP && c.ClientHTTP.InsecureAllowPrivateNetworks) {
+		return fmt.Errorf("%s: is http on this machine, which ClientHTTP does not allow", where)
+	}
+	return nil
 }
 
 // clientHTTP returns what reaches the clients' servers.

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -487,6 +488,59 @@ func TestSignOutUpstreamFails(t *testing.T) {
 			}
 			w.wantSignedOut(t, b, login, 0)
 		})
+	}
+}
+
+// A poster is a provider of another protocol: signing out there begins with a form.
+type poster struct{ provider.IdentityProvider }
+
+func (poster) BeginLogout(_ context.Context, r provider.LogoutRequest) (*provider.Redirect, error) {
+	return &provider.Redirect{
+		URL:  "https://idp.example/slo",
+		Form: url.Values{"SAMLRequest": {r.Subject + " " + r.Session}, "RelayState": {r.State}},
+	}, nil
+}
+
+func TestSignOutUpstreamByForm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, also(goesOn(provider.LogoutPerform), func(c *broker.Config) { c.Providers[0].IdP = poster{c.Providers[0].IdP} }))
+	b := brokertest.NewBrowser(t)
+	login := w.enter(b, w.rp)
+	session, err := w.store.Session(t.Context(), login.Claims["sid"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := b.Get(w.rp.LogoutURL(nil))
+	shows(t, page, http.StatusOK, `action="https://idp.example/slo"`, "alice "+session.UpstreamSession)
+	w.wantSignedOut(t, b, login, 0)
+	_, fields, _ := page.Form()
+	w.wantBack(t, b.Get(w.URL+"/broker/demo/logout_response?state="+fields.Get("RelayState")), w.rp.LogoutURL(nil))
+}
+
+// An ID token is kept only for a sign-out that can use it, and nobody who reads the store can use it instead.
+func TestUpstreamIDTokenIsKept(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		mode     provider.LogoutMode
+		endpoint bool
+		want     bool
+	}{
+		"offered": {provider.LogoutOffer, true, true}, "performed": {provider.LogoutPerform, true, true},
+		"off": {provider.LogoutNone, true, false}, "nowhere to go": {provider.LogoutPerform, false, false},
+	} {
+		w := newWorld(t, goesOn(row.mode))
+		if !row.endpoint {
+			w.op.Edit(providertest.Hooks{Discovery: func(doc map[string]any) { delete(doc, "end_session_endpoint") }})
+		}
+		login := w.enter(brokertest.NewBrowser(t), w.rp)
+		session, err := w.store.Session(t.Context(), login.Claims["sid"].(string))
+		if err != nil || (len(session.UpstreamIDToken) > 0) != row.want {
+			t.Errorf("%s: %d bytes are kept (%v)", name, len(session.UpstreamIDToken), err)
+			continue
+		}
+		if strings.Contains(string(session.UpstreamIDToken), "eyJ") {
+			t.Errorf("%s: kept in the clear", name)
+		}
 	}
 }
 

@@ -86,7 +86,9 @@ func (p *Provider) ReceiveLogout(ctx context.Context, m provider.LogoutMessage) 
 // checkLogout makes the checks of Back-Channel Logout §2.6 that are about claims.
 func (p *Provider) checkLogout(c claims) (*provider.Logout, error) {
 	l := &provider.Logout{}
-	for _, check := range []func(claims, *provider.Logout) error{p.checkLogoutFor, p.checkLogoutTimes, checkLogoutEvent, checkLogoutNames} {
+	for _, check := range []func(claims, *provider.Logout) error{
+		p.checkLogoutFor, p.checkLogoutTimes, checkLogoutEvent, checkLogoutNames,
+	} {
 		if err := check(c, l); err != nil {
 			return nil, err
 		}

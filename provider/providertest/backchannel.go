@@ -86,7 +86,7 @@ var logoutFaults = map[LogoutFault]func(*OIDC, *jwt){
 	LogoutNonce:           set("nonce", "n"),
 	LogoutEventsAbsent:    drop("events"),
 	LogoutEventsEmpty:     set("events", map[string]any{}),
-	LogoutEventsOther:     set("events", map[string]any{"https://schemas.openid.net/secevent/risc/event-type/account-disabled": map[string]any{}}),
+	LogoutEventsOther:     set("events", map[string]any{"https://schemas.openid.net/secevent/risc/event-type/account-disabled": nil}),
 	LogoutEventsNotObject: set("events", map[string]any{logoutEvent: true}),
 	LogoutNobody: func(_ *OIDC, j *jwt) {
 		delete(j.claims, "sub")

@@ -99,6 +99,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.describeSession(login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
+	login.Session.UpstreamIDToken = s.sealIDToken(ctx, login.Session, j)
 	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
 		return "", Answer{}, err
 	}
@@ -206,7 +207,6 @@ func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
-	session.UpstreamIDToken = s.sealIDToken(session, j)
 	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
@@ -226,12 +226,18 @@ const (
 	maxIDToken      = 6 << 10 // a longer one fits into no URL
 )
 
-// sealIDToken returns the upstream's ID token for the session, if the user can sign out there by it.
-func (s *Service) sealIDToken(session *store.Session, j *journey) []byte {
-	_, starter := j.provider.IdP.(provider.LogoutStarter)
+// sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
+func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
 	tokens := j.Identity.Tokens
-	if !starter || j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+	if j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
 		return nil
+	}
+	starter, ok := j.provider.IdP.(provider.LogoutStarter)
+	if !ok {
+		return nil
+	}
+	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
+		return nil // the sign-out will do without it
 	}
 	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
 }

@@ -70,28 +70,27 @@ func (s *Service) Ask(w http.ResponseWriter, r *http.Request, t Target) {
 			hidden.Set(name, value)
 		}
 	}
-	to := s.place(r.Context(), t)
+	back := t
+	back.URI = "" // there the application would take it for a sign-out
+	to := s.place(r.Context(), back)
 	data := web.LogoutData{Action: s.Base.String() + "/logout", Hidden: hidden, Back: to.url, Application: to.application}
-	if to.leads { // the application would take that for a sign-out
-		data.Back = ""
-	}
 	s.render(w, r, t, web.Page{Name: "logout", Data: data})
 }
 
 // SignOut ends the session, which may be nil, makes the browser forget it, and sends it on.
 func (s *Service) SignOut(w http.ResponseWriter, r *http.Request, held *store.Session, t Target) {
 	var frames []string
-	var way *way
+	var up *way
 	if held != nil {
 		var err error
 		if frames, err = s.End(r.Context(), "signed out", held.ID); err != nil {
 			s.Login.Fail(w, r, nil, err)
 			return
 		}
-		way = s.prepare(w, r, held, t)
+		up = s.prepare(w, r, held, t)
 	}
 	s.Sessions.Forget(w)
-	s.leave(w, r, t, frames, way)
+	s.leave(w, r, t, frames, up)
 }
 
 // leave shows that the visitor is signed out, or sends the browser on where nobody has to look.

@@ -71,7 +71,8 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, ended *store.S
 	return &way{url: s.tripURL(p.Alias, "/logout?state="+state), name: p.Title(), mode: p.Logout}
 }
 
-func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter, request provider.LogoutRequest) (*provider.Redirect, error) {
+func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter,
+	request provider.LogoutRequest) (*provider.Redirect, error) {
 	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
 	defer cancel()
 	return starter.BeginLogout(ctx, request)
@@ -134,7 +135,8 @@ func (s *Service) Returned(w http.ResponseWriter, r *http.Request) {
 
 // kept reads the trip that the request's state belongs to in this browser and for this provider, with read, which is the
 // store's Get or Take.
-func (s *Service) kept(r *http.Request, read func(ctx context.Context, purpose, key string) ([]byte, error)) (*trip, string, error) {
+func (s *Service) kept(r *http.Request,
+	read func(ctx context.Context, purpose, key string) ([]byte, error)) (kept *trip, state string, err error) {
 	alias, states := r.PathValue("alias"), r.URL.Query()["state"]
 	web.RecordOf(r.Context()).Note("provider", alias)
 	unknown := &login.Problem{Status: http.StatusBadRequest, Message: "logout_state"}
@@ -157,7 +159,7 @@ func (s *Service) kept(r *http.Request, read func(ctx context.Context, purpose, 
 	if err != nil {
 		return nil, "", unknown
 	}
-	kept := &trip{}
+	kept = &trip{}
 	if err := json.Unmarshal(plain, kept); err != nil {
 		return nil, "", unknown
 	}
