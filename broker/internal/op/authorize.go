@@ -245,7 +245,9 @@ func (p *Provider) satisfies(s *store.Session, req *authRequest) bool {
 
 // expects reports whether the session is that of the user whom the application named, if it named one (OpenID Connect
 // Core §3.1.2.2).
-func (req *authRequest) expects(s *store.Session) bool { return req.subject == "" || req.subject == s.UserID }
+func (req *authRequest) expects(s *store.Session) bool {
+	return req.subject == "" || req.subject == s.UserID
+}
 
 // answer sends the browser back with a code for a session that was there.
 func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authRequest, s *store.Session) {
