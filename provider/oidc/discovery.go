@@ -71,7 +71,7 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 		if r.Err != nil {
 			return nil, r.Err
 		}
-		return r.Val.(*upstream), nil
+		return r.Val.(*upstream), nil //nolint:errcheck // refresh returns nothing else
 	case <-ctx.Done():
 		return nil, fail(provider.Unavailable, "discover %s: %w", redact(p.cfg.DiscoveryURL), ctx.Err())
 	}

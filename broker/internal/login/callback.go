@@ -121,7 +121,7 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 		s.leave(w, r, t.Refuse(passiveCode(failure)))
 	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
 		rec.Err = err
-		s.leave(w, r, s.withNotice(t, failure.Kind))
+		s.leave(w, r, s.withNotice(t, p, failure.Kind))
 	case failure.Kind == provider.Expired && failure.Code == "temporarily_unavailable" && !t.retried:
 		rec.Err = err
 		t.retried = true
@@ -146,7 +146,7 @@ func passiveCode(failure *provider.Error) string {
 
 // withNotice returns the URL that shows the login page again: without a redirect to the default provider, which would
 // end here again.
-func (s *Service) withNotice(t *Target, kind provider.Kind) string {
+func (s *Service) withNotice(t *Target, p *gate.Provider, kind provider.Kind) string {
 	start, err := url.Parse(t.Start)
 	if err != nil {
 		return s.url("/login")
@@ -155,6 +155,7 @@ func (s *Service) withNotice(t *Target, kind provider.Kind) string {
 	params.Del(paramKeycloakHint)
 	params.Set(paramHint, "")
 	params.Set(paramNotice, "denied")
+	params.Set(paramNoticeBy, p.Alias)
 	if kind == provider.LoginRequired {
 		params.Set(paramNotice, "login_required")
 	}

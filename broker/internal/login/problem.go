@@ -117,7 +117,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, t *Target, page
 func (s *Service) leave(w http.ResponseWriter, r *http.Request, url string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, url, http.StatusSeeOther)
+	http.Redirect(w, r, url, http.StatusSeeOther) //nolint:gosec // made by the broker, a provider, or registered by a client
 }
 
 // leaveByPage does the same after a form was submitted: browsers apply the page's form-action to every redirect that

@@ -37,6 +37,7 @@ type Target struct {
 	Passive     bool             // no page may be shown (prompt=none)
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
+	NoticeBy    string           // alias of the provider that Notice is about
 	// Refuse returns the URL that tells the application why there is no login, by an OpenID Connect error code; nil if
 	// it cannot be told.
 	Refuse func(code string) string

@@ -273,7 +273,7 @@ func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, req *authReque
 func (p *Provider) redirect(w http.ResponseWriter, r *http.Request, url string) {
 	noStore(w)
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, url, http.StatusSeeOther)
+	http.Redirect(w, r, url, http.StatusSeeOther) //nolint:gosec // a redirect URI that the client has registered
 }
 
 // success returns the redirect URI with a code; RFC 9207 has the issuer in it.
