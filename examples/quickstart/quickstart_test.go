@@ -117,7 +117,7 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 
 	b := brokertest.NewBrowser(t)
 	page := b.Get(origin + "/app").Click("Globex Mail").Submit(be("lindqvist"))
-	wantText(t, page, "An account with this e-mail address already exists")
+	wantText(t, page, "An account with this e‑mail address already exists")
 	if strings.Contains(page.Body, "ada@acme.example") {
 		t.Errorf("the page names the address:\n%s", page.Body)
 	}
