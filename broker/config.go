@@ -133,6 +133,8 @@ func checkBaseURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("BaseURL: %q is not an absolute URL such as https://app.example/id", raw)
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return nil, fmt.Errorf("BaseURL: %q must be https; http is for loopback hosts only", raw)
+	case strings.HasSuffix(u.Host, ":") || u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80":
+		return nil, fmt.Errorf("BaseURL: %q must leave out the port that is the default, as browsers do", raw)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(raw, "?") || strings.HasSuffix(raw, "#"):
 		return nil, fmt.Errorf("BaseURL: %q must have no user, query or fragment", raw)
 	case u.Path != "" && (path.Clean(u.Path) != u.Path || u.Path == "/" || u.RawPath != ""):
@@ -172,7 +174,7 @@ func (c *Config) checkProviders() (errs []error) {
 	aliases, domains := map[string]bool{}, map[string]string{}
 	for i, p := range c.Providers {
 		where := fmt.Sprintf("Providers[%d] (%q)", i, p.Alias)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))) }
 		if !isAlias(p.Alias) {
 			bad(`Alias must be 1 to 64 letters, digits, "-", "_" and ".", and begin with a letter or digit`)
 		}
@@ -235,7 +237,7 @@ func (c *Config) checkClients() (errs []error) {
 	for i := range c.Clients {
 		client := &c.Clients[i]
 		where := fmt.Sprintf("Clients[%d] (%q)", i, client.ID)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))) }
 		if client.ID == "" || strings.ContainsFunc(client.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			bad("ID must be printable ASCII without spaces")
 		}
@@ -314,7 +316,11 @@ func checkRedirectURI(raw string) error {
 	if (u.Scheme == "https" || u.Scheme == "http") && u.Host == "" {
 		return errors.New("has no host")
 	}
-	for name := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return errors.New("has a query that not everybody reads alike")
+	}
+	for name := range query {
 		if slices.Contains(reserved, name) {
 			return fmt.Errorf("must not have the parameter %q, which belongs to the response", name)
 		}
