@@ -174,7 +174,9 @@ func (c *Config) checkProviders() (errs []error) {
 	aliases, domains := map[string]bool{}, map[string]string{}
 	for i, p := range c.Providers {
 		where := fmt.Sprintf("Providers[%d] (%q)", i, p.Alias)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))) }
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
+		}
 		if !isAlias(p.Alias) {
 			bad(`Alias must be 1 to 64 letters, digits, "-", "_" and ".", and begin with a letter or digit`)
 		}
@@ -237,7 +239,9 @@ func (c *Config) checkClients() (errs []error) {
 	for i := range c.Clients {
 		client := &c.Clients[i]
 		where := fmt.Sprintf("Clients[%d] (%q)", i, client.ID)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))) }
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
+		}
 		if client.ID == "" || strings.ContainsFunc(client.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			bad("ID must be printable ASCII without spaces")
 		}
