@@ -163,6 +163,12 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		switch out.Kind {
 		case flow.Done:
 			continue
+		}
+		if j.target.Passive && out.Kind != flow.Denied {
+			s.leave(w, r, j.target.Refuse("interaction_required"))
+			return
+		}
+		switch out.Kind {
 		case flow.Asked:
 			s.pause(w, r, j)
 		case flow.Left:

@@ -79,6 +79,10 @@ var lost = map[string]bool{"no_cookie": true, "already_used": true, "cross_site"
 func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err error) {
 	web.RecordOf(r.Context()).Err = err
 	p := explain(err)
+	if t != nil && t.Passive {
+		s.leave(w, r, t.Refuse(passiveProblem(p.Status)))
+		return
+	}
 	data := web.ErrorData{Message: p.Message, Args: map[string]string{}}
 	maps.Copy(data.Args, p.Args)
 	if t != nil {
@@ -95,9 +99,24 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 	s.render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})
 }
 
+// passiveProblem is what an application is told that allowed no page, not even this one (OpenID Connect Core §3.1.2.1).
+func passiveProblem(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "access_denied"
+	case status >= http.StatusInternalServerError:
+		return "server_error"
+	}
+	return "login_required"
+}
+
 // expired shows the page for a step that cannot be taken any more: to start again or, where there is something to go on
 // with, to continue.
 func (s *Service) expired(w http.ResponseWriter, r *http.Request, t *Target, continueURL string) {
+	if t != nil && t.Passive {
+		s.leave(w, r, t.Refuse("login_required"))
+		return
+	}
 	data := web.ExpiredData{Continue: continueURL, Restart: s.url("/login")}
 	if t != nil {
 		data.Restart, data.Back, data.Application = s.url(t.Start), t.Back, t.Application
@@ -111,6 +130,15 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, t *Target, page
 	}
 	page.RequestID = web.RecordOf(r.Context()).ID
 	s.Pages.Render(w, r, page)
+}
+
+// Leave sends the browser to url: by a page if it is here by a form, which may be one of ours.
+func (s *Service) Leave(w http.ResponseWriter, r *http.Request, t *Target, url string) {
+	if r.Method == http.MethodPost && !t.Passive {
+		s.leaveByPage(w, r, t, url)
+		return
+	}
+	s.leave(w, r, url)
 }
 
 // leave redirects the browser to url.

@@ -72,9 +72,6 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 }
 
 func authParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	if len(r.URL.RawQuery) > maxRequest {
-		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
-	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		if err := r.ParseForm(); err != nil {
@@ -87,6 +84,9 @@ func authParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 func parseQuery(raw string) (url.Values, error) {
+	if len(raw) > maxRequest {
+		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
+	}
 	params, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
@@ -256,7 +256,7 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, req *authReque
 		p.Login.Fail(w, r, p.target(req), err)
 		return
 	}
-	p.redirect(w, r, req.success(p.issuer(), code))
+	p.Login.Leave(w, r, p.target(req), req.success(p.issuer(), code))
 }
 
 // refuse tells the client why not, or the visitor where the client cannot be told.
@@ -267,13 +267,7 @@ func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, req *authReque
 		return
 	}
 	web.RecordOf(r.Context()).Err = err
-	p.redirect(w, r, req.failure(p.issuer(), refusal.code, refusal.description))
-}
-
-func (p *Provider) redirect(w http.ResponseWriter, r *http.Request, url string) {
-	noStore(w)
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, url, http.StatusSeeOther) //nolint:gosec // a redirect URI that the client has registered
+	p.Login.Leave(w, r, p.target(req), req.failure(p.issuer(), refusal.code, refusal.description))
 }
 
 // success returns the redirect URI with a code; RFC 9207 has the issuer in it.
