@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -630,6 +631,37 @@ func TestUpstreamFaults(t *testing.T) {
 			t.Errorf("there is no fault %q", fault)
 		}
 	}
+}
+
+// An upstream that a step asks as well, and that wants to start again, starts that again and not another login.
+func TestRetryInsideAFlow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) { c.PostLogin = flow.Flow{{ID: "second", Do: secondUpstream{}}} })
+	b := stopped(t)
+	callback := b.Get(w.ready(b, "demo")).Header.Get("Location") // a page has led to the other upstream
+	if !strings.HasPrefix(callback, brokertest.CallbackURL(w.URL, "other")) {
+		t.Fatalf("leads to %q", callback)
+	}
+	expired := with(t, callback, "code")
+	expired = with(t, expired, "error", "temporarily_unavailable")
+	expired = with(t, expired, "error_description", "authentication_expired")
+	again := b.Get(expired).Header.Get("Location")
+	if page := b.Get(again); page.Status != http.StatusSeeOther || page.Header.Get("Location") != w.Origin+"/deep" {
+		t.Errorf("%q: status %d to %q\n%s", again, page.Status, page.Header.Get("Location"), page.Body)
+	}
+	if !w.signedIn(b) || w.users("alice") != 1 || w.users("carol") != 0 {
+		t.Errorf("signed in: %v; %d alice, %d carol", w.signedIn(b), w.users("alice"), w.users("carol"))
+	}
+}
+
+// secondUpstream is a step that wants another upstream's word, too.
+type secondUpstream struct{}
+
+func (secondUpstream) Authenticate(_ context.Context, t *flow.Turn) (flow.Result, error) {
+	if t.Returned == nil {
+		return flow.Leave("other"), nil
+	}
+	return flow.Success(), nil
 }
 
 // A visitor for whom nobody has vouched writes nothing: whatever they do, the store is only read.

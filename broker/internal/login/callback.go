@@ -53,7 +53,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		Data:   wait.Data,
 	})
 	if err != nil {
-		s.upstreamFailed(w, r, t, p, err)
+		s.upstreamFailed(w, r, t, p, wait.Flow, err)
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)
@@ -110,7 +110,7 @@ func isState(state string) bool {
 
 // upstreamFailed goes on from an upstream that vouched for nobody: a refusal leads back to the choice of the provider,
 // a passive application is told, the rest is a page.
-func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, err error) {
+func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, flowID string, err error) {
 	rec := web.RecordOf(r.Context())
 	failure, ok := errors.AsType[*provider.Error](err)
 	switch {
@@ -125,7 +125,7 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 	case failure.Kind == provider.Expired && failure.Code == "temporarily_unavailable" && !t.retried:
 		rec.Err = err
 		t.retried = true
-		s.begin(w, r, t, p, "")
+		s.begin(w, r, t, p, flowID)
 	default:
 		s.Fail(w, r, t, err)
 	}

@@ -41,7 +41,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 	redirect, err := p.IdP.Begin(r.Context(), request)
 	web.RecordOf(r.Context()).Note("provider", p.Alias)
 	if err != nil {
-		s.upstreamFailed(w, r, t, p, err)
+		s.upstreamFailed(w, r, t, p, flowID, err)
 		return
 	}
 	plain, err := json.Marshal(pending{
