@@ -79,6 +79,9 @@ func (c Cookies) cookie(name, value string) *http.Cookie {
 	}
 }
 
+// quotes escapes what may stand raw in a query and must not in a header or a page.
+var quotes = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "`", "%60")
+
 // LocalPath returns target as a path with query on this site, and whether it is one: an absolute path, or a URL of the
 // same origin as base. Whatever a browser might read as another site (//host, /\host, control characters) is none.
 func LocalPath(base *url.URL, target string) (string, bool) {
@@ -98,7 +101,7 @@ func LocalPath(base *url.URL, target string) (string, bool) {
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	local := u.String()
+	local := quotes.Replace(u.String())
 	if local[0] != '/' || strings.HasPrefix(local, "//") {
 		return "", false
 	}

@@ -18,6 +18,7 @@ func TestLocalPath(t *testing.T) {
 		"https://app.example/x?y":          "/x?y",
 		"https://APP.example/x":            "/x",
 		"https://app.example":              "/",
+		"/?a=\"<>`":                        "/?a=%22%3C%3E%60",
 		"/a//b":                            "/a//b",
 		"/%2f%2fevil.example":              "/%2f%2fevil.example",
 		"":                                 "/",
@@ -66,7 +67,7 @@ func FuzzLocalPath(f *testing.F) {
 		if err != nil || to.Host != base.Host || to.Scheme != base.Scheme {
 			t.Errorf("LocalPath(%q) = %q leads to %v, %v", target, local, to, err)
 		}
-		if !strings.HasPrefix(local, "/") || strings.HasPrefix(local, "//") || strings.ContainsAny(local, "\\\t\r\n ") {
+		if !strings.HasPrefix(local, "/") || strings.HasPrefix(local, "//") || strings.ContainsAny(local, "\\\t\r\n \"<>`") {
 			t.Errorf("LocalPath(%q) = %q", target, local)
 		}
 	})
