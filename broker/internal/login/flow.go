@@ -52,6 +52,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 	if j.ID == "" {
 		handle, hash := token.NewHandle(flowPurpose)
 		j.ID, j.Key = rand.Text(), hash
+		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
 	}
 	plain, err := json.Marshal(j)

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
@@ -17,8 +18,9 @@ const (
 	pendingLifetime = 10 * time.Minute
 	// pendingKept is how long the browser keeps the cookie: longer, so that who comes late learns what happened and
 	// can start again.
-	pendingKept = time.Hour
-	maxPending  = 5 // tabs at once; the oldest are forgotten, so that cookies cannot pile up
+	pendingKept    = time.Hour
+	maxPendingSize = 6000 // bytes of cookies, of the 8 KiB that proxies take as a header
+	maxPending     = 5    // tabs at once; the oldest are forgotten, so that cookies cannot pile up
 )
 
 // A pending login is one whose browser is away at the upstream. It lives sealed in a cookie of that browser, under the
@@ -44,7 +46,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		s.upstreamFailed(w, r, t, p, flowID, err)
 		return
 	}
-	plain, err := json.Marshal(pending{
+	sealed, err := s.sealPending(p.Alias, state, pending{
 		Start:   t.Start,
 		Data:    redirect.Data,
 		Flow:    flowID,
@@ -55,12 +57,11 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		s.Fail(w, r, t, err)
 		return
 	}
-	sealed := s.Sealer.Seal(pendingPurpose, pendingContext(p.Alias, state), plain)
 	if !s.Cookies.Fits(pendingCookie+state, sealed) {
 		s.Fail(w, r, t, &Problem{Status: http.StatusRequestURITooLong, Message: "too_large"})
 		return
 	}
-	s.forgetOldest(w, r)
+	s.Cookies.Trim(w, r, pendingCookie, maxPending-1, maxPendingSize-len(sealed))
 	s.Cookies.Set(w, pendingCookie+state, sealed, pendingKept, redirect.PostBack)
 	if redirect.Form != nil {
 		s.render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
@@ -71,6 +72,16 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		return
 	}
 	s.leave(w, r, redirect.URL)
+}
+
+func (s *Service) sealPending(alias, state string, wait pending) (string, error) {
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false) // which makes six bytes of each "&"
+	if err := e.Encode(wait); err != nil {
+		return "", err
+	}
+	return s.Sealer.Seal(pendingPurpose, pendingContext(alias, state), plain.Bytes()), nil
 }
 
 // claim returns the pending login that the state belongs to in this browser and for this provider, once: the browser is
@@ -90,15 +101,6 @@ func (s *Service) claim(w http.ResponseWriter, r *http.Request, alias, state str
 		return nil, err
 	}
 	return &wait, nil
-}
-
-// forgetOldest makes room for one more pending login.
-func (s *Service) forgetOldest(w http.ResponseWriter, r *http.Request) {
-	states := s.Cookies.List(r, pendingCookie)
-	for len(states) >= maxPending {
-		s.Cookies.Clear(w, pendingCookie+states[0])
-		states = states[1:]
-	}
 }
 
 func (s *Service) callbackURL(p *gate.Provider) string {

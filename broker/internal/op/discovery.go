@@ -55,7 +55,7 @@ func (p *Provider) Discovery(w http.ResponseWriter, _ *http.Request) {
 		TokenAuthMethods: []string{store.AuthSecretBasic, store.AuthSecretPost, store.AuthNone},
 		Claims:           claimNames,
 		ChallengeMethods: []string{"S256"},
-		Prompts:          []string{"none", "login", "consent", "select_account"},
+		Prompts:          []string{"none", "login", "select_account"},
 		UILocales:        []string{"en", "de", "fr"},
 		IssInResponse:    true,
 	})
