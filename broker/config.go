@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -111,7 +112,7 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if c.Keys.Retire != 0 && c.Keys.Retire < maxTokenLifetime {
 		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", maxTokenLifetime))
 	}
-	if c.Store == nil {
+	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
@@ -185,8 +186,8 @@ func (c *Config) checkProviders() (errs []error) {
 		} else {
 			aliases[folded] = true
 		}
-		if p.IdP == nil {
-			bad("IdP is nil")
+		if isNil(p.IdP) {
+			bad("IdP is nil: did its constructor return an error?")
 		}
 		if len(p.Icon) > maxIcon {
 			bad("Icon has %d bytes; the most is %d", len(p.Icon), maxIcon)
@@ -214,6 +215,12 @@ func (c *Config) checkProviders() (errs []error) {
 		errs = append(errs, checkFirstLogin(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))
 	}
 	return errs
+}
+
+// isNil reports whether v is nothing, or a nil pointer that a constructor returned beside an error.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 func isAlias(s string) bool {
@@ -332,11 +339,20 @@ func checkRedirectURI(raw string) error {
 	return nil
 }
 
-// logInsecure says what was weakened on purpose.
+// logInsecure says what was weakened on purpose. A provider says it by a method Insecure.
 func (c *Config) logInsecure() {
 	for _, client := range c.Clients {
 		if client.InsecureWithoutPKCE {
 			c.Logger.Warn("insecure setting", "client", client.ID, "setting", "InsecureWithoutPKCE")
+		}
+	}
+	for _, p := range c.Providers {
+		weak, ok := p.IdP.(interface{ Insecure() []string })
+		if !ok {
+			continue
+		}
+		for _, setting := range weak.Insecure() {
+			c.Logger.Warn("insecure setting", "provider", p.Alias, "setting", setting)
 		}
 	}
 }

@@ -201,6 +201,7 @@ func (b *Broker) logout(w http.ResponseWriter, r *http.Request) {
 	}
 	where, err := b.returnTo(r.PostForm)
 	if err == nil {
+		b.login.Forget(w, r)
 		err = b.sessions.End(w, r)
 	}
 	if err != nil {

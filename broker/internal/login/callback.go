@@ -42,7 +42,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		s.Fail(w, r, nil, err)
 		return
 	}
-	t.retried, t.via = wait.Retried, p.Title()
+	t.retried, t.fresh, t.via = wait.Retried, wait.Fresh, p.Title()
 	if !s.Now().Before(wait.Expires) {
 		s.expired(w, r, t, "")
 		return

@@ -110,7 +110,7 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
 		params.Del(name)
 	}
 	data := web.LoginData{Application: t.Application, Notice: t.Notice}
-	if p, err := s.Gate.Provider(t.NoticeBy); err == nil {
+	if p, err := s.Gate.Login(t.NoticeBy); err == nil && !p.HideOnLogin {
 		data.NoticeArgs = map[string]string{"provider": p.Title()}
 	}
 	if t.Back != "" {

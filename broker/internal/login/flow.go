@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -78,7 +79,9 @@ func (s *Service) kept(r *http.Request, id string,
 		return nil, flow.ErrStale // the secret was exchanged meanwhile
 	}
 	j := &journey{}
-	if err := json.Unmarshal(plain, j); err != nil {
+	d := json.NewDecoder(bytes.NewReader(plain))
+	d.UseNumber() // as claims have them
+	if err := d.Decode(j); err != nil {
 		return nil, flow.ErrStale // another version of the broker has written it
 	}
 	// Whoever or whatever was switched off meanwhile takes part no more.
@@ -129,12 +132,17 @@ func (s *Service) AnswerFlow(w http.ResponseWriter, r *http.Request) {
 // returned goes on with a journey that had sent the browser to another upstream, which has vouched now.
 func (s *Service) returned(w http.ResponseWriter, r *http.Request, p *gate.Provider, id *provider.Identity, flowID string) {
 	back := &flow.Returned{Alias: p.Alias, Identity: id}
-	link, err := s.Store.Link(r.Context(), store.LinkKey{Provider: p.Alias, Issuer: id.Issuer, Subject: id.Subject})
+	who := &journey{Alias: p.Alias, Identity: id}
+	err := mapLookup(p, id)
 	if err == nil {
-		back.UserID = link.UserID
-	} else if !errors.Is(err, store.ErrNotFound) {
+		err = s.lookUp(r.Context(), who)
+	}
+	if err != nil {
 		s.Fail(w, r, nil, err)
 		return
+	}
+	if who.account.user != nil {
+		back.UserID = who.account.user.ID
 	}
 	s.resume(w, r, flowID, &flow.Turn{Returned: back})
 }
@@ -189,6 +197,13 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		return
 	}
 	s.Fail(w, r, j.target, err)
+}
+
+// Forget makes the browser forget whatever was under way in it: who signs out does not want to be signed in by a page
+// that was left open.
+func (s *Service) Forget(w http.ResponseWriter, r *http.Request) {
+	s.Cookies.Trim(w, r, flowCookie, 0, 0)
+	s.Cookies.Trim(w, r, pendingCookie, 0, 0)
 }
 
 func (s *Service) flowURL(j *journey) string { return s.url("/flow/" + j.ID) }

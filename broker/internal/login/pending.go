@@ -30,6 +30,7 @@ type pending struct {
 	Data    []byte    `json:"d,omitempty"` // the provider's own
 	Flow    string    `json:"f,omitempty"` // id of the paused flow that sent the browser away, if one did
 	Retried bool      `json:"r,omitempty"` // the upstream has asked to start again once already
+	Fresh   bool      `json:"p,omitempty"` // the upstream was asked for a new proof of who it is
 	Expires time.Time `json:"e"`
 }
 
@@ -40,6 +41,9 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 	request := t.Wishes
 	request.RedirectURI = s.callbackURL(p)
 	request.State = state
+	if t.fresh {
+		request.Prompt = []string{"login"}
+	}
 	redirect, err := p.IdP.Begin(r.Context(), request)
 	web.RecordOf(r.Context()).Note("provider", p.Alias)
 	if err != nil {
@@ -51,6 +55,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		Data:    redirect.Data,
 		Flow:    flowID,
 		Retried: t.retried,
+		Fresh:   t.fresh,
 		Expires: s.Now().Add(pendingLifetime),
 	})
 	if err != nil {

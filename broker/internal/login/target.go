@@ -46,6 +46,7 @@ type Target struct {
 
 	via     string // name of the provider that it went to
 	retried bool   // this is the second attempt, made because the upstream asked for one
+	fresh   bool   // the upstream is asked for a new proof, as it did not say how old the one before was
 }
 
 // Service is the login of one broker. Its fields are set once; it is safe for concurrent use.
