@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
@@ -340,9 +342,14 @@ func TestAuthorizeByPost(t *testing.T) {
 	b := w.login("Demo")
 	cookie := func(r *http.Request) { r.Header.Set("Cookie", w.cookies(b)) }
 	r := send(t, http.MethodPost, w.URL+"/authorize", w.authParams(), cookie)
-	leads := r.Header.Get("Location") + r.text // a redirect, or a page that leads on: forms and policies are touchy
-	if !strings.Contains(leads, w.callback()) || !strings.Contains(leads, "code=") {
+	// The form may be ours, whose policy would stop a redirect to another site: a page leads on.
+	if r.StatusCode != http.StatusOK || !strings.Contains(r.text, "url="+w.callback()+"?code=") {
 		t.Errorf("POST: status %d, Location %q\n%s", r.StatusCode, r.Header.Get("Location"), r.text)
+	}
+	bad := w.authParams()
+	bad.Set("scope", "profile")
+	if r = send(t, http.MethodPost, w.URL+"/authorize", bad, nil); !strings.Contains(r.text, "url="+w.callback()+"?error=invalid_scope") {
+		t.Errorf("POST of a bad request: status %d\n%s", r.StatusCode, r.text)
 	}
 	r = send(t, http.MethodPost, w.URL+"/authorize?"+w.authParams().Encode(), url.Values{"client_id": {"nobody"}}, cookie)
 	wantPage(t, r, "page 400")
@@ -399,6 +406,74 @@ func TestAuthorizeTooLarge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A page repeats what it was sent once for each provider: that is bounded.
+func TestLoginTooLarge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, path := range []string{"/login?", "/broker/demo/login?", "/broker/demo/login?client_id=rp&"} {
+		r := send(t, http.MethodGet, w.URL+path+"x="+strings.Repeat("x", 100_000), nil, nil)
+		if r.StatusCode != http.StatusRequestURITooLong || len(r.text) > 10_000 {
+			t.Errorf("%s: status %d, %d bytes", path, r.StatusCode, len(r.text))
+		}
+	}
+	r := send(t, http.MethodPost, w.URL+"/login", url.Values{"email": {strings.Repeat("x", 50_000)}}, nil)
+	if r.StatusCode != http.StatusRequestURITooLong || len(r.text) > 10_000 {
+		t.Errorf("POST: status %d, %d bytes", r.StatusCode, len(r.text))
+	}
+}
+
+// Row 42 and OpenID Connect Core §3.1.2.1: with prompt=none there is no page, not even one that says what went wrong.
+func TestPromptNoneShowsNoPage(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		edit func(*broker.Config)
+		prep func(*world)
+		want string
+	}{
+		{"a step wants to ask", func(c *broker.Config) { c.PostLogin = flow.Flow{{ID: "ask", Do: asker{}}} }, nil, "interaction_required"},
+		{"the user is disabled", nil, func(w *world) {
+			w.editUser("alice", func(u *store.User) { u.Disabled = true })
+		}, "access_denied"},
+		{"the account exists", nil, func(w *world) {
+			w.deleteUser("alice")
+			w.other.LoginAs("twin") // who is called alice there
+			w.login("Other")
+		}, "access_denied"},
+		{"the upstream lies", nil, func(w *world) { w.op.Break(providertest.NonceWrong) }, "login_required"},
+		{"the upstream is down", nil, func(w *world) { w.op.Break(providertest.TokenDown) }, "login_required"},
+		{"nothing is wrong", nil, nil, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			b := w.login("Demo")
+			w.advance(24 * time.Hour) // only the upstream still knows who it is
+			if row.prep != nil {
+				row.prep(w)
+			}
+			w.reconfigure(func(c *broker.Config) {
+				c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) { c.AcceptPromptNone = true })
+				if row.edit != nil {
+					row.edit(c)
+				}
+			})
+			w.rp.Params = url.Values{"prompt": {"none"}, "idp_hint": {"demo"}}
+			page := b.Get(w.rp.LoginURL())
+			if got := w.rp.Login(); got.Error != row.want || (got.Subject == "") != (row.want != "") {
+				t.Errorf("error %q, want %q; at %s\n%s", got.Error, row.want, page.URL, page.Body)
+			}
+		})
+	}
+}
+
+// asker is a step that shows a page.
+type asker struct{}
+
+func (asker) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
+	return flow.Ask(flow.Page{Name: "login"}), nil
 }
 
 // CVE-2026-37980, CVE-2026-9086 and the stored and reflected script holes of the field: nothing that anybody sends is

@@ -112,20 +112,14 @@ func New(c Config) (*Broker, error) {
 	for i := range c.Clients {
 		logInsecure(c.Logger, &c.Clients[i])
 	}
+	c.logInsecureProviders()
 	return b, nil
 }
 
 // ServeHTTP serves the broker's pages and endpoints. It may be mounted with the path of BaseURL kept or stripped; no
 // header of the request decides any URL.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	if rest, ok := strings.CutPrefix(path, b.base.Path); ok && (rest == "" || rest[0] == '/') {
-		path = rest
-	}
-	if path == "" {
-		path = "/"
-	}
-	b.serve(w, r, path)
+	b.serve(w, r, b.below(r))
 }
 
 // WellKnown serves the issuer's metadata where RFC 8414 §3.1 and §5 have it, at the root of the host: what the broker itself
@@ -153,6 +147,21 @@ func (b *Broker) serve(w http.ResponseWriter, r *http.Request, path string) {
 		r = &r2
 	}
 	web.Recorded(w, r, path, b.log, b.now, b.handler)
+}
+
+// below returns the path of the request below the base. A path that is another than the one that was requested was
+// stripped by the host already.
+func (b *Broker) below(r *http.Request) string {
+	path := r.URL.Path
+	requested, err := url.ParseRequestURI(r.RequestURI)
+	stripped := err == nil && requested.Path != path
+	if rest, ok := strings.CutPrefix(path, b.base.Path); ok && !stripped && (rest == "" || rest[0] == '/') {
+		path = rest
+	}
+	if path == "" {
+		return "/"
+	}
+	return path
 }
 
 // Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells

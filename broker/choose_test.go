@@ -74,7 +74,7 @@ func TestDefaultProvider(t *testing.T) { // row 37
 	t.Run("an error shows the login page and does not loop", func(t *testing.T) {
 		w.op.Break(providertest.ErrorAccessDenied)
 		page := brokertest.NewBrowser(t).Get(w.Origin + "/deep")
-		shows(t, page, http.StatusOK, "permission was refused", "Continue with Other")
+		shows(t, page, http.StatusOK, "Demo did not confirm who you are, because permission was refused", "Continue with Other")
 		if n := len(page.Trail); n > 8 {
 			t.Errorf("%d requests: %q", n, page.Trail)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -127,7 +128,7 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime {
 		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", gate.MaxTokenLifetime))
 	}
-	if c.Store == nil {
+	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
@@ -149,6 +150,8 @@ func checkBaseURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("BaseURL: %q is not an absolute URL such as https://app.example/id", raw)
 	case u.Scheme != "https" && (u.Scheme != "http" || !web.Loopback(u.Hostname())):
 		return nil, fmt.Errorf("BaseURL: %q must be https; http is for loopback hosts only", raw)
+	case strings.HasSuffix(u.Host, ":") || u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80":
+		return nil, fmt.Errorf("BaseURL: %q must leave out the port that is the default, as browsers do", raw)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(raw, "?") || strings.HasSuffix(raw, "#"):
 		return nil, fmt.Errorf("BaseURL: %q must have no user, query or fragment", raw)
 	case u.Path != "" && (path.Clean(u.Path) != u.Path || u.Path == "/" || u.RawPath != ""):
@@ -180,7 +183,9 @@ func (c *Config) checkProviders() (errs []error) {
 	aliases, domains := map[string]bool{}, map[string]string{}
 	for i, p := range c.Providers {
 		where := fmt.Sprintf("Providers[%d] (%q)", i, p.Alias)
-		bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(where+": "+format, args...)) }
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
+		}
 		if !isAlias(p.Alias) {
 			bad(`Alias must be 1 to 64 letters, digits, "-", "_" and ".", and begin with a letter or digit`)
 		}
@@ -189,8 +194,8 @@ func (c *Config) checkProviders() (errs []error) {
 		} else {
 			aliases[folded] = true
 		}
-		if p.IdP == nil {
-			bad("IdP is nil")
+		if isNil(p.IdP) {
+			bad("IdP is nil: did its constructor return an error?")
 		}
 		if len(p.Icon) > maxIcon {
 			bad("Icon has %d bytes; the most is %d", len(p.Icon), maxIcon)
@@ -224,6 +229,12 @@ func (c *Config) checkProviders() (errs []error) {
 		errs = append(errs, checkFirstLogin(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))
 	}
 	return errs
+}
+
+// isNil reports whether v is nothing, or a nil pointer that a constructor returned beside an error.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 func isAlias(s string) bool {
@@ -288,5 +299,18 @@ func (c *Config) clientHTTP() *http.Client {
 func logInsecure(log *slog.Logger, client *store.Client) {
 	if client.InsecureWithoutPKCE {
 		log.Warn("insecure setting", "client", client.ID, "setting", "InsecureWithoutPKCE")
+	}
+}
+
+// logInsecureProviders says the same of providers, which say it by a method Insecure.
+func (c *Config) logInsecureProviders() {
+	for _, p := range c.Providers {
+		weak, ok := p.IdP.(interface{ Insecure() []string })
+		if !ok {
+			continue
+		}
+		for _, setting := range weak.Insecure() {
+			c.Logger.Warn("insecure setting", "provider", p.Alias, "setting", setting)
+		}
 	}
 }

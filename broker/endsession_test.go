@@ -58,12 +58,6 @@ func (w *world) enter(b *brokertest.Browser, rp *brokertest.RelyingParty) broker
 	return rp.Login()
 }
 
-// signedIn reports whether the browser has a session.
-func (w *world) signedIn(b *brokertest.Browser) bool {
-	w.t.Helper()
-	return b.Get(w.Origin+"/").URL.Path == "/"
-}
-
 // OpenID Connect RP-Initiated Logout 1.0 §2 to §4, CVE-2025-31123's kind: what ends a session, what asks first, and what
 // does neither.
 func TestEndSession(t *testing.T) {

@@ -118,10 +118,17 @@ func (b *Broker) hostLogin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-const maxForm = 64 << 10
+const (
+	maxForm = 64 << 10
+	// maxQuery bounds the parameters of /login, which the page repeats once for each provider.
+	maxQuery = 8 << 10
+)
 
 // hostTarget makes a login target of the parameters of /login.
 func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
+	if len(rawQuery) > maxQuery {
+		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
+	}
 	params, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}

@@ -7,7 +7,7 @@ import "maps"
 type Profile struct {
 	Username      string
 	Email         string
-	EmailVerified bool // and the provider is trusted for e-mail; false whenever somebody else edited Email
+	EmailVerified bool // and the provider is trusted for e-mail; false once a mapper or the user has changed Email
 	FirstName     string
 	LastName      string
 	Name          string
@@ -62,9 +62,11 @@ const (
 type Stage int
 
 const (
-	StageProfile Stage = iota // the user is created or, with SyncForce, logs in again: edit m.Profile
-	StageLookup               // before the link is looked up: may edit m.Identity, its Subject included
-	StageSession              // at every login, whatever the sync mode: edit m.Profile.Notes
+	// StageProfile: the user is created or, with SyncForce, logs in again: edit m.Profile. At a later login that starts from
+	// what the user has, so that a mapper can also take away. One that changes Email takes EmailVerified away.
+	StageProfile Stage = iota
+	StageLookup        // before the link is looked up: may edit m.Identity, its Subject included
+	StageSession       // at every login, whatever the sync mode: edit m.Profile.Notes
 )
 
 // A Mapper edits what an Identity becomes. Mappers run in the order of the configuration, each at its own stage; an

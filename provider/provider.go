@@ -2,7 +2,7 @@
 //
 // It owns the plug point [IdentityProvider] and the values that pass through it, the [Identity] that an upstream vouched
 // for, the [Profile] that mappers make of it, and [NewHTTPClient], the one guarded client through which anything that an
-// administrator can type is fetched. It owns no protocol (packages oidc, oauth2, saml, ldap) and knows no local user.
+// administrator can type is fetched. It owns no protocol (packages below this one) and knows no local user.
 //
 // A login takes two calls, with the browser's trip to the upstream between them:
 //

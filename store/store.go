@@ -60,7 +60,7 @@ type User struct {
 	LastName      string
 	Name          string // the full name
 	Locale        string // BCP 47
-	Picture       string // an https URL
+	Picture       string // a URL
 	Disabled      bool   // may not log in, and holds no valid token
 	Roles         []string
 	Groups        []string

@@ -34,7 +34,7 @@ func TestSignedTokensAreReadByOthers(t *testing.T) {
 				if got, want := toJSON(parsed.Claims), toJSON(c); got != want {
 					t.Errorf("claims = %.80s, want %.80s", got, want)
 				}
-				object, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(a)})
+				object, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(a)})
 				if err != nil {
 					t.Fatalf("go-jose does not parse a %s: %v", a, err)
 				}

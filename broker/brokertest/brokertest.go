@@ -58,7 +58,7 @@ func Start(t testing.TB, configure func(baseURL string) broker.Config) *Server {
 	mux := http.NewServeMux()
 	mux.Handle("/id/", s.Broker)
 	mux.Handle("/", s.Broker.RequireLogin(http.HandlerFunc(whoAmI)))
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}} //nolint:gosec // loopback, for a test
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return s

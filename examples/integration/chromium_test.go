@@ -84,7 +84,7 @@ func walkThrough(b *tab, origin string) {
 	b.click("Globex Mail")
 	b.see("Who are you?")
 	b.click("Ada Lindqvist")
-	b.see("An account with this e-mail address already exists")
+	b.see("An account with this e‑mail address already exists")
 	b.shot("account-exists")
 	b.wantFit("account-exists")
 	// The page's own status is not an error that anybody could mend.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,13 +29,17 @@ func start(t *testing.T) (printed, origin string, stop func() error) {
 		in.CloseWithError(err)
 		ended <- err
 	}()
-	stop = func() error { cancel(); return <-ended }
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("run: got error %v, want none", err)
+		}
+	})
 	buf := make([]byte, 4096)
 	n, err := out.Read(buf)
 	if err != nil {
 		t.Fatalf("the program ended: %v", err)
 	}
-	t.Cleanup(cancel)
 	printed = string(buf[:n])
 	origin = strings.TrimSuffix(regexp.MustCompile(`http://\S+`).FindString(printed), "/")
 	if origin == "" {
@@ -112,7 +117,7 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 
 	b := brokertest.NewBrowser(t)
 	page := b.Get(origin + "/app").Click("Globex Mail").Submit(be("lindqvist"))
-	wantText(t, page, "An account with this e-mail address already exists")
+	wantText(t, page, "An account with this e‑mail address already exists")
 	if strings.Contains(page.Body, "ada@acme.example") {
 		t.Errorf("the page names the address:\n%s", page.Body)
 	}

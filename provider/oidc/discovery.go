@@ -21,6 +21,7 @@ import (
 const (
 	metadataLifetime = time.Hour
 	metadataRetry    = 30 * time.Second // while it is stale and cannot be fetched
+	firstRetry       = 3 * time.Second  // while it is not known and cannot be fetched: visitors come faster
 	flightTimeout    = 15 * time.Second
 	maxAnswer        = 1 << 20
 )
@@ -52,6 +53,12 @@ type upstream struct {
 	refreshAt   time.Time
 }
 
+// A failure is why the provider could not be discovered, and until when that is not tried again.
+type failure struct {
+	err   error
+	until time.Time
+}
+
 // upstream returns the provider, discovering it if need be. While it cannot be discovered again, what is known stays in
 // use. Callers at the same time share one request, and one that leaves does not end it for the others.
 func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
@@ -73,7 +80,7 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 		if r.Err != nil {
 			return nil, r.Err
 		}
-		return r.Val.(*upstream), nil
+		return r.Val.(*upstream), nil //nolint:errcheck // refresh returns nothing else
 	case <-ctx.Done():
 		return nil, fail(provider.Unavailable, "discover %s: %w", redact(p.cfg.DiscoveryURL), ctx.Err())
 	}
@@ -88,8 +95,12 @@ func (p *Provider) refresh(ctx context.Context) (*upstream, error) {
 	if old.fresh(p.now()) {
 		return old, nil // by another flight, which landed after the caller had looked
 	}
+	if last := p.failed.Load(); old == nil && last != nil && p.now().Before(last.until) {
+		return nil, last.err
+	}
 	m, err := p.discover(ctx)
 	if err != nil {
+		p.failed.Store(&failure{err, p.now().Add(firstRetry)})
 		if old != nil {
 			later := *old
 			later.refreshAt = p.now().Add(metadataRetry)

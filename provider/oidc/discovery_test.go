@@ -24,6 +24,10 @@ func TestNewDoesNoIO(t *testing.T) {
 	_, _, err := o.begin(t, p)
 	refused(t, err, provider.Unavailable, "status 502")
 	o.setDown(false)
+	if _, _, err := o.begin(t, p); err == nil {
+		t.Error("discovery was tried again at once")
+	}
+	o.advance(4 * time.Second)
 	o.must(t, p)
 	if got := o.count("/.well-known/openid-configuration"); got != 2 {
 		t.Errorf("%d requests, want one that failed and one", got)

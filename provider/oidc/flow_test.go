@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/http/cookiejar"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,7 +235,9 @@ func (f *flow) slow(fault providertest.Fault) (time.Duration, bool) {
 func TestFlowHeals(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, providertest.OIDCConfig{}, providertest.Client{})
-	p := newProvider(t, f.config(t))
+	cfg, late := f.config(t), new(atomic.Int64)
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+	p := newProvider(t, cfg)
 	for _, fault := range []providertest.Fault{providertest.DiscoveryDown, providertest.TokenDown, providertest.UserInfoDown,
 		providertest.NonceWrong} {
 		f.op.Break(fault)
@@ -242,6 +245,7 @@ func TestFlowHeals(t *testing.T) {
 			t.Errorf("%s: login succeeded", fault)
 		}
 		f.op.Break()
+		late.Add(int64(4 * time.Second)) // discovery is not tried again at once
 		if _, err := f.login(t, p); err != nil {
 			t.Errorf("after %s: %v", fault, err)
 		}

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,7 @@ type Provider struct {
 	required *regexp.Regexp // what EssentialClaim must match; nil if there is none
 
 	current atomic.Pointer[upstream]
+	failed  atomic.Pointer[failure]
 	flight  singleflight.Group
 }
 
@@ -130,4 +132,22 @@ func (p *Provider) LogValue() slog.Value { return p.cfg.LogValue() }
 
 func fail(kind provider.Kind, format string, args ...any) error {
 	return &provider.Error{Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// Insecure returns the names of the fields by which the configuration takes a check away, for the broker to log at start.
+func (p *Provider) Insecure() []string {
+	var set []string
+	for name, on := range map[string]bool{
+		"InsecureAllowAnyTenant":       p.cfg.InsecureAllowAnyTenant,
+		"InsecureAllowPrivateNetworks": p.cfg.InsecureAllowPrivateNetworks,
+		"InsecureAllowHTTP":            p.cfg.InsecureAllowHTTP,
+		"InsecureSkipPKCE":             p.cfg.InsecureSkipPKCE,
+		"InsecureSkipNonce":            p.cfg.InsecureSkipNonce,
+	} {
+		if on {
+			set = append(set, name)
+		}
+	}
+	slices.Sort(set)
+	return set
 }

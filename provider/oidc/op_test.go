@@ -263,8 +263,8 @@ func (o *op) serveToken(t testing.TB, w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(answer)
 }
 
+// idToken must not call t.Helper: it runs inside fuzz targets too, with the t of their *testing.F.
 func (o *op) idToken(t testing.TB, claims object) string {
-	t.Helper()
 	header := object{"alg": o.signer.alg, "kid": o.signer.id, "typ": "JWT"}
 	if o.claims != nil {
 		o.claims(claims)

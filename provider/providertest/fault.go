@@ -197,7 +197,7 @@ func breakBefore(w http.ResponseWriter, r *http.Request, s *script, at Endpoint)
 	case s.has(at.fault("down")):
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusInternalServerError)
-		w.Write([]byte("<!doctype html><title>Error</title><h1>Something went wrong</h1>")) //nolint:errcheck // gone
+		w.Write([]byte("<!doctype html><title>Error</title><h1>Something went wrong</h1>"))
 	case s.has(at.fault("redirected")):
 		http.Redirect(w, r, r.URL.String(), http.StatusTemporaryRedirect)
 	default:

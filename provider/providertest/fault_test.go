@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -101,7 +102,7 @@ func (p *rp) tap(t testing.TB, keys *jose.JSONWebKeySet) *wire {
 
 // signedBy reports whether a published key signed a token, whatever its kid.
 func signedBy(token string, keys *jose.JSONWebKeySet) bool {
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		return false
 	}
@@ -119,7 +120,7 @@ func notJSON(f fetched) bool {
 	return f.status == 200 && !json.Valid([]byte(f.body)) && strings.Contains(f.body, "<!doctype")
 }
 func truncated(f fetched) bool {
-	return f.status == 200 && f.err == io.ErrUnexpectedEOF && f.body != ""
+	return f.status == 200 && errors.Is(f.err, io.ErrUnexpectedEOF) && f.body != ""
 }
 
 func (w *wire) unix(claim string) time.Duration {

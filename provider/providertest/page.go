@@ -118,7 +118,7 @@ func (o *OIDC) render(w http.ResponseWriter, status int, p page) {
 	h.Set("Referrer-Policy", "same-origin") // with no-referrer, a form sends "Origin: null"
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(buf.Bytes()) //nolint:errcheck // the browser has gone
+	w.Write(buf.Bytes())
 }
 
 func (o *OIDC) style(w http.ResponseWriter, _ *http.Request) {

@@ -32,7 +32,7 @@ func StartOIDC(t testing.TB, cfg OIDCConfig) *OIDC {
 	cfg.Issuer = "http://" + server.Listener.Addr().String() + cfg.Issuer
 	op, err := NewOIDC(cfg)
 	if err != nil {
-		server.Listener.Close() //nolint:errcheck // the test fails anyway
+		server.Listener.Close()
 		t.Fatal(err)
 	}
 	server.Config.Handler = op

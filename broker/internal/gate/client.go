@@ -257,7 +257,11 @@ func checkRedirectURI(raw string) error {
 	if (u.Scheme == "https" || u.Scheme == "http") && u.Host == "" {
 		return errors.New("has no host")
 	}
-	for name := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return errors.New("has a query that not everybody reads alike")
+	}
+	for name := range query {
 		if slices.Contains(reserved, name) {
 			return fmt.Errorf("must not have the parameter %q, which belongs to the response", name)
 		}

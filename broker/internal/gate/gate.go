@@ -83,7 +83,7 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 		sealer:      sealer,
 	}
 	for i := range providers {
-		p := &providers[i]
+		p := &providers[i] // of the broker's own slice
 		g.providers[p.Alias] = p
 		if p.Disabled || p.LinkOnly {
 			continue
@@ -99,7 +99,10 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Title(), b.Title()))
 	})
 	for i := range clients {
-		g.clients[clients[i].ID] = &clients[i]
+		c := clients[i]
+		c.Secrets, c.RedirectURIs = slices.Clone(c.Secrets), slices.Clone(c.RedirectURIs)
+		c.Scopes, c.Audience = slices.Clone(c.Scopes), slices.Clone(c.Audience)
+		g.clients[c.ID] = &c
 	}
 	return g
 }

@@ -42,7 +42,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		s.Fail(w, r, nil, err)
 		return
 	}
-	t.retried, t.via = wait.Retried, p.Title()
+	t.retried, t.fresh, t.via = wait.Retried, wait.Fresh, p.Title()
 	if !s.Now().Before(wait.Expires) {
 		s.Expired(w, r, t, "")
 		return
@@ -53,7 +53,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		Data:   wait.Data,
 	})
 	if err != nil {
-		s.upstreamFailed(w, r, t, p, err)
+		s.upstreamFailed(w, r, t, p, wait.Flow, err)
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)
@@ -110,7 +110,7 @@ func isState(state string) bool {
 
 // upstreamFailed goes on from an upstream that vouched for nobody: a refusal leads back to the choice of the provider,
 // a passive application is told, the rest is a page.
-func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, err error) {
+func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Target, p *gate.Provider, flowID string, err error) {
 	rec := web.RecordOf(r.Context())
 	failure, ok := errors.AsType[*provider.Error](err)
 	switch {
@@ -121,11 +121,11 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 		s.Send(w, r, t, t.Refuse(passiveCode(failure)))
 	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
 		rec.Err = err
-		s.leave(w, r, s.withNotice(t, failure.Kind))
+		s.leave(w, r, s.withNotice(t, p, failure.Kind))
 	case failure.Kind == provider.Expired && failure.Code == "temporarily_unavailable" && !t.retried:
 		rec.Err = err
 		t.retried = true
-		s.begin(w, r, t, p, "")
+		s.begin(w, r, t, p, flowID)
 	default:
 		s.Fail(w, r, t, err)
 	}
@@ -146,7 +146,7 @@ func passiveCode(failure *provider.Error) string {
 
 // withNotice returns the URL that shows the login page again: without a redirect to the default provider, which would
 // end here again.
-func (s *Service) withNotice(t *Target, kind provider.Kind) string {
+func (s *Service) withNotice(t *Target, p *gate.Provider, kind provider.Kind) string {
 	start, err := url.Parse(t.Start)
 	if err != nil {
 		return s.url("/login")
@@ -155,6 +155,7 @@ func (s *Service) withNotice(t *Target, kind provider.Kind) string {
 	params.Del(paramKeycloakHint)
 	params.Set(paramHint, "")
 	params.Set(paramNotice, "denied")
+	params.Set(paramNoticeBy, p.Alias)
 	if kind == provider.LoginRequired {
 		params.Set(paramNotice, "login_required")
 	}

@@ -14,6 +14,7 @@ const (
 	paramHint         = "idp_hint"
 	paramKeycloakHint = "kc_idp_hint" // so that Keycloak's clients work unchanged
 	paramNotice       = "idp_notice"
+	paramNoticeBy     = "idp_notice_by" // alias of the provider that the notice is about
 	paramByEmail      = "idp_by_email"
 	paramLoginHint    = "login_hint"
 	fieldEmail        = "email" // of the login page's form
@@ -55,7 +56,7 @@ func (t *Target) ReadHints(params url.Values) {
 	}
 	t.ByEmail = params.Has(paramByEmail)
 	if n := params.Get(paramNotice); notices[n] {
-		t.Notice = n
+		t.Notice, t.NoticeBy = n, params.Get(paramNoticeBy)
 	}
 }
 
@@ -122,10 +123,13 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
 		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
 		return
 	}
-	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramByEmail} {
+	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramNoticeBy, paramByEmail} {
 		params.Del(name)
 	}
 	data := web.LoginData{Application: t.Application, Notice: t.Notice}
+	if p, err := s.Gate.Login(t.NoticeBy, t.Providers); err == nil && !p.HideOnLogin {
+		data.NoticeArgs = map[string]string{"provider": p.Title()}
+	}
 	if t.Back != "" {
 		data.Back = &web.Link{URL: t.Back}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -83,6 +84,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		if err := s.lookUp(ctx, j); err != nil {
 			return "", Answer{}, err
 		}
+		if s.overtaken(j) {
+			return "", Answer{}, errConflict
+		}
 	}
 	if j.moved() {
 		return "", Answer{}, errConflict
@@ -92,7 +96,12 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err != nil {
 		return "", Answer{}, err
 	}
-	login.Session, cookie, login.EndSession, err = s.Sessions.Begin(r, user.ID)
+	if j.session == "" {
+		if j.session, err = s.Sessions.ID(r); err != nil {
+			return "", Answer{}, err
+		}
+	}
+	login.Session, cookie, login.EndSession, err = s.Sessions.Begin(ctx, j.session, user.ID)
 	if err != nil {
 		return "", Answer{}, err
 	}
@@ -112,6 +121,17 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
+}
+
+// overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that
+// its flows have decided about another user than would log in. One that was new, and is a user's by now without a flow to
+// pass, is the same person in another tab.
+func (s *Service) overtaken(j *journey) bool {
+	linked := ""
+	if j.account.user != nil {
+		linked = j.account.user.ID
+	}
+	return linked != j.Linked && (j.Linked != "" || len(s.postLogin(j.provider)) > 0)
 }
 
 // writeUser puts user and link into the login and returns the user as it will be.
@@ -168,6 +188,7 @@ func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, er
 	if err := mapAt(j.provider, provider.StageProfile, m); err != nil {
 		return false, err
 	}
+	after.Roles, after.Groups = unique(after.Roles), unique(after.Groups)
 	if after.Email = firstlogin.Email(after.Email); after.Email == "" {
 		after.Email, after.EmailVerified = before.Email, before.EmailVerified
 	}
@@ -200,7 +221,20 @@ func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (
 			return true, nil
 		}
 	}
-	return false, nil
+	// Nor may the address of one be the name of another.
+	named, err := s.Store.FindUsers(ctx, store.UserQuery{Username: email})
+	return len(named) > 0 && named[0].ID != u.ID, err
+}
+
+// unique returns values without those that stand there before, so that a mapper need not look.
+func unique(values []string) []string {
+	var kept []string
+	for _, v := range values {
+		if !slices.Contains(kept, v) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
 }
 
 // describeSession says in the session who vouched, and what the mappers note.
@@ -290,7 +324,7 @@ func overlay(p *provider.Profile, from provider.Profile) {
 	}
 	switch {
 	case from.Email == "":
-	case from.Email != p.Email:
+	case firstlogin.Email(from.Email) != p.Email:
 		p.Email, p.EmailVerified = from.Email, from.EmailVerified
 	case from.EmailVerified:
 		p.EmailVerified = true

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -52,6 +53,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 	if j.ID == "" {
 		handle, hash := token.NewHandle(flowPurpose)
 		j.ID, j.Key = rand.Text(), hash
+		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
 	}
 	plain, err := json.Marshal(j)
@@ -77,7 +79,9 @@ func (s *Service) kept(r *http.Request, id string,
 		return nil, flow.ErrStale // the secret was exchanged meanwhile
 	}
 	j := &journey{}
-	if err := json.Unmarshal(plain, j); err != nil {
+	d := json.NewDecoder(bytes.NewReader(plain))
+	d.UseNumber() // as claims have them
+	if err := d.Decode(j); err != nil {
 		return nil, flow.ErrStale // another version of the broker has written it
 	}
 	// Whoever or whatever was switched off meanwhile takes part no more.
@@ -88,7 +92,7 @@ func (s *Service) kept(r *http.Request, id string,
 		return nil, err
 	}
 	j.target.via = j.provider.Title()
-	if !j.Linked {
+	if j.Linked == "" {
 		return j, nil
 	}
 	if err := s.lookUp(r.Context(), j); err != nil {
@@ -137,12 +141,17 @@ func (s *Service) AnswerFlow(w http.ResponseWriter, r *http.Request) {
 // returned goes on with a journey that had sent the browser to another upstream, which has vouched now.
 func (s *Service) returned(w http.ResponseWriter, r *http.Request, p *gate.Provider, id *provider.Identity, flowID string) {
 	back := &flow.Returned{Alias: p.Alias, Identity: id}
-	link, err := s.Store.Link(r.Context(), store.LinkKey{Provider: p.Alias, Issuer: id.Issuer, Subject: id.Subject})
+	who := &journey{Alias: p.Alias, Identity: id}
+	err := mapLookup(p, id)
 	if err == nil {
-		back.UserID = link.UserID
-	} else if !errors.Is(err, store.ErrNotFound) {
+		err = s.lookUp(r.Context(), who)
+	}
+	if err != nil {
 		s.Fail(w, r, nil, err)
 		return
+	}
+	if who.account.user != nil {
+		back.UserID = who.account.user.ID
 	}
 	s.resume(w, r, flowID, &flow.Turn{Returned: back})
 }
@@ -197,6 +206,13 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		return
 	}
 	s.Fail(w, r, j.target, err)
+}
+
+// Forget makes the browser forget whatever was under way in it: who signs out does not want to be signed in by a page
+// that was left open.
+func (s *Service) Forget(w http.ResponseWriter, r *http.Request) {
+	s.Cookies.Trim(w, r, flowCookie, 0, 0)
+	s.Cookies.Trim(w, r, pendingCookie, 0, 0)
 }
 
 func (s *Service) flowURL(j *journey) string { return s.url("/flow/" + j.ID) }

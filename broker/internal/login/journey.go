@@ -34,8 +34,8 @@ type journey struct {
 	Alias    string             // of the provider
 	Identity *provider.Identity // after the mappers of provider.StageLookup
 	Draft    flow.Draft
-	Linked   bool     // the identity was linked to the draft's user when it came
 	Decided  decision // the draft's when the post-login flow began, which must not change it
+	Linked   string   // id of the user whom the identity was linked to when the journey began; "" for nobody
 	Stage    stage
 	State    flow.State // of the flow of Stage
 	Expires  time.Time  // when it can no longer be committed
@@ -43,6 +43,7 @@ type journey struct {
 	target   *Target
 	provider *gate.Provider
 	account  *account // what is known of the identity; nil while it must be (re-)read
+	session  string   // id of the session that the browser had when the commit was first tried
 }
 
 // A decision is who logs in, as a draft says it.
@@ -71,6 +72,11 @@ func (s *Service) vouched(w http.ResponseWriter, r *http.Request, t *Target, p *
 		return
 	}
 	j, err := s.newJourney(r.Context(), t, p, id, state)
+	if errors.Is(err, errStale) && !t.fresh && !t.Passive {
+		t.fresh = true
+		s.begin(w, r, t, p, "")
+		return
+	}
 	if err != nil {
 		s.Fail(w, r, t, err)
 		return
@@ -84,14 +90,11 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 	if _, err := s.Gate.Login(p.Alias, t.Providers); err != nil {
 		return nil, err
 	}
-	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
+	if err := mapLookup(p, id); err != nil {
 		return nil, err
 	}
-	if id.Subject == "" {
-		return nil, &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
-	}
 	if stale(t, id, s.Now()) {
-		return nil, &provider.Error{Kind: provider.LoginRequired, Err: errors.New("the upstream's authentication is older than max_age")}
+		return nil, errStale
 	}
 	j := &journey{Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
 	if err := s.lookUp(ctx, j); err != nil {
@@ -99,18 +102,27 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 	}
 	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
 	if j.account.user != nil {
-		j.Linked, j.Draft.UserID = true, j.account.user.ID
+		j.Draft.UserID, j.Linked = j.account.user.ID, j.account.user.ID
 		j.nextStage()
 		return j, nil
 	}
 	return j, mapAt(p, provider.StageProfile, &provider.Mapping{Alias: p.Alias, Identity: id, Profile: &j.Draft.Profile})
 }
 
-// stale reports whether the upstream says itself that its proof is older than the application allows. One that does
-// not say is checked where max_age was passed on, by the provider.
+// errStale says that the upstream's proof is older than the application allows, or may be.
+var errStale = &provider.Error{Kind: provider.LoginRequired, Err: errors.New("the upstream's authentication is older than max_age")}
+
+// stale reports whether the proof may be older than the application allows. An upstream that does not say when it was
+// made is believed only if it was asked for a new one.
 func stale(t *Target, id *provider.Identity, now time.Time) bool {
 	const skew = time.Minute
-	return t.Wishes.MaxAge != nil && !id.AuthTime.IsZero() && now.Sub(id.AuthTime) > *t.Wishes.MaxAge+skew
+	if t.Wishes.MaxAge == nil {
+		return false
+	}
+	if id.AuthTime.IsZero() {
+		return !t.fresh
+	}
+	return now.Sub(id.AuthTime) > *t.Wishes.MaxAge+skew
 }
 
 // lookUp reads the link of the identity and its user, and checks that they may log in.
@@ -142,7 +154,7 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 // away is not to be made again.
 func (j *journey) moved() bool {
 	if j.account.user == nil {
-		return j.Linked
+		return j.Linked != ""
 	}
 	return j.Draft.UserID != "" && j.Draft.UserID != j.account.user.ID
 }
@@ -170,13 +182,14 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 			s.Fail(w, r, j.target, errors.New("a step of the post-login flow changed who logs in"))
 			return
 		}
-		if out.Kind != flow.Done && j.target.Passive { // OpenID Connect Core §3.1.2.6
+		if out.Kind == flow.Done {
+			continue
+		}
+		if j.target.Passive && out.Kind != flow.Denied { // OpenID Connect Core §3.1.2.6
 			s.Send(w, r, j.target, j.target.Refuse("interaction_required"))
 			return
 		}
 		switch out.Kind {
-		case flow.Done:
-			continue
 		case flow.Asked:
 			s.pause(w, r, j)
 		case flow.Left:
@@ -215,14 +228,20 @@ func (j *journey) nextStage() {
 
 // flowOf returns the flow of the stage that the journey is in; nil is passed over.
 func (s *Service) flowOf(j *journey) flow.Flow {
-	own, common := j.provider.FirstLogin, s.FirstLogin
 	if j.Stage == stagePostLogin {
-		own, common = j.provider.PostLogin, s.PostLogin
+		return s.postLogin(j.provider)
 	}
-	if own != nil {
-		return own
+	if j.provider.FirstLogin != nil {
+		return j.provider.FirstLogin
 	}
-	return common
+	return s.FirstLogin
+}
+
+func (s *Service) postLogin(p *gate.Provider) flow.Flow {
+	if p.PostLogin != nil {
+		return p.PostLogin
+	}
+	return s.PostLogin
 }
 
 // mapAt runs the provider's mappers of one stage, in order.
@@ -231,9 +250,32 @@ func mapAt(p *gate.Provider, at provider.Stage, m *provider.Mapping) error {
 		if mapper.Stage != at || m.Update && at == provider.StageProfile && !forced(p, mapper) {
 			continue
 		}
+		before := email(m)
 		if err := mapper.Map(m); err != nil {
 			return &provider.Error{Kind: provider.Invalid, Err: fmt.Errorf("mapper %q: %w", mapper.Name, err)}
 		}
+		if email(m) != before {
+			m.Profile.EmailVerified = false // what was verified was another address
+		}
+	}
+	return nil
+}
+
+func email(m *provider.Mapping) string {
+	if m.Profile == nil {
+		return ""
+	}
+	return firstlogin.Email(m.Profile.Email)
+}
+
+// mapLookup runs the mappers that come before an identity is looked up, and makes sure that there is something to look
+// up.
+func mapLookup(p *gate.Provider, id *provider.Identity) error {
+	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
+		return err
+	}
+	if id.Subject == "" {
+		return &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
@@ -17,8 +18,9 @@ const (
 	pendingLifetime = 10 * time.Minute
 	// pendingKept is how long the browser keeps the cookie: longer, so that who comes late learns what happened and
 	// can start again.
-	pendingKept = time.Hour
-	maxPending  = 5 // tabs at once; the oldest are forgotten, so that cookies cannot pile up
+	pendingKept    = time.Hour
+	maxPendingSize = 6000 // bytes of cookies, of the 8 KiB that proxies take as a header
+	maxPending     = 5    // tabs at once; the oldest are forgotten, so that cookies cannot pile up
 )
 
 // A pending login is one whose browser is away at the upstream. It lives sealed in a cookie of that browser, under the
@@ -28,6 +30,7 @@ type pending struct {
 	Data    []byte    `json:"d,omitempty"` // the provider's own
 	Flow    string    `json:"f,omitempty"` // id of the paused flow that sent the browser away, if one did
 	Retried bool      `json:"r,omitempty"` // the upstream has asked to start again once already
+	Fresh   bool      `json:"p,omitempty"` // the upstream was asked for a new proof of who it is
 	Expires time.Time `json:"e"`
 }
 
@@ -38,29 +41,32 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 	request := t.Wishes
 	request.RedirectURI = s.callbackURL(p)
 	request.State = state
+	if t.fresh {
+		request.Prompt = []string{"login"}
+	}
 	redirect, err := p.IdP.Begin(r.Context(), request)
 	web.RecordOf(r.Context()).Note("provider", p.Alias)
 	if err != nil {
-		s.upstreamFailed(w, r, t, p, err)
+		s.upstreamFailed(w, r, t, p, flowID, err)
 		return
 	}
-	plain, err := json.Marshal(pending{
+	sealed, err := s.sealPending(p.Alias, state, pending{
 		Start:   t.Start,
 		Data:    redirect.Data,
 		Flow:    flowID,
 		Retried: t.retried,
+		Fresh:   t.fresh,
 		Expires: s.Now().Add(pendingLifetime),
 	})
 	if err != nil {
 		s.Fail(w, r, t, err)
 		return
 	}
-	sealed := s.Sealer.Seal(pendingPurpose, pendingContext(p.Alias, state), plain)
 	if !s.Cookies.Fits(pendingCookie+state, sealed) {
 		s.Fail(w, r, t, &Problem{Status: http.StatusRequestURITooLong, Message: "too_large"})
 		return
 	}
-	s.forgetOldest(w, r)
+	s.Cookies.Trim(w, r, pendingCookie, maxPending-1, maxPendingSize-len(sealed))
 	s.Cookies.Set(w, pendingCookie+state, sealed, pendingKept, redirect.PostBack)
 	if redirect.Form != nil {
 		s.Render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
@@ -71,6 +77,16 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		return
 	}
 	s.leave(w, r, redirect.URL)
+}
+
+func (s *Service) sealPending(alias, state string, wait pending) (string, error) {
+	var plain bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false) // which makes six bytes of each "&"
+	if err := e.Encode(wait); err != nil {
+		return "", err
+	}
+	return s.Sealer.Seal(pendingPurpose, pendingContext(alias, state), plain.Bytes()), nil
 }
 
 // claim returns the pending login that the state belongs to in this browser and for this provider, once: the browser is
@@ -90,15 +106,6 @@ func (s *Service) claim(w http.ResponseWriter, r *http.Request, alias, state str
 		return nil, err
 	}
 	return &wait, nil
-}
-
-// forgetOldest makes room for one more pending login.
-func (s *Service) forgetOldest(w http.ResponseWriter, r *http.Request) {
-	states := s.Cookies.List(r, pendingCookie)
-	for len(states) >= maxPending {
-		s.Cookies.Clear(w, pendingCookie+states[0])
-		states = states[1:]
-	}
 }
 
 func (s *Service) callbackURL(p *gate.Provider) string {

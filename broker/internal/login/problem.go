@@ -80,6 +80,10 @@ var lost = map[string]bool{"no_cookie": true, "already_used": true, "cross_site"
 func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err error) {
 	web.RecordOf(r.Context()).Err = err
 	p := explain(err)
+	if t != nil && t.Passive {
+		s.Send(w, r, t, t.Refuse(passiveProblem(p.Status)))
+		return
+	}
 	data := web.ErrorData{Message: p.Message, Args: map[string]string{}}
 	maps.Copy(data.Args, p.Args)
 	if t != nil {
@@ -99,9 +103,24 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 	s.Render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})
 }
 
+// passiveProblem is what an application is told that allowed no page, not even this one (OpenID Connect Core §3.1.2.1).
+func passiveProblem(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "access_denied"
+	case status >= http.StatusInternalServerError:
+		return "server_error"
+	}
+	return "login_required"
+}
+
 // Expired shows the page for a step that cannot be taken any more: to start again or, where there is something to go on
 // with, to continue.
 func (s *Service) Expired(w http.ResponseWriter, r *http.Request, t *Target, continueURL string) {
+	if t != nil && t.Passive {
+		s.Send(w, r, t, t.Refuse("login_required"))
+		return
+	}
 	data := web.ExpiredData{Continue: continueURL, Restart: s.url("/login")}
 	if t != nil {
 		data.Restart, data.Back, data.Application = s.url(t.Start), t.Back, t.Application
@@ -149,7 +168,7 @@ func (s *Service) ownForm(r *http.Request) bool {
 func (s *Service) leave(w http.ResponseWriter, r *http.Request, url string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, url, http.StatusSeeOther)
+	http.Redirect(w, r, url, http.StatusSeeOther) //nolint:gosec // made by the broker, a provider, or registered by a client
 }
 
 // leaveByPage does the same after a form was submitted: browsers apply the page's form-action to every redirect that

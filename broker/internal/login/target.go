@@ -38,6 +38,7 @@ type Target struct {
 	Providers   []string         // aliases of those that may vouch; nil is all
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
+	NoticeBy    string           // alias of the provider that Notice is about
 	// Refuse returns the answer that tells the application why there is no login, by an OpenID Connect error code; nil
 	// if it cannot be told.
 	Refuse func(code string) Answer
@@ -47,6 +48,7 @@ type Target struct {
 
 	via     string // name of the provider that it went to
 	retried bool   // this is the second attempt, made because the upstream asked for one
+	fresh   bool   // the upstream is asked for a new proof, as it did not say how old the one before was
 }
 
 // An Answer is where a browser goes in the end, and what it takes there.

@@ -90,6 +90,7 @@ func (s *Service) SignOut(w http.ResponseWriter, r *http.Request, held *store.Se
 		up = s.prepare(w, r, held, t)
 	}
 	s.Sessions.Forget(w)
+	s.Login.Forget(w, r)
 	s.leave(w, r, t, frames, up)
 }
 

@@ -101,9 +101,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state stri
 	if err := s.Store.Put(r.Context(), tripPurpose, key, sealed, s.Now().Add(tripLifetime)); err != nil {
 		return err
 	}
-	for _, old := range s.Cookies.List(r, tripCookie) {
-		s.Cookies.Clear(w, tripCookie+old)
-	}
+	s.Cookies.Trim(w, r, tripCookie, 0, 0)
 	s.Cookies.Set(w, tripCookie+state, handle, tripLifetime, redirect.PostBack)
 	return nil
 }

@@ -82,9 +82,6 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 }
 
 func authParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	if len(r.URL.RawQuery) > maxRequest {
-		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
-	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		if err := r.ParseForm(); err != nil {
@@ -97,6 +94,9 @@ func authParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 func parseQuery(raw string) (url.Values, error) {
+	if len(raw) > maxRequest {
+		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
+	}
 	params, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}

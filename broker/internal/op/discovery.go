@@ -131,5 +131,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n')) //nolint:errcheck // the client is gone: nobody is left to be told
+	w.Write(append(body, '\n')) // an error says that the client is gone: nobody is left to be told
 }

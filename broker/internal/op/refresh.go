@@ -152,6 +152,11 @@ func (p *Provider) tryRefresh(ctx context.Context, req *tokenRequest) (*tokenRes
 	if err := p.bind(ctx, req.client, g); err != nil {
 		return nil, err
 	}
+	if g.SessionID != "" { // the application goes on because its user does
+		if err := p.Sessions.Touch(ctx, active.Session); err != nil {
+			return nil, err
+		}
+	}
 	if state == refreshRepeated {
 		return p.repeat(ctx, &narrow)
 	}

@@ -21,7 +21,7 @@ import (
 const (
 	cookieName = "session"
 	purpose    = "session"
-	// touchEvery is how exact LastSeen is: more often would cost a write per request.
+	// touchEvery is how exact LastSeen is, for an idle limit that is not shorter: more often would cost a write per request.
 	touchEvery = time.Minute
 )
 
@@ -44,14 +44,33 @@ type Active struct {
 	User    *store.User
 }
 
-// Current returns the session of the browser that sent r, or ErrNone. Every other error means that the store could not
-// tell.
+// Current returns the session of the browser that sent r, or ErrNone, and notes that it was used. Every other error means
+// that the store could not tell.
 func (m *Manager) Current(r *http.Request) (*Active, error) {
 	s, err := m.Held(r)
 	if err != nil {
 		return nil, err
 	}
-	return m.honour(r.Context(), s)
+	active, err := m.honour(r.Context(), s)
+	if err != nil {
+		return nil, err
+	}
+	return active, m.Touch(r.Context(), s)
+}
+
+// ID returns the id of the session of the browser that sent r, "" if it has none that is honoured.
+func (m *Manager) ID(r *http.Request) (string, error) {
+	s, err := m.Held(r)
+	if err == nil {
+		_, err = m.honour(r.Context(), s)
+	}
+	if errors.Is(err, ErrNone) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.ID, nil
 }
 
 // Held is Current for signing out: a session is returned even if it is not honoured, because its user or provider is
@@ -71,7 +90,8 @@ func (m *Manager) Held(r *http.Request) (*store.Session, error) {
 	return s, nil
 }
 
-// Load returns the session with this id if it is honoured now, or ErrNone.
+// Load returns the session with this id if it is honoured now, or ErrNone. It is for tokens: that an application uses one
+// does not keep its user's browser signed in.
 func (m *Manager) Load(ctx context.Context, id string) (*Active, error) {
 	s, err := m.Store.Session(ctx, id)
 	if err != nil {
@@ -88,13 +108,6 @@ func (m *Manager) honour(ctx context.Context, s *store.Session) (*Active, error)
 	u, err := m.Vouched(ctx, s.UserID, s.Upstream)
 	if err != nil {
 		return nil, err
-	}
-	if now.Sub(s.LastSeen) >= touchEvery {
-		s.LastSeen = now
-		// Another request may have touched or ended it: either way there is nothing left to do here.
-		if err := m.Store.UpdateSession(ctx, s); err != nil && !errors.Is(err, store.ErrConflict) {
-			return nil, err
-		}
 	}
 	return &Active{Session: s, User: u}, nil
 }
@@ -125,22 +138,39 @@ func (m *Manager) Vouched(ctx context.Context, userID string, by store.LinkKey) 
 	return u, nil
 }
 
-// Begin returns the session of a user who has logged in now, and the value for its cookie. Nothing is written. A session
-// that the same user has in this browser goes on, so that what applications were granted in it lives; any other is to end,
-// and its id is returned. Either way the cookie is a new one: what was planted or stolen before is worth nothing after.
-func (m *Manager) Begin(r *http.Request, userID string) (s *store.Session, cookie, ends string, err error) {
+// Touch notes that the session was used, as exactly as the idle limit needs it.
+func (m *Manager) Touch(ctx context.Context, s *store.Session) error {
+	now := m.Now()
+	if now.Sub(s.LastSeen) < min(touchEvery, m.Idle/2) {
+		return nil
+	}
+	s.LastSeen = now
+	// Another request may have touched or ended it: either way there is nothing left to do here.
+	if err := m.Store.UpdateSession(ctx, s); err != nil && !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// Begin returns the session of a user who has logged in now, in a browser whose session had the id current, "" if none, and
+// the value for its cookie. Nothing is written. A session that the same user has in this browser goes on, so that what
+// applications were granted in it lives; any other is to end, and its id is returned. Either way the cookie is a new one:
+// what was planted or stolen before is worth nothing after.
+func (m *Manager) Begin(ctx context.Context, current, userID string) (s *store.Session, cookie, ends string, err error) {
 	secret, hash := token.NewHandle(purpose)
 	now := m.Now().UTC()
 	s = &store.Session{ID: rand.Text(), UserID: userID, CreatedAt: now}
-	active, err := m.Current(r)
-	switch {
-	case errors.Is(err, ErrNone):
-	case err != nil:
-		return nil, "", "", err
-	case active.User.ID == userID:
-		s = active.Session
-	default:
-		ends = active.Session.ID
+	if current != "" {
+		active, err := m.Load(ctx, current)
+		switch {
+		case errors.Is(err, ErrNone):
+		case err != nil:
+			return nil, "", "", err
+		case active.User.ID == userID:
+			s = active.Session
+		default:
+			ends = current
+		}
 	}
 	s.SecretHash, s.AuthTime, s.LastSeen, s.ExpiresAt = []byte(hash), now, now, now.Add(m.Absolute)
 	return s, s.ID + "." + secret, ends, nil

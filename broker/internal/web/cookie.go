@@ -34,17 +34,21 @@ func (c Cookies) Get(r *http.Request, name string) string {
 	return found[0].Value
 }
 
-// List returns what follows prefix in the names of the cookies that begin with it, in the order in which the browser sent
-// them: those of one path earliest first (RFC 6265 §5.4).
-func (c Cookies) List(r *http.Request, prefix string) []string {
-	var found []string
-	full := c.Name(prefix)
+// Trim makes the browser forget cookies whose names begin with prefix, the earliest first, until at most count of them are
+// left, of at most size bytes together: servers and proxies refuse requests whose headers have grown too long. Cookies of
+// one path come earliest first (RFC 6265 §5.4).
+func (c Cookies) Trim(w http.ResponseWriter, r *http.Request, prefix string, count, size int) {
+	var found []*http.Cookie
 	for _, cookie := range r.Cookies() {
-		if rest, ok := strings.CutPrefix(cookie.Name, full); ok {
-			found = append(found, rest)
+		if strings.HasPrefix(cookie.Name, c.Name(prefix)) {
+			found = append(found, cookie)
+			size -= len(cookie.Name) + len(cookie.Value)
 		}
 	}
-	return found
+	for ; len(found) > 0 && (len(found) > count || size < 0); found = found[1:] {
+		size += len(found[0].Name) + len(found[0].Value)
+		c.Clear(w, strings.TrimPrefix(found[0].Name, c.Name("")))
+	}
 }
 
 // Fits reports whether a browser would keep the cookie.
@@ -89,6 +93,9 @@ func Loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// quotes escapes what may stand raw in a query and must not in a header or a page.
+var quotes = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "`", "%60")
+
 // LocalPath returns target as a path with query on this site, and whether it is one: an absolute path, or a URL of the
 // same origin as base. Whatever a browser might read as another site (//host, /\host, control characters) is none.
 func LocalPath(base *url.URL, target string) (string, bool) {
@@ -108,7 +115,7 @@ func LocalPath(base *url.URL, target string) (string, bool) {
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	local := u.String()
+	local := quotes.Replace(u.String())
 	if local[0] != '/' || strings.HasPrefix(local, "//") {
 		return "", false
 	}
