@@ -386,6 +386,24 @@ func TestBackchannelRetries(t *testing.T) {
 	}
 }
 
+// However long a request may take, a sign-out does not wait for it.
+func TestBackchannelPatience(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	l := listen(t, 0)
+	w.reconfigure(also(signsOut, func(c *broker.Config) {
+		c.Clients[0].BackchannelLogoutURI, c.ClientHTTP.Timeout = l.url, time.Minute
+	}))
+	b := brokertest.NewBrowser(t)
+	w.enter(b, w.rp)
+	began := time.Now()
+	target := w.rp.LogoutURL(nil)
+	w.wantBack(t, b.Get(target), target)
+	if took := time.Since(began); took > 15*time.Second || len(l.received) != 1 {
+		t.Errorf("signing out took %v, and told %d times", took, len(l.received))
+	}
+}
+
 func TestBackchannelGivesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

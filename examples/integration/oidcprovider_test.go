@@ -109,12 +109,15 @@ func publicSet(t *testing.T, key token.Key) json.RawMessage {
 
 func TestLoginThroughOIDCProvider(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ name, auth, keyAlg, idTokenAlg string }{
-		{"secret, RS256", "client_secret_basic", "", "RS256"},
-		{"secret, ES256", "client_secret_basic", "", "ES256"},
-		{"secret in the form", "client_secret_post", "", "ES256"},
-		{"ES256 key, RS256", "private_key_jwt", "ES256", "RS256"},
-		{"RS256 key, ES256", "private_key_jwt", "RS256", "ES256"},
+	for _, test := range []struct{ name, auth, keyAlg, idTokenAlg, userInfoAlg string }{
+		{"secret, RS256", "client_secret_basic", "", "RS256", ""},
+		{"secret, ES256", "client_secret_basic", "", "ES256", ""},
+		{"secret in the form", "client_secret_post", "", "ES256", ""},
+		{"ES256 key, RS256", "private_key_jwt", "ES256", "RS256", ""},
+		{"RS256 key, ES256", "private_key_jwt", "RS256", "ES256", ""},
+		{"PS256 key, EdDSA, userinfo EdDSA", "private_key_jwt", "PS256", "EdDSA", "EdDSA"},
+		{"EdDSA key, PS256, userinfo ES256", "private_key_jwt", "EdDSA", "PS256", "ES256"},
+		{"secret, ES256, userinfo PS256", "client_secret_basic", "", "ES256", "PS256"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -123,6 +126,10 @@ func TestLoginThroughOIDCProvider(t *testing.T) {
 			}
 			// What the upstream may sign with is narrowed to what it was told to, so that it must have obeyed.
 			ours := oidc.Config{AuthMethod: oidc.AuthMethod(test.auth), SigningAlgs: []string{test.idTokenAlg}}
+			if test.userInfoAlg != "" {
+				registered["userinfo_signed_response_alg"] = test.userInfoAlg
+				ours.SigningAlgs, ours.RequireSignedUserInfo = append(ours.SigningAlgs, test.userInfoAlg), true
+			}
 			if test.keyAlg == "" {
 				registered["client_secret"], ours.ClientSecret = foreignSecret, foreignSecret
 			} else {

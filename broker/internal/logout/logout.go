@@ -117,23 +117,18 @@ func (s *Service) applications(ctx context.Context, sessionID string) (messages 
 
 // EndAll ends every session of a user.
 func (s *Service) EndAll(ctx context.Context, reason, userID string) error {
-	if userID == "" {
-		return errors.New("end sessions: no user is named")
-	}
-	return s.endFound(ctx, reason, store.SessionQuery{UserID: userID}, func(*store.Session) bool { return true })
+	return s.endFound(ctx, reason, store.SessionQuery{UserID: userID})
 }
 
-// endFound ends those of the sessions that q names which are meant.
-func (s *Service) endFound(ctx context.Context, reason string, q store.SessionQuery, meant func(*store.Session) bool) error {
+// endFound ends the sessions that q names.
+func (s *Service) endFound(ctx context.Context, reason string, q store.SessionQuery) error {
 	sessions, err := s.Store.FindSessions(ctx, q)
 	if err != nil {
 		return fmt.Errorf("find sessions: %w", err)
 	}
-	var ids []string
-	for _, found := range sessions {
-		if meant(found) {
-			ids = append(ids, found.ID)
-		}
+	ids := make([]string, len(sessions))
+	for i, found := range sessions {
+		ids[i] = found.ID
 	}
 	_, err = s.End(ctx, reason, ids...)
 	return err

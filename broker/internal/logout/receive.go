@@ -84,12 +84,7 @@ func (s *Service) carryOut(ctx context.Context, alias string, l *provider.Logout
 		return fmt.Errorf("mark logout message: %w", err)
 	}
 	query := store.SessionQuery{Provider: alias, Issuer: l.Issuer, Subject: l.Subject, UpstreamSession: l.Session}
-	err := s.endFound(ctx, "ended at the upstream", query, func(found *store.Session) bool {
-		return found.Upstream.Provider == alias && found.Upstream.Issuer == l.Issuer &&
-			(l.Subject == "" || found.Upstream.Subject == l.Subject) &&
-			(l.Session == "" || found.UpstreamSession == l.Session)
-	})
-	if err != nil {
+	if err := s.endFound(ctx, "ended at the upstream", query); err != nil {
 		_, again := s.Store.Take(context.WithoutCancel(ctx), seenPurpose, mark)
 		return errors.Join(err, again)
 	}

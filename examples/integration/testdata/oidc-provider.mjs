@@ -6,8 +6,9 @@ import { Provider } from 'oidc-provider';
 
 const { clients } = JSON.parse(process.argv[2]);
 
+const algorithms = ['RS256', 'PS256', 'ES256', 'EdDSA'];
 const keys = [];
-for (const alg of ['RS256', 'ES256']) {
+for (const alg of algorithms) {
   const { privateKey } = await generateKeyPair(alg, { extractable: true });
   keys.push({ ...(await exportJWK(privateKey)), alg, use: 'sig', kid: alg });
 }
@@ -21,6 +22,8 @@ server.listen(0, '127.0.0.1', () => {
     cookies: { keys: ['only for a test'] },
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
     pkce: { required: () => true },
+    enabledJWA: { idTokenSigningAlgValues: algorithms, userinfoSigningAlgValues: algorithms },
+    features: { jwtUserinfo: { enabled: true } },
     findAccount: (ctx, id) => ({
       accountId: id,
       claims: () => ({
