@@ -112,7 +112,7 @@ func New(c Config) (*Broker, error) {
 	for i := range c.Clients {
 		logInsecure(c.Logger, &c.Clients[i])
 	}
-	c.logInsecureProviders()
+	c.logInsecureParties()
 	return b, nil
 }
 

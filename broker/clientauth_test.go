@@ -414,7 +414,7 @@ func TestClientAssertionJWKSURI(t *testing.T) { // OpenID Connect Registration Â
 			w.WriteHeader(http.StatusTeapot)
 			return
 		}
-		fmt.Fprint(w, document.Load()) //nolint:errcheck // a test's client
+		fmt.Fprint(w, document.Load())
 	}))
 	t.Cleanup(server.Close)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }))
@@ -459,7 +459,7 @@ func TestClientAssertionJWKSURIIsGuarded(t *testing.T) {
 	var fetched atomic.Int64
 	inside := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fetched.Add(1)
-		fmt.Fprint(w, jwksOf("ES256")) //nolint:errcheck // a test's client
+		fmt.Fprint(w, jwksOf("ES256"))
 	}))
 	t.Cleanup(inside.Close)
 	w := newAssertingWorld(t, func(c *broker.Config) {

@@ -302,8 +302,14 @@ func logInsecure(log *slog.Logger, client *store.Client) {
 	}
 }
 
-// logInsecureProviders says the same of providers, which say it by a method Insecure.
-func (c *Config) logInsecureProviders() {
+// logInsecureParties says the same of what reaches clients and of providers, which say it by a method Insecure.
+func (c *Config) logInsecureParties() {
+	if c.ClientHTTP.InsecureAllowHTTP {
+		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowHTTP")
+	}
+	if c.ClientHTTP.InsecureAllowPrivateNetworks {
+		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowPrivateNetworks")
+	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })
 		if !ok {

@@ -78,7 +78,7 @@ func (b *Broker) logoutByGet(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, b.base.String()+"/logout?"+query, http.StatusSeeOther)
+	http.Redirect(w, r, b.base.String()+"/logout?"+query, http.StatusSeeOther) //nolint:gosec // to the broker itself
 }
 
 // confirmedLogout handles a POST of our own pages or of the host's. Parameter: return_to, where the signed-out page leads.

@@ -33,7 +33,7 @@ func KillSwitch(t *testing.T, open func(t testing.TB) store.Store) {
 			if _, ok := s.(store.Clients); ok && row.client {
 				t.Run("in the store", func(t *testing.T) {
 					s := open(t)
-					row.try(t, newScene(t, s, s.(store.Clients))) //nolint:errcheck // as the one before
+					row.try(t, newScene(t, s, s.(store.Clients)))
 				})
 			}
 		})

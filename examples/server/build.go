@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
@@ -180,10 +181,15 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	idp, err := oidc.New(s.openID(path, u.openID))
 	if err != nil {
 		s.doc.explain(err, reflect.TypeFor[upstream](), path)
+		made.IdP = mistaken{} // so that one without is not told as one more
+		return made
 	}
-	made.IdP = idp // nil in it after a mistake, so that one without is not told as one more
+	made.IdP = idp
 	return made
 }
+
+// mistaken stands for a provider whose mistakes were told.
+type mistaken struct{ provider.IdentityProvider }
 
 func (s *setup) openID(path string, o openID) oidc.Config {
 	var made oidc.Config

@@ -154,6 +154,8 @@ type client struct {
 	AccessTokenAlg         string        `yaml:"access_token_alg"`
 	IDTokenLifetime        time.Duration `yaml:"id_token_lifetime"`
 	AccessTokenLifetime    time.Duration `yaml:"access_token_lifetime"`
+	RefreshLifetime        time.Duration `yaml:"refresh_lifetime"`
+	RefreshIdle            time.Duration `yaml:"refresh_idle"`
 }
 
 // A choice is a value that has a name in the file.

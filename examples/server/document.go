@@ -122,17 +122,6 @@ func (d *document) err() error {
 	return errors.Join(errs...)
 }
 
-// weakened returns the keys of providers that take a check away. Those of clients the broker names itself.
-func (d *document) weakened() (keys []string) {
-	for path, at := range d.at {
-		if strings.Contains(path, "insecure_") && !strings.HasPrefix(path, "clients") && strings.EqualFold(at.value.Value, "true") {
-			keys = append(keys, path)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // resolve returns the name of a file that the document names, which is relative to the document itself.
 func (d *document) resolve(name string) string {
 	if filepath.IsAbs(name) {

@@ -126,9 +126,6 @@ func (s *server) use(ctx context.Context, n *node) {
 	upkeep.Go(func() { _ = n.broker.Run(ctx) }) // it ends with ctx and says nothing else
 	n.stop = func() { cancel(); upkeep.Wait() }
 	s.level.Set(n.Log.Level.level())
-	for _, key := range n.doc.weakened() {
-		s.log.Warn("insecure setting", "key", key)
-	}
 	if before := s.current.Swap(n); before != nil {
 		before.stop()
 	}

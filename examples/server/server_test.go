@@ -173,7 +173,7 @@ func TestProbes(t *testing.T) {
 	p.mu.Lock()
 	line := p.lines[0]
 	p.mu.Unlock()
-	if line["msg"] != "insecure setting" || !strings.HasSuffix(line["key"].(string), "insecure_allow_http") {
+	if line["msg"] != "insecure setting" || line["setting"] != "InsecureAllowHTTP" {
 		t.Errorf("the first line of the log is %v, want what is insecure", line)
 	}
 	if info, err := os.Stat(filepath.Join(s.dir, "broker.db")); err != nil || info.Mode().Perm() != 0o600 {

@@ -57,7 +57,7 @@ func (l *Limit) start() int {
 	}
 	var raw [8]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	return int(binary.BigEndian.Uint64(raw[:]) % uint64(l.Max))
+	return int(binary.BigEndian.Uint64(raw[:]) % uint64(l.Max)) //nolint:gosec // less than Max, which is an int
 }
 
 func (l *Limit) forget(ctx context.Context, mark string) error {
