@@ -56,7 +56,7 @@ func (l *Limit) start() int {
 		return 0
 	}
 	var raw [8]byte
-	_, _ = rand.Read(raw[:]) // never fails
+	_, _ = rand.Read(raw[:])                                    // never fails
 	return int(binary.BigEndian.Uint64(raw[:]) % uint64(l.Max)) //nolint:gosec // less than Max, which is an int
 }
 
