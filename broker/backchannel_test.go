@@ -292,8 +292,9 @@ func listen(t testing.TB, answer int) *listener {
 	l.answer.Store(int32(answer))
 	done := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := int(l.answer.Load()) // before anybody hears of it and changes it
 		l.received <- r.PostFormValue("logout_token")
-		switch status := int(l.answer.Load()); {
+		switch {
 		case status == 0: // never answers
 			select {
 			case <-r.Context().Done():

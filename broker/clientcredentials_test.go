@@ -112,6 +112,20 @@ func TestClientCredentialsRequest(t *testing.T) {
 			t.Errorf("aud %s", aud)
 		}
 	})
+	t.Run("RFC 9068 §4: never for our own endpoint", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, func(c *broker.Config) {
+			peers(c)
+			c.Clients[1].Audience = append(c.Clients[1].Audience, c.BaseURL)
+			c.Clients[2].Grants, c.Clients[2].Audience = []string{store.GrantTypeCredentials}, []string{c.BaseURL}
+		})
+		a := w.credentials("api", nil).own(t)
+		if aud := segment(part(t, a.AccessToken, 1)["aud"]); aud != segment([]string{"https://orders.example/", "https://mail.example/"}) {
+			t.Errorf("aud %s", aud)
+		}
+		wantInvalidToken(t, w.userinfo(a.AccessToken))
+		wantError(t, w.credentials("thief", nil), http.StatusBadRequest, "invalid_target")
+	})
 	t.Run("a client without scopes of its own", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, func(c *broker.Config) { peers(c); c.Clients[1].Scopes = nil })

@@ -263,7 +263,8 @@ func (c *Config) checkClients() (errs []error) {
 		for _, err := range gate.CheckClient(client) {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 		}
-		errs = append(errs, c.reaches(where+": JWKSURI", client.JWKSURI), c.reaches(where+": BackchannelLogoutURI", client.BackchannelLogoutURI))
+		errs = append(errs, c.reaches(where+": JWKSURI", client.JWKSURI),
+			c.reaches(where+": BackchannelLogoutURI", client.BackchannelLogoutURI))
 		for _, alias := range client.Providers {
 			if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == alias }) {
 				errs = append(errs, fmt.Errorf("%s: Providers: there is no provider %q", where, alias))

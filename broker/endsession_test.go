@@ -79,7 +79,8 @@ func TestEndSession(t *testing.T) {
 	w.op.LoginAs("bob")
 	bobs := w.enter(brokertest.NewBrowser(t), w.rp)
 	w.op.LoginAs("alice")
-	back := w.rp.SignedOutURL()
+	back, elsewhereAt := w.rp.SignedOutURL(), strings.TrimSuffix(w.callback(), "/callback")+"/elsewhere?a=b"
+	upstreams := w.op.LogoutToken(providertest.Logout{Client: "demo", Subject: "alice"})
 	for name, row := range map[string]struct {
 		params func(l brokertest.Login) url.Values
 		want   outcome
@@ -90,14 +91,14 @@ func TestEndSession(t *testing.T) {
 		"with client_id":          {params: fixed("client_id", "rp"), want: ends},
 		"without an address":      {params: fixed("post_logout_redirect_uri"), want: ends},
 		"without state":           {params: fixed("state"), want: ends},
-		"another address":         {params: fixed("post_logout_redirect_uri", w.rp.LoginURL()[:len(w.rp.LoginURL())-6]+"/elsewhere?a=b"), want: ends},
+		"another address":         {params: fixed("post_logout_redirect_uri", elsewhereAt), want: ends},
 		"no hint":                 {params: fixed("id_token_hint", "", "client_id", "rp"), want: asks},
 		"a session elsewhere":     {params: fixed("id_token_hint", elsewhere.IDToken), want: asks},
 		"another user":            {params: fixed("id_token_hint", bobs.IDToken), want: asks},
 		"access token":            {params: accessTokenHint, want: asks},
 		"altered":                 {params: alteredHint, want: asks},
 		"alg none":                {params: unsignedHint, want: asks},
-		"upstream's ID token":     {params: fixed("id_token_hint", w.op.LogoutToken(providertest.Logout{Client: "demo"}), "client_id", "rp"), want: asks},
+		"upstream's token":        {params: fixed("id_token_hint", upstreams, "client_id", "rp"), want: asks},
 		"logout_hint alone":       {params: fixed("id_token_hint", "", "post_logout_redirect_uri", "", "logout_hint", "alice"), want: asks},
 		"state alone":             {params: fixed("id_token_hint", "", "post_logout_redirect_uri", ""), want: asks},
 		"address of nobody":       {params: fixed("id_token_hint", ""), want: refuses},
@@ -672,40 +673,47 @@ func TestLogoutDiscovery(t *testing.T) {
 func TestLogoutConfiguration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	type edit = func(c *store.Client)
+	back := func(uri string) edit { return func(c *store.Client) { c.PostLogoutRedirectURIs = []string{uri} } }
+	message := func(uri string) edit { return func(c *store.Client) { c.BackchannelLogoutURI = uri } }
+	frame := func(uri string) edit { return func(c *store.Client) { c.FrontchannelLogoutURI = uri } }
+	own := func(rest string) edit {
+		return func(c *store.Client) { c.FrontchannelLogoutURI = c.RedirectURIs[0] + rest }
+	}
 	for name, row := range map[string]struct {
-		edit func(c *store.Client)
+		edit edit
 		want string // in the error; "" is none
 	}{
 		"all three": {func(c *store.Client) {
 			c.PostLogoutRedirectURIs = []string{"https://a.example/out?x=y", "com.example.app:/out", "http://127.0.0.1:8080/out"}
 			c.BackchannelLogoutURI, c.FrontchannelLogoutURI = "https://b.example/out?x=y", c.RedirectURIs[0]
 		}, ""},
-		"back to a script":         {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"javascript:alert(1)"} }, "PostLogoutRedirectURIs"},
-		"back to data":             {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"data:text/html,x"} }, "PostLogoutRedirectURIs"},
-		"back to a fragment":       {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"https://a.example/#a"} }, "PostLogoutRedirectURIs"},
-		"back by http":             {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"http://a.example/"} }, "PostLogoutRedirectURIs"},
-		"back to a wildcard":       {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"https://a.example/*"} }, "PostLogoutRedirectURIs"},
-		"back with a state":        {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"https://a.example/?state=x"} }, "PostLogoutRedirectURIs"},
-		"message to a script":      {func(c *store.Client) { c.BackchannelLogoutURI = "javascript:alert(1)" }, "BackchannelLogoutURI"},
-		"message to an app":        {func(c *store.Client) { c.BackchannelLogoutURI = "com.example.app:/out" }, "BackchannelLogoutURI"},
-		"message by http":          {func(c *store.Client) { c.BackchannelLogoutURI = "http://a.example/" }, "BackchannelLogoutURI"},
-		"message to a file":        {func(c *store.Client) { c.BackchannelLogoutURI = "file:///etc/passwd" }, "BackchannelLogoutURI"},
-		"message with a user":      {func(c *store.Client) { c.BackchannelLogoutURI = "https://u:p@a.example/" }, "BackchannelLogoutURI"},
-		"message by loopback http": {func(c *store.Client) { c.BackchannelLogoutURI = "http://127.0.0.1/out" }, "ClientHTTP"},
-		"frame of a script":        {func(c *store.Client) { c.FrontchannelLogoutURI = "javascript:alert(1)" }, "FrontchannelLogoutURI"},
-		"frame of another origin":  {func(c *store.Client) { c.FrontchannelLogoutURI = "https://a.example/out" }, "FrontchannelLogoutURI"},
-		"frame of another port":    {func(c *store.Client) { c.FrontchannelLogoutURI = "http://127.0.0.1:1/out" }, "FrontchannelLogoutURI"},
-		"frame with a fragment":    {func(c *store.Client) { c.FrontchannelLogoutURI = c.RedirectURIs[0] + "#a" }, "FrontchannelLogoutURI"},
-		"frame with a sid":         {func(c *store.Client) { c.FrontchannelLogoutURI = c.RedirectURIs[0] + "?sid=1" }, "FrontchannelLogoutURI"},
-		"frame with an iss":        {func(c *store.Client) { c.FrontchannelLogoutURI = c.RedirectURIs[0] + "?iss=1" }, "FrontchannelLogoutURI"},
+		"back to a script":         {back("javascript:alert(1)"), "PostLogoutRedirectURIs"},
+		"back to data":             {back("data:text/html,x"), "PostLogoutRedirectURIs"},
+		"back to a fragment":       {back("https://a.example/#a"), "PostLogoutRedirectURIs"},
+		"back by http":             {back("http://a.example/"), "PostLogoutRedirectURIs"},
+		"back to a wildcard":       {back("https://a.example/*"), "PostLogoutRedirectURIs"},
+		"back with a state":        {back("https://a.example/?state=x"), "PostLogoutRedirectURIs"},
+		"message to a script":      {message("javascript:alert(1)"), "BackchannelLogoutURI"},
+		"message to an app":        {message("com.example.app:/out"), "BackchannelLogoutURI"},
+		"message by http":          {message("http://a.example/"), "BackchannelLogoutURI"},
+		"message to a file":        {message("file:///etc/passwd"), "BackchannelLogoutURI"},
+		"message with a user":      {message("https://u:p@a.example/"), "BackchannelLogoutURI"},
+		"message by loopback http": {message("http://127.0.0.1/out"), "ClientHTTP"},
+		"frame of a script":        {frame("javascript:alert(1)"), "FrontchannelLogoutURI"},
+		"frame of another origin":  {frame("https://a.example/out"), "FrontchannelLogoutURI"},
+		"frame of another port":    {frame("http://127.0.0.1:1/out"), "FrontchannelLogoutURI"},
+		"frame with a fragment":    {own("#a"), "FrontchannelLogoutURI"},
+		"frame with a sid":         {own("?sid=1"), "FrontchannelLogoutURI"},
+		"frame with an iss":        {own("?iss=1"), "FrontchannelLogoutURI"},
 		"frame of an IPv6 address": {func(c *store.Client) {
 			c.FrontchannelLogoutURI = "http://[::1]:1/out"
 			c.RedirectURIs = append(c.RedirectURIs, "http://[::1]:1/cb")
 		}, "FrontchannelLogoutURI"},
-		"frame without a scheme":    {func(c *store.Client) { c.FrontchannelLogoutURI = "//a.example/" }, "FrontchannelLogoutURI"},
-		"back without a scheme":     {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"/out"} }, "PostLogoutRedirectURIs"},
-		"back with a user":          {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"https://u@a.example/"} }, "PostLogoutRedirectURIs"},
-		"back that browsers change": {func(c *store.Client) { c.PostLogoutRedirectURIs = []string{"https://a.example\\@b.example/"} }, "PostLogoutRedirectURIs"},
+		"frame without a scheme":    {frame("//a.example/"), "FrontchannelLogoutURI"},
+		"back without a scheme":     {back("/out"), "PostLogoutRedirectURIs"},
+		"back with a user":          {back("https://u@a.example/"), "PostLogoutRedirectURIs"},
+		"back that browsers change": {back("https://a.example\\@b.example/"), "PostLogoutRedirectURIs"},
 	} {
 		_, err := broker.New(w.config(func(c *broker.Config) {
 			c.Clients = slices.Clone(c.Clients)

@@ -82,8 +82,10 @@ func TestIntrospect(t *testing.T) { // RFC 7662 §2.2
 			w.introspect("rp", next.RefreshToken).active(t)
 		})
 		t.Run("§4: other clients learn nothing", func(t *testing.T) {
+			a := w.redeem(w.code(b, edit), nil).renewed(t)
 			wantInactive(t, w.introspect("thief", a.AccessToken))
 			wantInactive(t, w.introspect("thief", a.RefreshToken))
+			w.introspect("rp", a.RefreshToken).active(t)
 		})
 	}
 	t.Run("RFC 8707: a token for another API", func(t *testing.T) {

@@ -263,6 +263,23 @@ func TestRefreshScope(t *testing.T) { // RFC 6749 §6, RFC 9700 §4.14.2
 	if wide.Scope != "openid profile email" {
 		t.Errorf("scope %q after narrower ones", wide.Scope)
 	}
+	t.Run("OIDC Core §5.5: claims that were asked for one by one", func(t *testing.T) {
+		claims := func(v url.Values) {
+			v.Set("scope", "openid profile")
+			v.Set("claims", `{"userinfo":{"email":null},"id_token":{"email":null}}`)
+		}
+		a := w.redeem(w.code(w.login("Demo"), claims), nil).renewed(t)
+		for _, row := range []struct {
+			scope string
+			said  bool
+		}{{"", true}, {"openid", false}, {"openid profile", true}} {
+			a = w.refresh(a.RefreshToken, set("scope", row.scope)).renewed(t)
+			inUserInfo := strings.Contains(w.userinfo(a.AccessToken).text, `"email"`)
+			if inIDToken := part(t, a.IDToken, 1)["email"] != nil; inIDToken != row.said || inUserInfo != row.said {
+				t.Errorf("scope %q: email in the ID token: %t, in userinfo: %t, want %t", row.scope, inIDToken, inUserInfo, row.said)
+			}
+		}
+	})
 	w.reconfigure(func(c *broker.Config) { c.Clients[0].Scopes = []string{"openid", "email"} })
 	if now := w.refresh(wide.RefreshToken, nil).renewed(t); now.Scope != "openid email" {
 		t.Errorf("scope %q, of which the client may have less by now", now.Scope)
@@ -324,6 +341,30 @@ func TestRefreshReuse(t *testing.T) {
 		b := w.refresh(a.RefreshToken, nil).renewed(t)
 		wantError(t, w.refresh(a.RefreshToken, set("scope", "openid")), http.StatusBadRequest, "invalid_grant")
 		w.refresh(b.RefreshToken, nil).renewed(t)
+	})
+	t.Run("inside the grace, RFC 9449 §5: by another key of the client", func(t *testing.T) {
+		t.Parallel()
+		w := newDPoPWorld(t, nil)
+		a := w.redeemBound("web", w.code(w.login("Demo"), set("client_id", "web")), w.tokenProof("ES256")).tokens(t)
+		b := w.refreshBound("web", a.RefreshToken, w.tokenProof("ES256")).renewed(t)
+		wantError(t, w.refreshBound("web", a.RefreshToken, w.tokenProof("EdDSA")), http.StatusBadRequest, "invalid_grant")
+		wantError(t, w.refreshBound("web", a.RefreshToken), http.StatusBadRequest, "invalid_grant")
+		if again := w.refreshBound("web", a.RefreshToken, w.tokenProof("ES256")).renewed(t); again != b {
+			t.Errorf("got %v, want %v", again, b)
+		}
+	})
+	t.Run("inside the grace, an answer that was moved in the store", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		alice, carol := w.redeem(w.code(w.login("Demo"), nil), nil).renewed(t), w.redeem(w.code(w.login("Other"), nil), nil).renewed(t)
+		w.refresh(alice.RefreshToken, nil).renewed(t)
+		w.refresh(carol.RefreshToken, nil).renewed(t)
+		of, to := w.grantOf(t, carol.AccessToken), w.grantOf(t, alice.AccessToken)
+		to.Answer = of.Answer
+		if err := w.store.UpdateGrant(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, w.refresh(alice.RefreshToken, nil), http.StatusBadRequest, "invalid_grant")
 	})
 	t.Run("inside the grace, by another client", func(t *testing.T) {
 		t.Parallel()

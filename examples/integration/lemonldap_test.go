@@ -94,7 +94,8 @@ func lemonConfig(t *testing.T, dir, issuer, base string, secrets map[string]stri
 	}
 	return map[string]any{
 		"cfgNum": 1, "cfgVersion": "2.16.1", "cfgDate": 1, "cfgAuthor": "a test",
-		"portal": issuer + "/", "domain": "127.0.0.1", "cookieName": "lemonldap", "securedCookie": 0, "locationRules": map[string]any{},
+		"portal": issuer + "/", "domain": "127.0.0.1", "cookieName": "lemonldap", "securedCookie": 0,
+		"locationRules":  map[string]any{},
 		"authentication": "Demo", "userDB": "Same", "passwordDB": "Demo", "registerDB": "Null",
 		"demoExportedVars": map[string]string{"cn": "cn", "mail": "mail", "uid": "uid"},
 		"globalStorage":    "Apache::Session::File", "globalStorageOptions": files("sessions"),
@@ -154,7 +155,8 @@ func TestLoginThroughLemonLDAP(t *testing.T) {
 	first := signIn(browser, "basic", "dwho")
 	equal(t, "name", first.Claims["name"], any("Doctor Who"))
 	equal(t, "e-mail address", first.Claims["email"], any("dwho@badwolf.org"))
-	if other := signIn(brokertest.NewBrowser(t), "post", "rtyler"); other.Subject == first.Subject || other.Claims["name"] != "Rose Tyler" {
+	other := signIn(brokertest.NewBrowser(t), "post", "rtyler")
+	if other.Subject == first.Subject || other.Claims["name"] != "Rose Tyler" {
 		t.Errorf("somebody else: got subject %q and name %v", other.Subject, other.Claims["name"])
 	}
 

@@ -84,4 +84,11 @@ func useSPA(b *tab, srv *brokertest.Server, origin string) {
 		b.t.Errorf("the console says %q", said)
 	}
 	signIn() // nobody was left at the upstream either: it asked who is there
+
+	// Whom the host signs out, the next refresh does not bring back.
+	user := evaluate[string](b, `[...document.querySelectorAll("dt")].find((e) => e.textContent === "sub").nextSibling.textContent`)
+	if err := srv.Broker.SignOut(b.t.Context(), user); err != nil {
+		b.t.Fatal(err)
+	}
+	b.see("Your session has ended.")
 }

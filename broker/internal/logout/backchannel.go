@@ -94,6 +94,9 @@ func (s *Service) send(ctx context.Context, m *message) error {
 	if err != nil {
 		return err
 	}
+	if client.BackchannelLogoutURI == "" {
+		return nil // it wants to be told no longer, or never did
+	}
 	ring, err := s.Keys.Ring(ctx)
 	if err != nil {
 		return err

@@ -101,12 +101,15 @@ func (s *Service) applications(ctx context.Context, sessionID string) (messages 
 		}
 		seen = append(seen, g.ClientID)
 		client, err := s.Gate.Client(ctx, g.ClientID)
-		if err != nil {
+		if gate.Refused(err) {
 			s.Log.WarnContext(ctx, "application is not told that the session has ended", "client", g.ClientID, "error", err)
 			continue
 		}
-		if client.BackchannelLogoutURI != "" {
+		if err != nil || client.BackchannelLogoutURI != "" { // a store that cannot tell may do so later
 			messages = append(messages, &message{client: g.ClientID, user: g.UserID, session: sessionID})
+		}
+		if err != nil {
+			continue
 		}
 		if uri := client.FrontchannelLogoutURI; uri != "" {
 			frames = append(frames, withQuery(uri, url.Values{"iss": {s.Base.String()}, "sid": {sessionID}}))

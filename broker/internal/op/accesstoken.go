@@ -82,7 +82,7 @@ func (p *Provider) userTokenAlive(ctx context.Context, t *issuedToken) (err erro
 	if err != nil {
 		return err
 	}
-	if !t.grant.CodeUsed || t.grant.UserID != t.Subject || t.grant.ClientID != t.ClientID && t.Actor == nil {
+	if !t.grant.CodeUsed || t.grant.UserID != t.Subject {
 		return fmt.Errorf("%w: it is not what the token was issued for", errDead)
 	}
 	if t.Actor != nil {
