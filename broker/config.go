@@ -28,7 +28,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: the signing keys in the store may be sealed with it.
+	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys.
 	Store store.Store
