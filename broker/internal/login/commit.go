@@ -117,10 +117,31 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
+	if login.Session.Version > 1 {
+		s.prolong(ctx, login.Session)
+	}
 	if login.EndSession != "" {
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
+}
+
+// prolong lets what was granted in a session that goes on end with it, and not when it would have ended before: its
+// applications are told of the sign-out until then.
+func (s *Service) prolong(ctx context.Context, session *store.Session) {
+	grants, err := s.Store.FindGrants(ctx, store.GrantQuery{SessionID: session.ID})
+	for _, g := range grants {
+		if !g.CodeUsed && len(g.CodeHash) > 0 { // a code that nobody has redeemed
+			continue
+		}
+		g.ExpiresAt = session.ExpiresAt
+		if failed := s.Store.UpdateGrant(ctx, g); !errors.Is(failed, store.ErrConflict) {
+			err = errors.Join(err, failed)
+		}
+	}
+	if err != nil { // the login stands: what is missing is that some application lives longer
+		web.RecordOf(ctx).Err = fmt.Errorf("prolong grants: %w", err)
+	}
 }
 
 // overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that

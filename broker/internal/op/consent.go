@@ -98,6 +98,10 @@ func (p *Provider) AnswerConsent(w http.ResponseWriter, r *http.Request) {
 		req.consented = true
 		p.Login.Conclude(w, r, target, active.Session)
 	case "deny":
+		if err := p.consume(r.Context(), req.pushed); err != nil {
+			p.Login.Fail(w, r, target, err)
+			return
+		}
 		p.Login.Send(w, r, target, req.failure(p.issuer(), "access_denied", "the user did not consent"))
 	default:
 		p.Login.Fail(w, r, target, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New("no decision")})

@@ -173,17 +173,18 @@ func (req *authRequest) readJKT(params url.Values) error {
 	return nil
 }
 
-// pushJKT has a proof that comes with a pushed request stand for dpop_jkt (RFC 9449 §10.1). Both must be the same.
-func (p *Provider) pushJKT(r *http.Request, form url.Values) error {
+// pushJKT has a proof that comes with a pushed request stand for dpop_jkt (RFC 9449 §10.1), and returns it to be spent once
+// the request is known to be good. Both must be the same.
+func (p *Provider) pushJKT(r *http.Request, form url.Values) (*token.Proof, error) {
 	proof, err := p.proof(r)
 	if proof == nil || err != nil {
-		return err
+		return nil, err
 	}
 	if sent := form.Get("dpop_jkt"); sent != "" && sent != proof.JKT {
-		return invalidProof(errors.New("another key than dpop_jkt"))
+		return nil, invalidProof(errors.New("another key than dpop_jkt"))
 	}
 	form.Set("dpop_jkt", proof.JKT)
-	return p.spend(r.Context(), proof)
+	return proof, nil
 }
 
 // dpopChallenge is the challenge of a protected resource for the scheme DPoP (RFC 9449 §7.1).

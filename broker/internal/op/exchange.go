@@ -190,6 +190,13 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	if err != nil {
 		return nil, foreignFailed(err)
 	}
+	agreed, err := p.agreed(ctx, &authRequest{client: client, scope: scope}, g.UserID)
+	if err == nil && !agreed {
+		err = badSubject(errors.New("the user has not agreed to what the client may have"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.deleteGrant(ctx, g.ID))
+	}
 	active, err := p.grantAlive(ctx, g)
 	if errors.Is(err, errDead) {
 		return nil, badSubject(err)

@@ -24,7 +24,7 @@ const (
 	pushLifetime     = time.Minute
 	// begunLifetime is how long a pushed request lives once a browser has come with it: longer than any login takes.
 	begunLifetime = time.Hour
-	maxPushed     = 16 << 10
+	maxPushed     = maxRequest // what may be pushed may be asked
 )
 
 // A pushedRequest is an authentication request that its client sent directly (RFC 9126). It is kept sealed under the hash
@@ -55,11 +55,15 @@ func (p *Provider) Push(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", client.ID)
-	if err := p.pushJKT(r, form); err != nil {
+	proof, err := p.pushJKT(r, form)
+	if err != nil {
 		p.fail(w, r, err)
 		return
 	}
 	uri, err := p.push(r.Context(), client, form)
+	if err == nil && proof != nil {
+		err = p.spend(r.Context(), proof)
+	}
 	if err != nil {
 		p.fail(w, r, err)
 		return

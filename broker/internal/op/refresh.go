@@ -143,11 +143,8 @@ func (p *Provider) tryRefresh(ctx context.Context, req *tokenRequest) (*tokenRes
 	}
 	narrow := *g
 	narrow.Nonce = "" // OpenID Connect Core §12.2
-	if narrow.Scope, err = narrowScope(req.client, g.Scope, req.form.Get("scope")); err != nil {
+	if err := narrowGrant(&narrow, req.client, req.form.Get("scope")); err != nil {
 		return nil, err
-	}
-	if len(narrow.Scope) < len(g.Scope) { // what is narrowed down is for nothing beyond its scope
-		narrow.ClaimsRequest = nil
 	}
 	if narrow.Resources, err = p.targets(req.client, g.Resources, req.form["resource"]); err != nil {
 		return nil, err

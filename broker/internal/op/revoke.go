@@ -54,7 +54,7 @@ func (p *Provider) ownRefresh(ctx context.Context, client *store.Client, raw str
 	if g.ClientID != client.ID {
 		return nothingToEnd(ctx, errors.New("the refresh token is another client's"))
 	}
-	return func(ctx context.Context) error { return p.deleteGrant(ctx, g.ID) }, nil
+	return func(ctx context.Context) error { return p.withdraw(ctx, g) }, nil
 }
 
 // ownAccess is the same for an access token. One that hangs on no grant, or was exchanged and hangs
@@ -71,7 +71,11 @@ func (p *Provider) ownAccess(ctx context.Context, client *store.Client, raw stri
 		return nothingToEnd(ctx, errors.New("the access token is another client's"))
 	}
 	if id := grantOfToken(t.ID); id != "" && t.Actor == nil {
-		return func(ctx context.Context) error { return p.deleteGrant(ctx, id) }, nil
+		g, err := p.Store.Grant(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nothingToEnd(ctx, err)
+		}
+		return func(ctx context.Context) error { return p.withdraw(ctx, g) }, err
 	}
 	return func(ctx context.Context) error {
 		return p.Store.Put(ctx, revokedPurpose, t.ID, nil, t.Expires.Add(revokedLeeway))

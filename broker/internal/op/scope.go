@@ -85,3 +85,21 @@ func (p *Provider) audience(c *store.Client, resources []string) []string {
 	}
 	return append(slices.Clone(c.Audience), p.issuer())
 }
+
+// narrowGrant narrows what tokens are issued for to what is asked, and to what the client may have by now: scopes, and the
+// single claims that belong to them.
+func narrowGrant(g *store.Grant, c *store.Client, asked string) error {
+	scope, err := narrowScope(c, g.Scope, asked)
+	if err != nil {
+		return err
+	}
+	if len(scope) < len(g.Scope) { // what is narrowed down is for nothing beyond its scope
+		g.ClaimsRequest = nil
+	}
+	g.Scope = scope
+	g.ClaimsRequest = slices.DeleteFunc(slices.Clone(g.ClaimsRequest), func(entry string) bool {
+		name := strings.TrimPrefix(strings.TrimPrefix(entry, inIDToken), inUserInfo)
+		return !slices.Contains(scopesOf(c), claimScopes[name])
+	})
+	return nil
+}

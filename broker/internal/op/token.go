@@ -150,6 +150,9 @@ func (p *Provider) firstTokens(ctx context.Context, req *tokenRequest, g *store.
 		return nil, err
 	}
 	narrow := *g
+	if err := narrowGrant(&narrow, req.client, ""); err != nil {
+		return nil, err
+	}
 	if narrow.Resources, err = p.targets(req.client, g.Resources, req.form["resource"]); err != nil {
 		return nil, err
 	}
@@ -218,7 +221,23 @@ func mismatch(g *store.Grant, client *store.Client, form url.Values, now time.Ti
 
 // end removes the grant, and with it all that was issued for it.
 func (p *Provider) end(ctx context.Context, g *store.Grant, why string) error {
-	return errors.Join(invalidGrant(why), p.deleteGrant(ctx, g.ID))
+	return errors.Join(invalidGrant(why), p.withdraw(ctx, g))
+}
+
+// withdraw removes a grant, and leaves a trace of one whose application has signed a user in: it is told of the sign-out
+// all the same.
+func (p *Provider) withdraw(ctx context.Context, g *store.Grant) error {
+	var err error
+	if g.SessionID != "" && g.CodeUsed {
+		ctx := context.WithoutCancel(ctx)
+		s, missing := p.Store.Session(ctx, g.SessionID)
+		if missing == nil {
+			err = p.Store.CreateGrant(ctx, p.trace(g, s))
+		} else if !errors.Is(missing, store.ErrNotFound) {
+			err = missing
+		}
+	}
+	return errors.Join(err, p.deleteGrant(ctx, g.ID))
 }
 
 // deleteGrant removes a grant that may be gone already. A store that fails once is asked again: what is taken for stolen

@@ -65,11 +65,12 @@ func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, t *issue
 		return err
 	}
 	allowOrigin(r.Context(), client)
-	u, scope := t.active.User, strings.Fields(t.Scope)
-	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, scope)}
-	if len(scope) == len(t.grant.Scope) { // a token that was narrowed down is for nothing beyond its scope
-		info.add(u, t.grant, inUserInfo)
+	u, grant := t.active.User, *t.grant
+	if err := narrowGrant(&grant, client, strings.Join(permitted(client, t.Scope), " ")); err != nil {
+		return err
 	}
+	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, grant.Scope)}
+	info.add(u, &grant, inUserInfo)
 	if client.UserInfoAlg == "" {
 		writeJSON(w, http.StatusOK, info)
 		return nil
