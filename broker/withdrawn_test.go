@@ -5,11 +5,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
 )
 
@@ -147,4 +151,60 @@ func TestPushedRequestIsDeniedOnce(t *testing.T) {
 		t.Fatalf("denied: error %q", got)
 	}
 	shows(t, b.Get(w.URL+"/authorize?"+q.Encode()), http.StatusBadRequest)
+}
+
+// However many redeem a code at once, what remembers the application for the sign-out is one row.
+func TestRacesLeaveOneTrace(t *testing.T) {
+	t.Parallel()
+	const racers = 16
+	var spy *spyStore
+	w := newWorld(t, also(signsOut, offline, func(c *broker.Config) {
+		spy = &spyStore{Store: c.Store}
+		c.Store = spy
+	}))
+	b := w.login("Demo")
+	code := w.code(b, askOffline)
+	var ready, all sync.WaitGroup
+	ready.Add(racers)
+	spy.hook = func(call string) error {
+		if call == "update grant" { // each has read the grant, and found the code unused
+			ready.Done()
+			ready.Wait()
+		}
+		return nil
+	}
+	for range racers {
+		all.Go(func() { w.redeem(code, nil) })
+	}
+	all.Wait()
+	spy.hook = nil
+	who := b.Get(w.Origin + "/").Who()
+	grants, err := w.store.FindGrants(t.Context(), store.GrantQuery{SessionID: who.Session})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(grants) != 1 {
+		t.Errorf("%d rows are left of one grant", len(grants))
+	}
+}
+
+// OpenID Connect Core §3.1.2.6: an upstream that answers without a page, and does not say that its proof is new enough, is
+// the application's login_required.
+func TestPassiveAndMaxAge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.reconfigure(func(c *broker.Config) {
+		c.DefaultProvider = "demo"
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) { c.AcceptPromptNone = true })
+	})
+	w.op.Edit(providertest.Hooks{IDToken: func(_, claims map[string]any) { delete(claims, "auth_time") }})
+	b := brokertest.NewBrowser(t)
+	b.Get(w.rp.LoginURL())
+	w.advance(5 * time.Minute)
+	w.rp.Params = url.Values{"prompt": {"none"}, "max_age": {"60"}}
+	asked := len(w.op.Requests(providertest.Token))
+	shows(t, b.Get(w.rp.LoginURL()), http.StatusOK)
+	if got := w.rp.Login().Error; got != "login_required" || len(w.op.Requests(providertest.Token)) == asked {
+		t.Errorf("error %q, want login_required after the upstream's answer", got)
+	}
 }

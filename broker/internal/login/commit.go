@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
@@ -84,11 +85,8 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		if err := s.lookUp(ctx, j); err != nil {
 			return "", Answer{}, err
 		}
-		if s.overtaken(j) {
-			return "", Answer{}, errConflict
-		}
 	}
-	if j.moved() {
+	if s.overtaken(j) {
 		return "", Answer{}, errConflict
 	}
 	login := &store.Login{Once: j.Once, OnceExpires: j.Expires}
@@ -144,17 +142,6 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 	}
 }
 
-// overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that
-// its flows have decided about another user than would log in. One that was new, and is a user's by now without a flow to
-// pass, is the same person in another tab.
-func (s *Service) overtaken(j *journey) bool {
-	linked := ""
-	if j.account.user != nil {
-		linked = j.account.user.ID
-	}
-	return linked != j.Linked && (j.Linked != "" || len(s.postLogin(j.provider)) > 0)
-}
-
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
@@ -200,6 +187,9 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 // sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed
 // anything. An empty value never replaces one that is there, and an e-mail address that another user has is not taken.
 func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, error) {
+	if !syncs(j.provider) {
+		return false, nil
+	}
 	before := profileOf(u)
 	after := before.Clone()
 	if j.provider.Sync == provider.SyncForce {
@@ -227,6 +217,13 @@ func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, er
 	}
 	setProfile(u, &after)
 	return true, nil
+}
+
+// syncs reports whether a login may change a user who exists already.
+func syncs(p *gate.Provider) bool {
+	return p.Sync == provider.SyncForce || slices.ContainsFunc(p.Mappers, func(m provider.Mapper) bool {
+		return m.Stage == provider.StageProfile && forced(p, m)
+	})
 }
 
 func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (bool, error) {

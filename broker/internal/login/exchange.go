@@ -81,7 +81,7 @@ func (s *Service) pass(r *http.Request, j *journey) error {
 }
 
 func (s *Service) commitExchange(ctx context.Context, j *journey, e Exchange) (*store.Grant, error) {
-	if j.account.user == nil || j.moved() {
+	if j.account.user == nil || s.overtaken(j) {
 		return nil, ErrNotLinked
 	}
 	now := s.Now().UTC()

@@ -98,7 +98,7 @@ func (s *Service) kept(r *http.Request, id string,
 	if err := s.lookUp(r.Context(), j); err != nil {
 		return nil, err
 	}
-	if j.moved() {
+	if s.overtaken(j) {
 		return nil, flow.ErrStale
 	}
 	return j, nil

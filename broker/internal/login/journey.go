@@ -150,13 +150,17 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	return nil
 }
 
-// moved reports whether the identity is not linked any more to the user whom the flows are about: a link that was taken
-// away is not to be made again.
-func (j *journey) moved() bool {
+// overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that
+// its flows have decided about another user than would log in; a link that was taken away is not to be made again. One that
+// was new, and is a user's by now without a flow to pass, is the same person in another tab.
+func (s *Service) overtaken(j *journey) bool {
 	if j.account.user == nil {
 		return j.Linked != ""
 	}
-	return j.Draft.UserID != "" && j.Draft.UserID != j.account.user.ID
+	if j.Draft.UserID != "" && j.Draft.UserID != j.account.user.ID {
+		return true
+	}
+	return j.Linked == "" && len(s.postLogin(j.provider)) > 0
 }
 
 // proceed runs the flows of the journey from where it is, and commits it if they succeed. answer is what the visitor

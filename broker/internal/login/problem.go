@@ -81,7 +81,7 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 	web.RecordOf(r.Context()).Err = err
 	p := explain(err)
 	if t != nil && t.Passive {
-		s.Send(w, r, t, t.Refuse(passiveProblem(p.Status)))
+		s.Send(w, r, t, t.Refuse(passiveProblem(p)))
 		return
 	}
 	data := web.ErrorData{Message: p.Message, Args: map[string]string{}}
@@ -104,11 +104,13 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 }
 
 // passiveProblem is what an application is told that allowed no page, not even this one (OpenID Connect Core §3.1.2.1).
-func passiveProblem(status int) string {
+func passiveProblem(p *Problem) string {
 	switch {
-	case status == http.StatusForbidden:
+	case p.Message == "login_required":
+		return "login_required"
+	case p.Status == http.StatusForbidden:
 		return "access_denied"
-	case status >= http.StatusInternalServerError:
+	case p.Status >= http.StatusInternalServerError:
 		return "server_error"
 	}
 	return "login_required"

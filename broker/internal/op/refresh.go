@@ -35,7 +35,7 @@ const (
 func (p *Provider) startRefresh(ctx context.Context, c *store.Client, g *store.Grant, active *session.Active) (refreshToken string, err error) {
 	mayRefresh := p.Gate.Grant(c, store.GrantTypeRefresh) == nil
 	if mayRefresh && g.SessionID != "" && slices.Contains(g.Scope, scopeOffline) {
-		if err := p.Store.CreateGrant(ctx, p.trace(g, active.Session)); err != nil {
+		if err := p.leaveTrace(ctx, g, active.Session); err != nil {
 			return "", err
 		}
 		g.SessionID = ""
@@ -47,12 +47,17 @@ func (p *Provider) startRefresh(ctx context.Context, c *store.Client, g *store.G
 	return p.newRefreshToken(g), nil
 }
 
-// trace returns what keeps the client among those that are told when the session ends. Nothing is issued for it.
-func (p *Provider) trace(g *store.Grant, s *store.Session) *store.Grant {
-	return &store.Grant{
-		ID: rand.Text(), ClientID: g.ClientID, UserID: g.UserID, SessionID: s.ID, AuthTime: g.AuthTime, Upstream: g.Upstream,
+// leaveTrace keeps the client among those that are told when the session ends, though the grant is not in it any more.
+// Nothing is issued for a trace, and a grant leaves one, however often it is asked to.
+func (p *Provider) leaveTrace(ctx context.Context, g *store.Grant, s *store.Session) error {
+	err := p.Store.CreateGrant(ctx, &store.Grant{
+		ID: "trace-" + g.ID, ClientID: g.ClientID, UserID: g.UserID, SessionID: s.ID, AuthTime: g.AuthTime, Upstream: g.Upstream,
 		CreatedAt: p.Now().UTC(), ExpiresAt: s.ExpiresAt,
+	})
+	if errors.Is(err, store.ErrExists) {
+		return nil
 	}
+	return err
 }
 
 // grantEnd is when the grant ends if nobody uses it again: with its session or, without one, by the client's lifetimes.

@@ -232,7 +232,7 @@ func (p *Provider) withdraw(ctx context.Context, g *store.Grant) error {
 		ctx := context.WithoutCancel(ctx)
 		s, missing := p.Store.Session(ctx, g.SessionID)
 		if missing == nil {
-			err = p.Store.CreateGrant(ctx, p.trace(g, s))
+			err = p.leaveTrace(ctx, g, s)
 		} else if !errors.Is(missing, store.ErrNotFound) {
 			err = missing
 		}

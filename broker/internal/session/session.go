@@ -58,12 +58,9 @@ func (m *Manager) Current(r *http.Request) (*Active, error) {
 	return active, m.Touch(r.Context(), s)
 }
 
-// ID returns the id of the session of the browser that sent r, "" if it has none that is honoured.
+// ID returns the id of the session of the browser that sent r, honoured or not, "" if it has none.
 func (m *Manager) ID(r *http.Request) (string, error) {
 	s, err := m.Held(r)
-	if err == nil {
-		_, err = m.honour(r.Context(), s)
-	}
 	if errors.Is(err, ErrNone) {
 		return "", nil
 	}
