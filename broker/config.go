@@ -30,7 +30,8 @@ type Config struct {
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
 	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
 	Secrets [][]byte
-	// Store remembers users, links, sessions, grants and keys.
+	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
+	// asked by it whether it can work.
 	Store store.Store
 	// Providers are the upstreams that may vouch for users.
 	Providers []Provider
@@ -130,6 +131,10 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	}
 	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
+	} else if checker, ok := c.Store.(interface{ Check() error }); ok {
+		if err := checker.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("Store: %w", err))
+		}
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
 		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))

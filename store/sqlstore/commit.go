@@ -18,6 +18,8 @@ var texts = []string{
 	sqlPut, sqlAdd, sqlGet, sqlTake,
 	sqlKeys, sqlAddKey, sqlDeleteKey,
 	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
+	sqlCredentialsOf, sqlCreateCredential, sqlUpdateCredential, sqlDeleteCredential,
+	sqlFence, sqlCreateFence, sqlUpdateFence,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 

@@ -76,10 +76,12 @@ type database struct {
 type statements map[string]*sql.Stmt
 
 var (
-	_ store.Store     = (*Store)(nil)
-	_ store.Committer = (*Store)(nil)
-	_ store.Sweeper   = (*Store)(nil)
-	_ store.Clients   = (*Store)(nil)
+	_ store.Store       = (*Store)(nil)
+	_ store.Committer   = (*Store)(nil)
+	_ store.Sweeper     = (*Store)(nil)
+	_ store.Clients     = (*Store)(nil)
+	_ store.Credentials = (*Store)(nil)
+	_ store.Fences      = (*Store)(nil)
 )
 
 // New returns a store in db. It does no I/O: whether the database can be used shows with the first call of a method.

@@ -140,3 +140,27 @@ CREATE TABLE idbroker_keys (
 	not_before BIGINT NOT NULL,
 	UNIQUE (algorithm, generation)
 );
+
+CREATE TABLE idbroker_credentials (
+	id         TEXT   NOT NULL PRIMARY KEY,
+	user_id    TEXT   NOT NULL,
+	kind       TEXT   NOT NULL,
+	label      TEXT   NOT NULL,
+	secret     BYTEA,
+	step       BIGINT NOT NULL,
+	created_at BIGINT NOT NULL,
+	last_used  BIGINT NOT NULL,
+	version    BIGINT NOT NULL
+);
+
+CREATE INDEX idbroker_credentials_user ON idbroker_credentials (user_id);
+
+CREATE UNIQUE INDEX idbroker_credentials_one ON idbroker_credentials (user_id, kind) WHERE kind <> 'passkey';
+
+CREATE TABLE idbroker_fences (
+	provider     TEXT   NOT NULL PRIMARY KEY,
+	mark         TEXT   NOT NULL,
+	issuers      TEXT   NOT NULL,
+	confirmed_at BIGINT NOT NULL,
+	version      BIGINT NOT NULL
+);
