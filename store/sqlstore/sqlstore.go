@@ -235,8 +235,12 @@ func (s *Store) tx(ctx context.Context, f func(querier) error) error {
 	})
 }
 
-// attempts and the wait between them bound how long a retry takes: about half a second in all.
-const attempts = 9
+// attempts and the wait between them bound how long retries take: some two seconds in all. So many are needed where 64
+// callers want one row at an isolation level at which all but one of them fail.
+const (
+	attempts = 14
+	maxWait  = 512 // milliseconds
+)
 
 // retry runs f again while it loses against others, and says in the error which package and whether ctx was why.
 func (s *Store) retry(ctx context.Context, f func() error) error {
@@ -246,7 +250,7 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 			break
 		}
 		if i < attempts-1 {
-			wait(ctx, time.Duration(1+rand.Int64N(2<<i))*time.Millisecond) //nolint:gosec // jitter is no secret
+			wait(ctx, time.Duration(1+rand.Int64N(min(int64(2)<<i, maxWait)))*time.Millisecond) //nolint:gosec // jitter is no secret
 		}
 	}
 	switch {
