@@ -26,6 +26,7 @@ var leftOut = map[string]string{
 	"broker.Config.Logger":         "the server's own",
 	"broker.Config.Now":            "for tests",
 	"broker.Config.PostLogin":      "no flow of the library is for it",
+	"broker.Config.RemoteAddr":     "a function of the proxy in front",
 	"broker.Config.ClientStore":    "nothing in this server writes clients",
 	"broker.Provider.IdP":          "made of the other keys",
 	"broker.Provider.Mappers":      "the library has none",
