@@ -56,7 +56,8 @@ type Config struct {
 	// HomeURL is where a browser goes that signed in without having wanted to go anywhere: a path on BaseURL's site or a
 	// URL of it. "" is "/".
 	HomeURL string
-	// Keys says when signing keys are announced, sign and retire. The zero value is a key every ninety days.
+	// Keys says when signing keys are announced, sign and retire: 10 minutes for Announce, and 13 hours for Retire, are the
+	// least. The zero value is a key every ninety days. The clocks of all nodes have to be right to the minute.
 	Keys token.Schedule
 	// Name of the product, on every page. "" is none.
 	Name string
@@ -110,7 +111,12 @@ type Provider struct {
 	PostLogin  flow.Flow
 }
 
-const maxIcon = 256 << 10
+const (
+	maxIcon = 256 << 10
+	// minAnnounce leaves caches of five minutes, which is as often as careful relying parties ask, and clocks that are a
+	// minute off, one ahead and one behind.
+	minAnnounce = 10 * time.Minute
+)
 
 // check returns the parsed BaseURL and the absolute HomeURL, and all mistakes. The URL is never nil.
 func (c *Config) check() (base *url.URL, home string, errs []error) {
@@ -125,8 +131,11 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if _, err := token.NewRing(c.Keys); err != nil {
 		errs = append(errs, fmt.Errorf("Keys: %w", err))
 	}
-	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime {
-		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", gate.MaxTokenLifetime))
+	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime+time.Hour {
+		errs = append(errs, fmt.Errorf("Keys: Retire is not an hour longer than tokens may live, which is %v", gate.MaxTokenLifetime))
+	}
+	if c.Keys.Announce != 0 && c.Keys.Announce < minAnnounce {
+		errs = append(errs, fmt.Errorf("Keys: Announce is shorter than %v: others would learn of keys too late", minAnnounce))
 	}
 	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
