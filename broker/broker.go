@@ -39,6 +39,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -87,6 +88,7 @@ func New(c Config) (*Broker, error) {
 	b.login = &login.Service{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.Source,
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -243,6 +245,12 @@ func (c *Config) defaults() {
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
+	}
+	if c.Passwords == nil {
+		c.Passwords = &factor.Passwords{}
+	}
+	if c.Source == nil {
+		c.Source = connectionSource
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

@@ -16,6 +16,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -39,6 +40,15 @@ type Config struct {
 	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
+	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
+	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
+	Credentials store.Credentials
+	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
+	Passwords *factor.Passwords
+	// Source names where a request comes from, so that guessing is bounded per source and not only per account; "" is not
+	// known, and not bound. A host behind a proxy that says which address it speaks for takes that. Nil is the address of the
+	// connection (of IPv6 its first 64 bits), unless it is loopback or private, as a proxy's is.
+	Source func(r *http.Request) string
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
@@ -133,6 +143,9 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
 		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))
+	}
+	if c.Credentials != nil && isNil(c.Credentials) {
+		errs = append(errs, errors.New("Credentials: is a nil pointer; leave it out to keep none"))
 	}
 	errs = append(errs, checkFirstLogin("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
 	errs = append(errs, c.checkProviders()...)
@@ -310,6 +323,9 @@ func (c *Config) logInsecureParties() {
 	}
 	if c.ClientHTTP.InsecureAllowPrivateNetworks {
 		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowPrivateNetworks")
+	}
+	for _, setting := range c.Passwords.Insecure() {
+		c.Logger.Warn("insecure setting", "setting", setting)
 	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })
