@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"reflect"
@@ -31,7 +32,8 @@ type Config struct {
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
 	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
 	Secrets [][]byte
-	// Store remembers users, links, sessions, grants and keys.
+	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
+	// asked by it whether it can work.
 	Store store.Store
 	// Providers are the upstreams that may vouch for users.
 	Providers []Provider
@@ -52,6 +54,11 @@ type Config struct {
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
+	// RemoteAddr returns where a request came from, the zero Addr if that is not known. It bounds how much strangers can have
+	// the broker keep in the name of a public client, and nothing else. Behind a reverse proxy it reads the header that
+	// the proxy sets, and that nobody else can. Nil is the address of the connection, unless that is a private one, as a
+	// proxy's is: then only each client as a whole is bounded.
+	RemoteAddr func(*http.Request) netip.Addr
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
 	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.
@@ -140,6 +147,10 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	}
 	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
+	} else if checker, ok := c.Store.(interface{ Check() error }); ok {
+		if err := checker.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("Store: %w", err))
+		}
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
 		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))

@@ -101,6 +101,10 @@ var importRules = []importRule{{
 	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
 	why: "the facade names what is plugged into it by interface only: a host links the providers and the store it chose",
 }, {
+	pkg: "broker/mail",
+	may: []string{"broker", "token", "store", "provider", "flow/...", "broker/internal/..."},
+	why: "an SMTP client of ours is one Mailer of many: the broker does not link it",
+}, {
 	pkg: "broker/internal/...",
 	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
 	why: "parts of the broker are bound as the broker is",
@@ -132,6 +136,7 @@ var allowedModules = map[string]string{
 	"github.com/pquerna/otp":        "one-time codes (RFC 4226), and their QR image by boombuler/barcode",
 	"github.com/boombuler/barcode":  "of pquerna/otp",
 	"golang.org/x/crypto":           "argon2id and, for imported users, bcrypt",
+	"github.com/wneessen/go-mail":   "SMTP, for hosts that import broker/mail; the broker does not",
 	"golang.org/x/oauth2":           "the OAuth 2.0 client",
 	"golang.org/x/sys":              "of golang.org/x/crypto",
 	"golang.org/x/sync":             "single flight for key sets and metadata",

@@ -278,7 +278,7 @@ type Keyring interface {
 }
 
 // Store is every role in one value. Two capabilities are found by type assertion, and a store that wraps another has to
-// forward them: [Committer] and [Sweeper].
+// forward them: [Committer] and [Sweeper]. [Parts] is one of roles that are kept in different places.
 type Store interface {
 	Users
 	Links

@@ -26,6 +26,7 @@ var leftOut = map[string]string{
 	"broker.Config.Logger":         "the server's own",
 	"broker.Config.Now":            "for tests",
 	"broker.Config.PostLogin":      "no flow of the library is for it",
+	"broker.Config.RemoteAddr":     "a function of the proxy in front",
 	"broker.Config.ClientStore":    "nothing in this server writes clients",
 	"broker.Config.Credentials":    "no flow of this server asks for any",
 	"broker.Config.Passwords":      "no flow of this server asks for any",
