@@ -64,7 +64,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	}
 	for _, made := range []any{
 		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
-		upstream, upstream.Endpoints, upstream.ClientKey,
+		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0],
 	} {
 		v := reflect.ValueOf(made)
 		for _, field := range reflect.VisibleFields(v.Type()) {
@@ -99,7 +99,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[clientHTTP](), reflect.TypeFor[provider.HTTPOptions]()},
 		{reflect.TypeFor[upstream](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config]()},
 		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
-		{reflect.TypeFor[signingKey](), reflect.TypeFor[token.Key]()},
+		{reflect.TypeFor[privateKey](), reflect.TypeFor[token.Key]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
 	} {
 		for key, field := range keysOf(pair[0]) {
