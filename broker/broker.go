@@ -38,6 +38,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -88,6 +89,7 @@ func New(c Config) (*Broker, error) {
 	b.login = &login.Service{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.Source,
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -96,7 +98,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -198,6 +200,9 @@ func (c *Config) defaults() {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.RemoteAddr == nil {
+		c.RemoteAddr = op.ConnectionAddr
+	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour
 	}
@@ -206,6 +211,12 @@ func (c *Config) defaults() {
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
+	}
+	if c.Passwords == nil {
+		c.Passwords = &factor.Passwords{}
+	}
+	if c.Source == nil {
+		c.Source = connectionSource
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

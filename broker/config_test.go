@@ -93,6 +93,10 @@ func TestConfigMistakes(t *testing.T) {
 		{"a short second secret", func(c *broker.Config) { c.Secrets = append(c.Secrets, []byte("short")) }, "Secrets"},
 		{"an empty secret", func(c *broker.Config) { c.Secrets = [][]byte{{}} }, "Secrets"},
 		{"no store", func(c *broker.Config) { c.Store = nil }, "Store"},
+		{"a store without a role", func(c *broker.Config) {
+			m := memstore.New()
+			c.Store = &store.Parts{Users: m, Links: m, Sessions: (*memstore.Store)(nil), Grants: m, Transient: m, Keyring: m}
+		}, "Store: store.Parts: Sessions is nil"},
 		{"negative lifetime", func(c *broker.Config) { c.SessionLifetime = -1 }, "SessionLifetime"},
 		{"negative idle time", func(c *broker.Config) { c.SessionIdle = -1 }, "SessionIdle"},
 		{"home elsewhere", func(c *broker.Config) { c.HomeURL = "https://evil.example/" }, "HomeURL"},
