@@ -82,7 +82,8 @@ func walkPages(b *tab, srv *brokertest.Server, rp *brokertest.RelyingParty) {
 	page("error", "Unknown application")
 	b.open(srv.URL + "/nothing")
 	page("not-found", "Page not found")
-	b.said() // the pages' own status is what they are about
+	b.see("Back") // to the host application
+	b.said()      // the pages' own status is what they are about
 
 	b.open(srv.URL + "/logout")
 	page("logout", "Sign out?")
@@ -99,6 +100,7 @@ func walkFormPost(b *tab, rp *brokertest.RelyingParty, user string, page func(na
 	rp.Params = url.Values{"response_mode": {"form_post"}}
 	b.open(rp.LoginURL())
 	if b.look.noScript {
+		b.appear()
 		page("form-post", "You are being taken back to Weather Station. If nothing happens, please select “Continue”.")
 		b.click("Continue")
 	}
@@ -156,6 +158,17 @@ func walkDevice(b *tab, srv *brokertest.Server, page func(name, text string)) {
 	post("/token", url.Values{"grant_type": {store.GrantTypeDevice}, "device_code": {device.DeviceCode}, "client_id": {"tv"}}, &tokens)
 	if tokens.AccessToken == "" {
 		b.t.Error("the device gets nothing")
+	}
+}
+
+// appear waits until a page is seen that comes in slowly, so that it does not flash where a script leads on.
+func (b *tab) appear() {
+	b.t.Helper()
+	b.do("see the page come", chromedp.WaitVisible(chromedp.Search("main")))
+	for deadline := time.Now().Add(browserPatience); evaluate[string](b, `getComputedStyle(document.querySelector(".column")).opacity`) != "1"; {
+		if time.Now().After(deadline) {
+			b.t.Fatal("the page stays invisible")
+		}
 	}
 }
 
