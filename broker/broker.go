@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
@@ -53,6 +54,7 @@ type Broker struct {
 	now      func() time.Time
 	store    store.Store
 	gate     *gate.Gate
+	fences   *fence.Keeper
 	sessions *session.Manager
 	pages    *web.Pages
 	keys     *keys.Keys
@@ -84,8 +86,9 @@ func New(c Config) (*Broker, error) {
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
 	b.keys = &keys.Keys{Store: c.Store, Sealer: sealer, Now: c.Now, Schedule: c.Keys, Algorithms: c.algorithms()}
+	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
 	b.login = &login.Service{
-		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
+		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
 	}
 	b.logouts = &logout.Service{
@@ -120,6 +123,21 @@ func New(c Config) (*Broker, error) {
 // header of the request decides any URL.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serve(w, r, b.below(r))
+}
+
+// ConfirmProvider has a provider trusted as what it is configured as now, after its issuer, or what else its word rests on
+// ([provider.Trusted]), has been changed: until then nobody can log in with it. Who confirms says that the same subject is
+// the same person as before. Links that were made under a former issuer stay. The error says that there is no such provider,
+// or is the store's; [store.ErrConflict] is another node that confirmed something else.
+func (b *Broker) ConfirmProvider(ctx context.Context, alias string) error {
+	p, err := b.gate.Provider(alias)
+	if err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	if err := b.fences.Confirm(ctx, p); err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	return nil
 }
 
 // WellKnown serves the issuer's metadata where RFC 8414 §3.1 and §5 have it, at the root of the host: what the broker itself
@@ -243,6 +261,9 @@ func (c *Config) defaults() {
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
+	}
+	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
+		c.Fences = fences
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

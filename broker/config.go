@@ -40,6 +40,10 @@ type Config struct {
 	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
+	// Fences remembers on what each provider's word rested when its links were made, so that one that is pointed elsewhere lets
+	// nobody in before [Broker.ConfirmProvider]. Nil is Store if it is a [store.Fences]; where that is none either, nothing is
+	// remembered, which is logged at start.
+	Fences store.Fences
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
@@ -315,6 +319,9 @@ func (c *Config) logInsecureParties() {
 	}
 	if c.ClientHTTP.InsecureAllowPrivateNetworks {
 		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowPrivateNetworks")
+	}
+	if c.Fences == nil {
+		c.Logger.Warn("insecure setting", "setting", "Fences: nobody notices that a provider is pointed elsewhere")
 	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })

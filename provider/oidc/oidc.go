@@ -51,6 +51,7 @@ var (
 	_ provider.LogoutStarter    = (*Provider)(nil)
 	_ provider.LogoutReceiver   = (*Provider)(nil)
 	_ provider.TokenVerifier    = (*Provider)(nil)
+	_ provider.Trusted          = (*Provider)(nil)
 )
 
 // New returns the upstream that cfg describes. It does no I/O: the provider may be down, and stay down, without harm to
