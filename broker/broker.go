@@ -98,7 +98,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -252,6 +252,9 @@ func (c *Config) defaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.RemoteAddr == nil {
+		c.RemoteAddr = op.ConnectionAddr
 	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"reflect"
@@ -47,6 +48,11 @@ type Config struct {
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
+	// RemoteAddr returns where a request came from, the zero Addr if that is not known. It bounds how much strangers can have
+	// the broker keep in the name of a public client, and nothing else. Behind a reverse proxy it reads the header that
+	// the proxy sets, and that nobody else can. Nil is the address of the connection, unless that is a private one, as a
+	// proxy's is: then only each client as a whole is bounded.
+	RemoteAddr func(*http.Request) netip.Addr
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
 	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.

@@ -55,6 +55,11 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 		j.ID, j.Key = rand.Text(), hash
 		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
+		if j.target.Keep != nil {
+			if err := j.target.Keep(r.Context(), j.Expires); err != nil {
+				return err
+			}
+		}
 	}
 	plain, err := json.Marshal(j)
 	if err != nil {

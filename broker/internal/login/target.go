@@ -40,6 +40,9 @@ type Target struct {
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
 	NoticeBy    string           // alias of the provider that Notice is about
+	// Keep makes what Start names last until then; nil if nothing can go missing. It is called for somebody whom an upstream
+	// has vouched for, and who is asked something.
+	Keep func(ctx context.Context, until time.Time) error
 	// Refuse returns the answer that tells the application why there is no login, by an OpenID Connect error code; nil
 	// if it cannot be told.
 	Refuse func(code string) Answer

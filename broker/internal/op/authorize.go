@@ -277,7 +277,7 @@ func (p *Provider) grant(ctx context.Context, req *authRequest, s *store.Session
 		return nil, login.Answer{}, err
 	}
 	if !agreed {
-		answer, err := p.askConsent(req, s)
+		answer, err := p.askConsent(ctx, req, s)
 		return nil, answer, err
 	}
 	if err := p.consume(ctx, req.pushed); err != nil {
@@ -320,6 +320,7 @@ func (p *Provider) target(req *authRequest) *login.Target {
 			Params:    req.params,
 		},
 		Providers: req.client.Providers,
+		Keep:      func(ctx context.Context, until time.Time) error { return p.prolong(ctx, req.pushed, until) },
 		Refuse:    func(code string) login.Answer { return req.failure(p.issuer(), code, "") },
 		Grant: func(ctx context.Context, s *store.Session) (*store.Grant, login.Answer, error) {
 			return p.grant(ctx, req, s)
