@@ -29,7 +29,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
@@ -40,6 +39,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -85,11 +85,14 @@ func New(c Config) (*Broker, error) {
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
-	b.keys = &keys.Keys{Store: c.Store, Sealer: sealer, Now: c.Now, Schedule: c.Keys, Algorithms: c.algorithms()}
 	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
+	b.keys = &keys.Keys{
+		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
+	}
 	b.login = &login.Service{
 		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -98,7 +101,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -182,44 +185,6 @@ func (b *Broker) below(r *http.Request) string {
 	return path
 }
 
-// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
-// applications of a sign-out again that could not be told at once. A broker works without it; on several nodes it may run on
-// each. What fails is logged and tried again.
-func (b *Broker) Run(ctx context.Context) error {
-	var retries sync.WaitGroup
-	retries.Go(func() { b.logouts.Run(ctx) })
-	defer retries.Wait()
-	tick := time.NewTicker(upkeepEvery)
-	defer tick.Stop()
-	for {
-		b.upkeep(ctx)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-const (
-	upkeepEvery = time.Minute
-	sweepBatch  = 500
-)
-
-func (b *Broker) upkeep(ctx context.Context) {
-	if _, err := b.keys.Ring(ctx); err != nil {
-		b.log.ErrorContext(ctx, "upkeep of signing keys", "error", err)
-	}
-	sweeper, ok := b.store.(store.Sweeper)
-	for ok && ctx.Err() == nil {
-		n, err := sweeper.Sweep(ctx, sweepBatch)
-		if err != nil {
-			b.log.ErrorContext(ctx, "sweep", "error", err)
-		}
-		ok = err == nil && n >= sweepBatch
-	}
-}
-
 // algorithms are those that some client's tokens are signed with. RS256 is always among them, as OpenID Connect Core
 // §15.1 has it.
 func (c *Config) algorithms() []string {
@@ -254,7 +219,7 @@ func (c *Config) defaults() {
 		c.Now = time.Now
 	}
 	if c.RemoteAddr == nil {
-		c.RemoteAddr = op.ConnectionAddr
+		c.RemoteAddr = connectionAddr
 	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour
@@ -267,6 +232,9 @@ func (c *Config) defaults() {
 	}
 	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
 		c.Fences = fences
+	}
+	if c.Passwords == nil {
+		c.Passwords = &factor.Passwords{}
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

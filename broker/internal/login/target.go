@@ -12,6 +12,7 @@ package login
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -76,6 +77,10 @@ type Service struct {
 	Default    string    // alias of the provider to redirect to at once; "" shows the page
 	FirstLogin flow.Flow // for providers that have none of their own
 	PostLogin  flow.Flow // likewise; nil is none
+	// Credentials are of users; nil if the broker keeps none. Passwords and Source are not nil.
+	Credentials store.Credentials
+	Passwords   flow.Passwords
+	Source      func(r *http.Request) string
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.
