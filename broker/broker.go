@@ -192,7 +192,7 @@ func (b *Broker) upkeep(ctx context.Context) {
 	if _, err := b.keys.Ring(ctx); err != nil {
 		b.log.ErrorContext(ctx, "upkeep of signing keys", "error", err)
 	}
-	sweeper, ok := b.store.(store.Sweeper)
+	sweeper, ok := store.As[store.Sweeper](b.store)
 	for ok && ctx.Err() == nil {
 		n, err := sweeper.Sweep(ctx, sweepBatch)
 		if err != nil {
