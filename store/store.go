@@ -277,7 +277,8 @@ type Keyring interface {
 	DeleteKey(ctx context.Context, id string) error
 }
 
-// Store is every role in one value. Three capabilities are found by [As]: [Committer], [Sweeper] and [Secrets].
+// Store is every role in one value. Three capabilities are found by [As]: [Committer], [Sweeper] and [Secrets]. [Parts] is
+// one of roles that are kept in different places.
 type Store interface {
 	Users
 	Links
