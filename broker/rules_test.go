@@ -162,7 +162,8 @@ var refusedImports = map[string]string{
 
 // allowedImports are the exceptions of refusedImports: folder and import path, with the reason.
 var allowedImports = map[[2]string]string{
-	{"store/sqlstore", "math/rand/v2"}: "jitter between the tries of a transaction",
+	{"store/sqlstore", "math/rand/v2"}:         "jitter between the tries of a transaction",
+	{"broker/internal/upkeep", "math/rand/v2"}: "jitter between the upkeep of several nodes",
 }
 
 // refusedNames are functions and variables that shipped code does not mention. Kits may.

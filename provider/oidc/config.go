@@ -151,8 +151,10 @@ type Config struct {
 	// InsecureAllowPrivateNetworks is for the client that is made when HTTPClient is nil.
 	InsecureAllowPrivateNetworks bool
 	InsecureAllowHTTP            bool // endpoints without TLS are not refused
-	InsecureSkipPKCE             bool // no code challenge is sent, for a provider that chokes on it
-	InsecureSkipNonce            bool // no nonce is sent, for a provider that does not return it
+	// InsecureSkipPKCE sends no code challenge, for a provider that chokes on it. Otherwise the method is S256: plain is none
+	// that can be chosen, as it protects from nobody who reads the request (RFC 9700 §2.1.1).
+	InsecureSkipPKCE  bool
+	InsecureSkipNonce bool // no nonce is sent, for a provider that does not return it
 
 	Now func() time.Time // time.Now if nil
 }
