@@ -29,9 +29,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
@@ -39,6 +39,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -53,6 +54,7 @@ type Broker struct {
 	now      func() time.Time
 	store    store.Store
 	gate     *gate.Gate
+	fences   *fence.Keeper
 	sessions *session.Manager
 	pages    *web.Pages
 	keys     *keys.Keys
@@ -83,10 +85,14 @@ func New(c Config) (*Broker, error) {
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
-	b.keys = &keys.Keys{Store: c.Store, Sealer: sealer, Now: c.Now, Schedule: c.Keys, Algorithms: c.algorithms()}
+	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
+	b.keys = &keys.Keys{
+		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
+	}
 	b.login = &login.Service{
-		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
+		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -95,7 +101,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -120,6 +126,21 @@ func New(c Config) (*Broker, error) {
 // header of the request decides any URL.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serve(w, r, b.below(r))
+}
+
+// ConfirmProvider has a provider trusted as what it is configured as now, after its issuer, or what else its word rests on
+// ([provider.Trusted]), has been changed: until then nobody can log in with it. Who confirms says that the same subject is
+// the same person as before. Links that were made under a former issuer stay. The error says that there is no such provider,
+// or is the store's; [store.ErrConflict] is another node that confirmed something else.
+func (b *Broker) ConfirmProvider(ctx context.Context, alias string) error {
+	p, err := b.gate.Provider(alias)
+	if err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	if err := b.fences.Confirm(ctx, p); err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	return nil
 }
 
 // WellKnown serves the issuer's metadata where RFC 8414 §3.1 and §5 have it, at the root of the host: what the broker itself
@@ -164,44 +185,6 @@ func (b *Broker) below(r *http.Request) string {
 	return path
 }
 
-// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
-// applications of a sign-out again that could not be told at once. A broker works without it; on several nodes it may run on
-// each. What fails is logged and tried again.
-func (b *Broker) Run(ctx context.Context) error {
-	var retries sync.WaitGroup
-	retries.Go(func() { b.logouts.Run(ctx) })
-	defer retries.Wait()
-	tick := time.NewTicker(upkeepEvery)
-	defer tick.Stop()
-	for {
-		b.upkeep(ctx)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-const (
-	upkeepEvery = time.Minute
-	sweepBatch  = 500
-)
-
-func (b *Broker) upkeep(ctx context.Context) {
-	if _, err := b.keys.Ring(ctx); err != nil {
-		b.log.ErrorContext(ctx, "upkeep of signing keys", "error", err)
-	}
-	sweeper, ok := b.store.(store.Sweeper)
-	for ok && ctx.Err() == nil {
-		n, err := sweeper.Sweep(ctx, sweepBatch)
-		if err != nil {
-			b.log.ErrorContext(ctx, "sweep", "error", err)
-		}
-		ok = err == nil && n >= sweepBatch
-	}
-}
-
 // algorithms are those that some client's tokens are signed with. RS256 is always among them, as OpenID Connect Core
 // §15.1 has it.
 func (c *Config) algorithms() []string {
@@ -236,7 +219,7 @@ func (c *Config) defaults() {
 		c.Now = time.Now
 	}
 	if c.RemoteAddr == nil {
-		c.RemoteAddr = op.ConnectionAddr
+		c.RemoteAddr = connectionAddr
 	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour
@@ -246,6 +229,12 @@ func (c *Config) defaults() {
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
+	}
+	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
+		c.Fences = fences
+	}
+	if c.Passwords == nil {
+		c.Passwords = &factor.Passwords{}
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

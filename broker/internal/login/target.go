@@ -12,9 +12,11 @@ package login
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -65,6 +67,7 @@ type Service struct {
 	Base       *url.URL
 	Store      store.Store
 	Gate       *gate.Gate
+	Fences     *fence.Keeper // may be nil
 	Sessions   *session.Manager
 	Pages      *web.Pages
 	Sealer     *web.Sealer
@@ -74,6 +77,10 @@ type Service struct {
 	Default    string    // alias of the provider to redirect to at once; "" shows the page
 	FirstLogin flow.Flow // for providers that have none of their own
 	PostLogin  flow.Flow // likewise; nil is none
+	// Credentials are of users; nil if the broker keeps none. Passwords and Source are not nil.
+	Credentials store.Credentials
+	Passwords   flow.Passwords
+	Source      func(r *http.Request) string
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.

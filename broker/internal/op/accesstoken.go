@@ -56,17 +56,17 @@ func (p *Provider) readAccess(ctx context.Context, raw, audience string) (*issue
 
 // parseAccess checks a token by itself.
 func (p *Provider) parseAccess(ctx context.Context, raw, audience string) (*issuedToken, error) {
-	ring, err := p.Keys.Ring(ctx)
+	parser := token.Parser{
+		Type: token.AccessToken, Issuer: p.issuer(), Audience: audience, SkipAudience: audience == "", Keys: p.Keys, Now: p.Now,
+	}
+	claims, err := parser.Parse(ctx, raw)
+	if errors.Is(err, token.ErrInvalid) {
+		return nil, fmt.Errorf("%w: %w", errToken, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	parser := token.Parser{
-		Type: token.AccessToken, Issuer: p.issuer(), Audience: audience, SkipAudience: audience == "", Keys: ring, Now: p.Now,
-	}
-	t := &issuedToken{}
-	if t.Claims, err = parser.Parse(ctx, raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", errToken, err)
-	}
+	t := &issuedToken{Claims: claims}
 	if err := t.Decode(t); err != nil {
 		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}

@@ -230,11 +230,9 @@ func (p *Provider) readHint(ctx context.Context, req *authRequest) error {
 	if raw == "" {
 		return nil
 	}
-	ring, err := p.Keys.Ring(ctx)
-	if err != nil {
-		return err
+	parser := token.Parser{
+		Type: token.IDToken, Issuer: p.issuer(), Audience: req.client.ID, Keys: p.Keys, Now: p.Now, SkipExpiry: true,
 	}
-	parser := token.Parser{Type: token.IDToken, Issuer: p.issuer(), Audience: req.client.ID, Keys: ring, Now: p.Now, SkipExpiry: true}
 	hint, err := parser.Parse(ctx, raw)
 	switch {
 	case err == nil:
