@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -522,6 +523,9 @@ func TestDecryptionConfigRefused(t *testing.T) {
 		{"zero key", func(c *oidc.Config) { c.DecryptionKeys = make([]token.Key, 1) }, "DecryptionKeys[0]"},
 		{"no private half", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("ECDH-ES", nil)} }, "does not fit"},
 		{"nil inside", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP", (*rsa.PrivateKey)(nil))} }, "does not fit"},
+		{"half empty inside", func(c *oidc.Config) {
+			c.DecryptionKeys = []token.Key{with("RSA-OAEP", &rsa.PrivateKey{D: big.NewInt(1)})}
+		}, "does not fit"},
 		{"empty inside", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP", &rsa.PrivateKey{})} }, "does not fit"},
 		{"weak", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP-256", weak)} }, "too weak"},
 		{"RSA for ECDH", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("ECDH-ES", rsaKey.Private)} }, "does not fit"},
