@@ -16,7 +16,7 @@ func TestSource(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
 		r.RemoteAddr = addr
 		r.Header.Set("X-Forwarded-For", "198.51.100.1")
-		if got := connectionSource(r); got != want {
+		if got := (&Config{RemoteAddr: connectionAddr}).source(r); got != want {
 			t.Errorf("from %q: got %q, want %q", addr, got, want)
 		}
 	}
