@@ -93,6 +93,10 @@ func TestConfigMistakes(t *testing.T) {
 		{"a short second secret", func(c *broker.Config) { c.Secrets = append(c.Secrets, []byte("short")) }, "Secrets"},
 		{"an empty secret", func(c *broker.Config) { c.Secrets = [][]byte{{}} }, "Secrets"},
 		{"no store", func(c *broker.Config) { c.Store = nil }, "Store"},
+		{"a store without a role", func(c *broker.Config) {
+			m := memstore.New()
+			c.Store = &store.Parts{Users: m, Links: m, Sessions: (*memstore.Store)(nil), Grants: m, Transient: m, Keyring: m}
+		}, "Store: store.Parts: Sessions is nil"},
 		{"negative lifetime", func(c *broker.Config) { c.SessionLifetime = -1 }, "SessionLifetime"},
 		{"negative idle time", func(c *broker.Config) { c.SessionIdle = -1 }, "SessionIdle"},
 		{"home elsewhere", func(c *broker.Config) { c.HomeURL = "https://evil.example/" }, "HomeURL"},
@@ -102,7 +106,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"home of two slashes", func(c *broker.Config) { c.HomeURL = "//evil.example" }, "HomeURL"},
 		{"default that is not there", func(c *broker.Config) { c.DefaultProvider = "nobody" }, "DefaultProvider"},
 		{"keys never sign", func(c *broker.Config) { c.Keys = token.Schedule{Sign: -time.Hour} }, "Keys"},
-		{"keys retire before their tokens", func(c *broker.Config) { c.Keys = token.Schedule{Retire: time.Minute} }, "Keys"},
+		{"keys retire before their tokens", func(c *broker.Config) { c.Keys = token.Schedule{Retire: 13*time.Hour - 1} }, "Keys"},
+		{"keys that nobody knows in time", func(c *broker.Config) { c.Keys = token.Schedule{Announce: 10*time.Minute - 1} }, "Keys"},
 		{"theme with a broken template", func(c *broker.Config) {
 			c.Theme = fstest.MapFS{"templates/login.html": {Data: []byte("{{define")}}
 		}, "Theme"},

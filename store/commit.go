@@ -3,68 +3,53 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 )
 
-// Commit writes l to s: in one transaction where s is a [Committer], otherwise part by part.
+// Commit writes l to s: in one transaction where s is a [Committer], otherwise part by part, or as [Parts] says.
 //
 // Part by part, the mark comes first, so that a login which failed half-way is not repeated by a replay. Then come a new
-// user, the links, the user, the sessions and the grant, and the first that fails ends it. A user who was created but
-// could not be linked is removed again; a crash exactly between the two leaves a user without a link, whom the next login
-// of the same identity meets as an existing account. Any later failure leaves a user who is linked but not signed in.
+// user, the links, the user, the grant and the session, and the first that fails ends it. A user who was created but could
+// not be linked is removed again, and so is a grant without its session; a crash exactly between the two leaves a user
+// without a link, whom the next login of the same identity meets as an existing account, or a grant. Any later failure
+// leaves a user who is linked but not signed in: if there is a session or a grant, nobody was told its secret.
 func Commit(ctx context.Context, s Store, l *Login) error {
 	if c, ok := s.(Committer); ok {
 		return c.Commit(ctx, l)
 	}
-	if l.Once != "" {
-		if err := s.Add(ctx, PurposeLogin, l.Once, nil, l.OnceExpires); err != nil {
-			return err
-		}
+	var parts Parts
+	switch s := s.(type) { // by its type: what embeds Parts may have methods of its own
+	case Parts:
+		parts = s
+	case *Parts:
+		parts = *s
+	default:
+		parts = Parts{s, s, s, s, s, s}
 	}
-	if l.NewUser != nil {
-		if err := s.CreateUser(ctx, l.NewUser); err != nil {
-			return err
+	for _, w := range parts.writes(l) {
+		if err := w.do(ctx); err != nil {
+			return errors.Join(err, w.undo(ctx, l, err))
 		}
-	}
-	if err := commitLink(ctx, s, l); err != nil {
-		if l.NewUser != nil {
-			// The request may be what ended; the repair must not end with it.
-			err = errors.Join(err, s.DeleteUser(context.WithoutCancel(ctx), l.NewUser.ID))
-		}
-		return err
-	}
-	if l.User != nil {
-		if err := s.UpdateUser(ctx, l.User); err != nil {
-			return err
-		}
-	}
-	if l.Session != nil {
-		write := s.CreateSession
-		if l.Session.Version > 0 {
-			write = s.UpdateSession
-		}
-		if err := write(ctx, l.Session); err != nil {
-			return err
-		}
-	}
-	if l.EndSession != "" {
-		if err := s.DeleteSession(ctx, l.EndSession); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-	}
-	if l.Grant != nil {
-		return s.CreateGrant(ctx, l.Grant)
 	}
 	return nil
 }
 
-func commitLink(ctx context.Context, s Store, l *Login) error {
-	if l.NewLink != nil {
-		if err := s.CreateLink(ctx, l.NewLink); err != nil {
-			return err
-		}
+const undoWithin = 5 * time.Second // a store that is down is not waited for much longer
+
+// undo takes back what was written before w, which failed, and would be in the way of the next login or of no use without
+// w. What became of w itself is unknown unless the error is a sentinel.
+func (w *write) undo(ctx context.Context, l *Login, failed error) (err error) {
+	// The request may be what ended; the repair must not end with it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+	defer cancel()
+	unknown := !errors.Is(failed, ErrExists) && !errors.Is(failed, ErrConflict)
+	alone := w.login.NewUser != nil && w.committer == nil
+	linking := w.login.NewUser == nil && (w.login.NewLink != nil || w.login.Link != nil)
+	if l.NewUser != nil && (linking || alone && unknown) {
+		err = unlessMissing(w.parts.DeleteUser(ctx, l.NewUser.ID))
 	}
-	if l.Link != nil {
-		return s.UpdateLink(ctx, l.Link)
+	if l.Grant != nil && w.login.Session != nil && w.login.Grant == nil {
+		err = errors.Join(err, unlessMissing(w.parts.DeleteGrant(ctx, l.Grant.ID)))
 	}
-	return nil
+	return err
 }

@@ -69,18 +69,13 @@ func (s *staff) DeleteUser(_ context.Context, id string) error {
 	return nil
 }
 
-// Users in the host's table, the rest elsewhere. The interfaces are embedded one by one: embedding the whole other store
-// would bring its Commit along, which knows nothing of this table.
-func ExampleUsers() {
+// Users in the host's table, the rest elsewhere.
+func ExampleParts() {
 	rest := memstore.New()
-	s := struct {
-		store.Users
-		store.Links
-		store.Sessions
-		store.Grants
-		store.Transient
-		store.Keyring
-	}{&staff{rows: map[string]store.User{}}, rest, rest, rest, rest, rest}
+	s := store.Parts{
+		Users: &staff{rows: map[string]store.User{}},
+		Links: rest, Sessions: rest, Grants: rest, Transient: rest, Keyring: rest,
+	}
 
 	ctx := context.Background()
 	err := store.Commit(ctx, s, &store.Login{

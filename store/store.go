@@ -1,11 +1,12 @@
 // Package store says what idbroker remembers and which roles keep it.
 //
-// It owns the data ([User], [Link], [Session], [Grant], [Key], [Client]) and the role interfaces over it ([Users],
-// [Links], [Sessions], [Grants], [Transient], [Keyring]), each small enough to be put over a table that exists already.
-// It owns no protocol and no policy: who may log in is decided in the packages flow and broker.
+// It owns the data ([User], [Link], [Session], [Grant], [Key] …) and the role interfaces over it ([Users], [Links],
+// [Sessions], [Grants], [Transient], [Keyring]), each small enough to be put over a table that exists already. It owns no
+// protocol and no policy: who may log in is decided in the packages flow and broker.
 //
-// A [Store] is all roles in one value. The packages memstore and sqlstore are two; storetest is the kit that each store
-// has to pass:
+// A [Store] is those roles in one value. Three more stand for themselves, for who needs what they keep: [Clients],
+// [Credentials] and [Fences]. The packages memstore and sqlstore have all of them; storetest is the kit that each store has
+// to pass:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t testing.TB) (store.Store, func(time.Duration)) {
@@ -277,7 +278,7 @@ type Keyring interface {
 }
 
 // Store is every role in one value. Two capabilities are found by type assertion, and a store that wraps another has to
-// forward them: [Committer] and [Sweeper].
+// forward them: [Committer] and [Sweeper]. [Parts] is one of roles that are kept in different places.
 type Store interface {
 	Users
 	Links

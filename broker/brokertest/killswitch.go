@@ -2,7 +2,9 @@ package brokertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"github.com/go-idbroker/idbroker/broker"
@@ -38,6 +41,30 @@ func KillSwitch(t *testing.T, open func(t testing.TB) store.Store) {
 			}
 		})
 	}
+	t.Run("revoked while something is off", func(t *testing.T) {
+		t.Parallel()
+		newScene(t, open(t), nil).revokeWhileOff()
+	})
+}
+
+// revokeWhileOff revokes tokens while nobody could use them. They stay dead when it is on again; others come back to life.
+func (s *scene) revokeWhileOff() {
+	s.t.Helper()
+	config, kept := s.tokens("offline_access")
+	_, revoked := s.tokens("offline_access")
+	_, access := s.tokens()
+	own := s.token(url.Values{"grant_type": {store.GrantTypeCredentials}})
+	s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
+	for _, token := range []string{revoked.RefreshToken, access.AccessToken, own} {
+		s.revoke(token)
+	}
+	s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = false })
+	if s.refresh(config, kept)() == "" {
+		s.t.Error("what was not revoked does not come back")
+	}
+	if s.refresh(config, revoked)() != "" || s.subject(access.AccessToken) != "" || s.introspect(access.AccessToken) != "" || s.introspect(own) != "" {
+		s.t.Error("what was revoked while it was off came back")
+	}
 }
 
 // A killSwitch is one row: what is switched off, and the entrances that do not hang on it and have to stay open.
@@ -54,59 +81,80 @@ var (
 	logins     = []string{"start", "hint", "callback", "flow step"}
 	access     = []string{"userinfo", "introspection"}
 	refreshing = []string{"introspection of a refresh token", "refresh"}
-	inSession  = []string{"single sign-on", "host"}
+	inSession  = []string{"single sign-on", "pushed request", "consent", "host"}
 	devices    = []string{"device", "device's page"}
+	exchanges  = []string{"exchange", "foreign exchange"}
+	itself     = []string{"client credentials", "introspection of its own token"} // no user has a part in these
+	closed     = []string{"revoked", "revoked before"}                            // whatever is on or off
 )
+
+// allBut are the entrances that stay open where these are closed.
+func allBut(names ...string) (open []string) {
+	for _, e := range entrances {
+		if !slices.Contains(names, e.name) && !slices.Contains(closed, e.name) {
+			open = append(open, e.name)
+		}
+	}
+	return open
+}
 
 var switches = []killSwitch{
 	// What proves that the table proves something.
-	{name: "nothing", off: func(*scene) {}, client: true, spares: slices.Concat(ways, logins, access, refreshing, inSession,
-		devices, []string{"code", "offline refresh", "exchange"})},
-	{name: "provider disabled", off: func(s *scene) {
+	{name: "nothing", off: func(*scene) {}, client: true, spares: allBut()},
+	{name: "provider disabled", spares: itself, off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].Disabled = true })
 	}},
-	{name: "provider removed", off: func(s *scene) {
+	{name: "provider removed", spares: itself, off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers = c.Providers[1:] })
 	}},
-	{name: "provider link-only", off: func(s *scene) {
+	{name: "provider link-only", spares: itself, off: func(s *scene) {
 		s.reconfigure(func(c *broker.Config) { c.Providers[0].LinkOnly = true })
 	}},
-	{name: "link deleted", spares: ways, off: func(s *scene) { s.must(s.store.DeleteLink(s.t.Context(), s.link().LinkKey)) }},
-	{name: "link of another user now", spares: ways, off: func(s *scene) {
+	{name: "provider's tokens are not exchanged", spares: allBut("foreign exchange"), off: func(s *scene) {
+		s.reconfigure(func(c *broker.Config) { c.Providers[0].AllowTokenExchange = false })
+	}},
+	{name: "link deleted", spares: slices.Concat(ways, itself), off: func(s *scene) {
+		s.must(s.store.DeleteLink(s.t.Context(), s.link().LinkKey))
+	}},
+	{name: "link of another user now", spares: slices.Concat(ways, itself), off: func(s *scene) {
 		other := &store.User{ID: "other", Username: "other"}
 		s.must(s.store.CreateUser(s.t.Context(), other))
 		link := s.link()
 		link.UserID = other.ID
 		s.must(s.store.UpdateLink(s.t.Context(), link))
 	}},
-	{name: "user disabled", spares: ways, off: func(s *scene) {
+	{name: "user disabled", spares: slices.Concat(ways, itself), off: func(s *scene) {
 		user, err := s.store.User(s.t.Context(), s.user)
 		s.must(err)
 		user.Disabled = true
 		s.must(s.store.UpdateUser(s.t.Context(), user))
 	}},
-	{name: "user deleted", spares: ways, off: func(s *scene) { s.must(s.store.DeleteUser(s.t.Context(), s.user)) }},
+	{name: "user deleted", spares: slices.Concat(ways, itself), off: func(s *scene) {
+		s.must(s.store.DeleteUser(s.t.Context(), s.user))
+	}},
 	{name: "session deleted", off: func(s *scene) { s.must(s.store.DeleteSession(s.t.Context(), s.session)) },
-		spares: slices.Concat(ways, logins, []string{"offline refresh"})},
+		spares: slices.Concat(ways, logins, itself, []string{"offline refresh", "foreign exchange"})},
 	{name: "client disabled", client: true, spares: []string{"host"}, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Disabled = true })
 	}},
 	{name: "client removed", client: true, spares: []string{"host"}, off: (*scene).removeClient},
-	{name: "client no longer takes the provider's word", client: true, spares: []string{"host"}, off: func(s *scene) {
+	{name: "client no longer takes the provider's word", client: true, spares: slices.Concat(itself, []string{"host"}), off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Providers = []string{"other"} })
 	}},
 	// A token that is out lives as long as it does: it was granted when it could be.
 	{name: "client may not use codes", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeCode) },
-		spares: slices.Concat(access, refreshing, devices, []string{"host", "offline refresh", "exchange"})},
+		spares: slices.Concat(access, refreshing, devices, exchanges, itself, []string{"host", "offline refresh"})},
 	{name: "client may not refresh", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeRefresh) },
-		spares: slices.Concat(ways, logins, access, inSession, devices, []string{"code", "exchange"})},
+		spares: allBut(append(refreshing, "offline refresh")...)},
 	{name: "client may not have offline access", client: true, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Scopes = nil })
-	}, spares: slices.Concat(ways, logins, access, refreshing, inSession, devices, []string{"code", "exchange"})},
+	}, spares: allBut("offline refresh")},
 	{name: "client may not use devices", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeDevice) },
-		spares: slices.Concat(ways, logins, access, refreshing, inSession, []string{"code", "offline refresh", "exchange"})},
+		spares: allBut(devices...)},
 	{name: "client may not exchange", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeTokenExchange) },
-		spares: slices.Concat(ways, logins, access, refreshing, inSession, devices, []string{"code", "offline refresh"})},
+		spares: allBut(exchanges...)},
+	{name: "client may not have tokens of its own", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeCredentials) },
+		spares: allBut(itself...)},
 }
 
 // An entrance is one column: it prepares something while all is well, and returns how to go on with it afterwards. That
@@ -151,6 +199,41 @@ var entrances = []entrance{
 			})
 		}
 	}},
+	{"foreign exchange", func(s *scene) func() string {
+		token := s.upstreamToken()
+		return func() string {
+			return subjectOf(s.token(url.Values{
+				"grant_type": {store.GrantTypeTokenExchange}, "subject_token": {token}, "subject_issuer": {"demo"},
+				"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"},
+			}))
+		}
+	}},
+	{"client credentials", func(s *scene) func() string {
+		return func() string { return s.issued(url.Values{"grant_type": {store.GrantTypeCredentials}}) }
+	}},
+	{"introspection of its own token", func(s *scene) func() string {
+		token := s.token(url.Values{"grant_type": {store.GrantTypeCredentials}})
+		return func() string {
+			if s.introspect(token) != s.rp.client.ID {
+				return ""
+			}
+			return s.user
+		}
+	}},
+	{"revoked", func(s *scene) func() string {
+		config, tokens := s.tokens("offline_access")
+		return func() string {
+			s.revoke(tokens.RefreshToken)
+			return s.refresh(config, tokens)()
+		}
+	}},
+	{"revoked before", func(s *scene) func() string {
+		config, tokens := s.tokens("offline_access")
+		s.revoke(tokens.RefreshToken)
+		return func() string {
+			return cmp.Or(s.refresh(config, tokens)(), s.subject(tokens.AccessToken), s.introspect(tokens.AccessToken))
+		}
+	}},
 	{"device", func(s *scene) func() string {
 		code, page := s.device()
 		page.Submit(url.Values{"decision": {"allow"}})
@@ -165,6 +248,17 @@ var entrances = []entrance{
 	}},
 	{"single sign-on", func(s *scene) func() string {
 		return func() string { return s.arrived(s.browser.Get(s.rp.AuthURL() + "&prompt=none")) }
+	}},
+	{"pushed request", func(s *scene) func() string {
+		pushed := s.push()
+		return func() string { return s.arrived(s.browser.Get(pushed)) }
+	}},
+	{"consent", func(s *scene) func() string {
+		page := s.browser.Get(s.rp.AuthURL() + "&prompt=consent")
+		if page.URL.Path != "/id/consent" {
+			s.t.Fatalf("brokertest: no consent page, but %d at %s", page.Status, page.URL)
+		}
+		return func() string { return s.arrived(page.Submit(url.Values{"decision": {"allow"}})) }
 	}},
 	{"host", func(s *scene) func() string {
 		return func() string {
@@ -248,7 +342,9 @@ func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
 	client := s.rp.Client()
 	client.RedirectURIs = append(client.RedirectURIs, s.rp.url+"/held")
 	client.Scopes = []string{"openid", "profile", "email", "offline_access"}
-	client.Grants = []string{store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeDevice, store.GrantTypeTokenExchange}
+	client.Grants = []string{
+		store.GrantTypeCode, store.GrantTypeRefresh, store.GrantTypeDevice, store.GrantTypeTokenExchange, store.GrantTypeCredentials,
+	}
 	client.Audience = []string{"https://api.example"}
 	s.rp.SetClient(client)
 	s.Server = Start(t, s.config)
@@ -271,15 +367,16 @@ func (s *scene) config(base string) broker.Config {
 		var err error
 		s.idp, err = oidc.New(oidc.Config{
 			Issuer: s.upstream.Issuer(), ClientID: client.ID, ClientSecret: client.Secret,
-			InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+			ExchangeAudiences: []string{mobile.ClientID}, InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
 		})
 		s.must(err)
+		s.upstream.Register(providertest.Client{ID: mobile.ClientID, Auth: "none", RedirectURIs: []string{mobile.RedirectURL}})
 	}
 	c := broker.Config{
 		BaseURL:   base,
 		Secrets:   [][]byte{bytes.Repeat([]byte("0123456789abcdef"), 2)},
 		Store:     s.store,
-		Providers: []broker.Provider{{Alias: "demo", IdP: s.idp}, {Alias: "other", IdP: s.idp}},
+		Providers: []broker.Provider{{Alias: "demo", IdP: s.idp, AllowTokenExchange: true}, {Alias: "other", IdP: s.idp}},
 		PostLogin: flow.Flow{{ID: "pause", Do: pauseStep{&s.pause}}},
 		Theme: fstest.MapFS{"templates/pause.html": {Data: []byte(`{{define "title"}}Pause{{end}}{{define "main"}}
 			<form method="post" action="{{.Data.Action}}">
@@ -436,13 +533,86 @@ func (s *scene) refresh(config *oauth2.Config, tokens *oauth2.Token) func() stri
 // issued returns the user if the token endpoint gives the application a token for the form.
 func (s *scene) issued(form url.Values) string {
 	s.t.Helper()
-	var answer struct {
-		Token string `json:"access_token"`
-	}
-	if s.ask(s.request("/token", form), &answer); answer.Token == "" {
+	if s.token(form) == "" {
 		return ""
 	}
 	return s.user
+}
+
+// token returns the access token that the application is given for the form, "" for none.
+func (s *scene) token(form url.Values) string {
+	s.t.Helper()
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	s.ask(s.request("/token", form), &answer)
+	return answer.Token
+}
+
+// subjectOf reads whom a token is about, be it still good or not.
+func subjectOf(token string) string {
+	_, payload, _ := strings.Cut(token, ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	if err != nil || json.Unmarshal(raw, &claims) != nil {
+		return ""
+	}
+	return claims.Subject
+}
+
+// mobile is an application of the upstream's own, whose ID tokens are exchanged.
+var mobile = oauth2.Config{ClientID: "mobile", RedirectURL: "com.example.mobile:/callback", Scopes: []string{"openid", "email"}}
+
+// upstreamToken returns an ID token that the application mobile got at the upstream, without the broker.
+func (s *scene) upstreamToken() string {
+	s.t.Helper()
+	upstream, err := gooidc.NewProvider(s.t.Context(), s.upstream.Issuer())
+	s.must(err)
+	config := mobile
+	config.Endpoint = upstream.Endpoint()
+	config.Endpoint.AuthStyle = oauth2.AuthStyleInParams
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet,
+		config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier), gooidc.Nonce("nonce")), nil)
+	s.must(err)
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	s.must(err)
+	s.must(answer.Body.Close())
+	to, err := answer.Location()
+	s.must(err)
+	tokens, err := config.Exchange(s.t.Context(), to.Query().Get("code"), oauth2.VerifierOption(verifier))
+	s.must(err)
+	id, _ := tokens.Extra("id_token").(string)
+	return id
+}
+
+// push pushes an authentication request, and returns the address that a browser goes to with it.
+func (s *scene) push() string {
+	s.t.Helper()
+	endpoint, query, _ := strings.Cut(s.rp.AuthURL(), "?")
+	params, err := url.ParseQuery(query)
+	s.must(err)
+	var pushed struct {
+		URI string `json:"request_uri"`
+	}
+	s.ask(s.request("/par", params), &pushed)
+	if pushed.URI == "" {
+		s.t.Fatal("brokertest: no request is pushed before anything is switched off")
+	}
+	return endpoint + "?" + url.Values{"client_id": {s.rp.client.ID}, "request_uri": {pushed.URI}}.Encode()
+}
+
+// revoke ends what the token hangs on. A client that is off is not heard, and no other answer is an excuse.
+func (s *scene) revoke(token string) {
+	s.t.Helper()
+	response, err := http.DefaultClient.Do(s.request("/revoke", url.Values{"token": {token}}))
+	s.must(err)
+	s.must(response.Body.Close())
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusUnauthorized {
+		s.t.Errorf("a revocation is answered with %d", response.StatusCode)
+	}
 }
 
 // device begins a login of a device, and returns what the device asks with, and the page that lets it in.
@@ -498,7 +668,7 @@ func (s *scene) ask(r *http.Request, v any) {
 	response, err := http.DefaultClient.Do(r)
 	s.must(err)
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusOK {
+	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated {
 		s.must(json.NewDecoder(response.Body).Decode(v))
 	}
 }

@@ -374,6 +374,15 @@ func TestSQLitePlans(t *testing.T) {
 	check(s.Client(ctx, "app"))
 	check(s.ListClients(ctx, "a", 10))
 	must(s.DeleteClient(ctx, "app"))
+	credential := &store.Credential{ID: "key", UserID: "id", Kind: store.CredentialPassword}
+	must(s.CreateCredential(ctx, credential))
+	must(s.UpdateCredential(ctx, credential))
+	check(s.CredentialsOf(ctx, "id"))
+	must(s.DeleteCredential(ctx, "key"))
+	fence := &store.Fence{Provider: "acme"}
+	must(s.PutFence(ctx, fence))
+	must(s.PutFence(ctx, fence))
+	check(s.Fence(ctx, "acme"))
 	statements = append(statements, rec.take()...)
 	if len(statements) < 30 {
 		t.Fatalf("%d statements were seen, too few", len(statements))

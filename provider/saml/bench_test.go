@@ -98,4 +98,3 @@ func gosaml2SP() *saml2.SAMLServiceProvider {
 		}),
 	}
 }
-

@@ -140,7 +140,8 @@ type Config struct {
 	// says it if both are empty. It must have one value, that is never another user's.
 	SubjectAttribute    string
 	SubjectFriendlyName string
-	Attributes          Attributes
+	// Attributes name those that make up the Identity.
+	Attributes Attributes
 	// EmailVerified says that the identity provider gives out no address that it has not verified. SAML has no way to
 	// say so in an assertion.
 	EmailVerified bool
@@ -169,8 +170,8 @@ type Config struct {
 	// AuthnContextClasses and AuthnContextDecls ask how users prove who they are; one of the two at most.
 	AuthnContextClasses    []string
 	AuthnContextDecls      []string
-	AuthnContextComparison Comparison
-	ForwardACRValues       bool // the application's acr_values are asked for in place of AuthnContextClasses
+	AuthnContextComparison Comparison // CompareExact if empty
+	ForwardACRValues       bool       // the application's acr_values are asked for in place of AuthnContextClasses
 
 	// RequestedAttributes are listed in the broker's metadata, as the service ServiceName. AttributeService is the index
 	// by which requests refer to what the identity provider knows of that; nil refers to nothing, and is 1 in the metadata.

@@ -82,7 +82,9 @@ func parseIn(place *etree.Element, data []byte, l limits) (*etree.Element, error
 	return root, nil
 }
 
-func refuseCharset(string, io.Reader) (io.Reader, error) { return nil, errors.New("it says that it is not UTF-8") }
+func refuseCharset(string, io.Reader) (io.Reader, error) {
+	return nil, errors.New("it says that it is not UTF-8")
+}
 
 // rootOf returns the only element of a document. Nothing else stands beside it but an XML declaration and space.
 func rootOf(doc *etree.Document, l limits) (root *etree.Element, err error) {

@@ -35,8 +35,8 @@ var dataMethods = map[string]dataMethod{
 // oaepHashes are those of RSA-OAEP: SHA-1, its default, is no weakness there.
 var (
 	oaepDigests = map[string]crypto.Hash{
-		"": crypto.SHA1,
-		"http://www.w3.org/2000/09/xmldsig#sha1":        crypto.SHA1,
+		"":                                       crypto.SHA1,
+		"http://www.w3.org/2000/09/xmldsig#sha1": crypto.SHA1,
 		"http://www.w3.org/2001/04/xmlenc#sha256":       crypto.SHA256,
 		"http://www.w3.org/2001/04/xmldsig-more#sha384": crypto.SHA384,
 		"http://www.w3.org/2001/04/xmlenc#sha512":       crypto.SHA512,

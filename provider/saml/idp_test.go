@@ -375,5 +375,4 @@ func (e encryption) wrap(key []byte) []byte {
 	return w
 }
 
-
 func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

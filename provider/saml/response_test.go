@@ -459,10 +459,12 @@ func TestDocumentRefused(t *testing.T) {
 		return func(s string) string { return strings.Replace(s, old, now, 1) }
 	}
 	tests := map[string]func(string) string{
-		"comment in a name":          replace(">alice-1<", ">alice<!-- -->-1<"),
-		"instruction in a name":      replace(">alice-1<", ">alice<?x y?>-1<"),
-		"document type":              func(s string) string { return `<!DOCTYPE x>` + s },
-		"entity":                     func(s string) string { return `<!DOCTYPE x [<!ENTITY e "alice-1">]>` + strings.Replace(s, ">alice-1<", ">&e;<", 1) },
+		"comment in a name":     replace(">alice-1<", ">alice<!-- -->-1<"),
+		"instruction in a name": replace(">alice-1<", ">alice<?x y?>-1<"),
+		"document type":         func(s string) string { return `<!DOCTYPE x>` + s },
+		"entity": func(s string) string {
+			return `<!DOCTYPE x [<!ENTITY e "alice-1">]>` + strings.Replace(s, ">alice-1<", ">&e;<", 1)
+		},
 		"undeclared entity":          replace(">alice-1<", ">alice-1&e;<"),
 		"second root":                func(s string) string { return s + "<x/>" },
 		"text behind the root":       func(s string) string { return s + "x" },
@@ -811,4 +813,3 @@ func decrypting(c saml.Config) saml.Config {
 	c.DecryptionKeys = []saml.Key{spKey()}
 	return c
 }
-

@@ -38,7 +38,11 @@ type Store struct {
 	linksOf   map[string]map[store.LinkKey]struct{}
 	keys      map[string]*store.Key
 	clients   map[string]*store.Client
+	fences    map[string]*store.Fence // by provider
 	transient timed[transientKey, []byte]
+
+	credentials   map[string]*store.Credential
+	credentialsOf index[string] // user to ids
 
 	sessions           timed[string, *store.Session]
 	sessionsOfUser     index[string]
@@ -53,10 +57,12 @@ type Store struct {
 }
 
 var (
-	_ store.Store     = (*Store)(nil)
-	_ store.Committer = (*Store)(nil)
-	_ store.Sweeper   = (*Store)(nil)
-	_ store.Clients   = (*Store)(nil)
+	_ store.Store       = (*Store)(nil)
+	_ store.Committer   = (*Store)(nil)
+	_ store.Sweeper     = (*Store)(nil)
+	_ store.Clients     = (*Store)(nil)
+	_ store.Credentials = (*Store)(nil)
+	_ store.Fences      = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -69,7 +75,11 @@ func New() *Store {
 		linksOf:   map[string]map[store.LinkKey]struct{}{},
 		keys:      map[string]*store.Key{},
 		clients:   map[string]*store.Client{},
+		fences:    map[string]*store.Fence{},
 		transient: newTimed[transientKey, []byte](),
+
+		credentials:   map[string]*store.Credential{},
+		credentialsOf: index[string]{},
 
 		sessions:           newTimed[string, *store.Session](),
 		sessionsOfUser:     index[string]{},

@@ -124,3 +124,11 @@ func TestForgets(t *testing.T) {
 func TestClients(t *testing.T) {
 	storetest.RunClients(t, func(testing.TB) store.Clients { return memstore.New() })
 }
+
+func TestCredentials(t *testing.T) {
+	storetest.RunCredentials(t, func(testing.TB) store.Credentials { return memstore.New() })
+}
+
+func TestFences(t *testing.T) {
+	storetest.RunFences(t, func(testing.TB) store.Fences { return memstore.New() })
+}

@@ -90,6 +90,30 @@ var fakes = []fake{
 	{"mends UTF-8 in clients", []string{"clients/byte for byte"}, func(m *mem) base { return mendsClients{m} }},
 	{"deletes clients in spite of a cancelled context", []string{"clients/cancelled"}, func(m *mem) base { return deafToClients{m} }},
 
+	// credentials
+	{"keeps one passkey a user", []string{"credentials/one of a kind", "credentials/of a user"}, func(m *mem) base { return onePasskey{m} }},
+	{"lets a user have two passwords", []string{"credentials/one of a kind", "credentials/races"},
+		func(m *mem) base { return severalPasswords{m} }},
+	{"has its own error for missing credentials", []string{"credentials/missing"}, func(m *mem) base { return ownError{m} }},
+	{"makes credentials by updates", []string{"credentials/missing"}, func(m *mem) base { return upsertsCredentials{m} }},
+	{"returns credentials in any order", []string{"credentials/of a user"}, func(m *mem) base { return unsortedCredentials{m} }},
+	{"ignores versions of credentials", []string{"credentials/update", "credentials/races"},
+		func(m *mem) base { return blindCredentials{m} }},
+	{"moves credentials to other users", []string{"credentials/update"}, func(m *mem) base { return movesCredentials{m} }},
+	{"keeps the credential it is given", []string{"credentials/round trip", "credentials/copies"},
+		func(m *mem) base { return &aliasCredential{Store: m} }},
+	{"folds case of credentials' users", []string{"credentials/byte for byte"}, func(m *mem) base { return foldsCredentials{m} }},
+	{"updates credentials in spite of a cancelled context", []string{"credentials/cancelled"},
+		func(m *mem) base { return deafToCredentials{m} }},
+
+	// fences
+	{"puts fences over those that are there", []string{"fences/round trip", "fences/update", "fences/races"},
+		func(m *mem) base { return overFences{m} }},
+	{"has its own error for missing fences", []string{"fences/missing"}, func(m *mem) base { return ownError{m} }},
+	{"keeps the fence it is given", []string{"fences/copies"}, func(m *mem) base { return &aliasFence{Store: m} }},
+	{"folds case of fences' providers", []string{"fences/byte for byte"}, func(m *mem) base { return foldsFences{m} }},
+	{"puts fences in spite of a cancelled context", []string{"fences/cancelled"}, func(m *mem) base { return deafToFences{m} }},
+
 	// transient
 	{"adds over what is there", []string{"transient/values", "transient/races", "commit/part by part/replay"},
 		func(m *mem) base { return addsOver{m} }},

@@ -31,7 +31,8 @@ import (
 // for a store that is empty, whose clock says about what [time.Now] does, and whose clock the function that comes with it
 // puts forward. open may use t.Cleanup to close what it opened; the clock is never put forward while a method runs.
 //
-// A store that is a [store.Committer], a [store.Sweeper] or a [store.Clients] is tested as such.
+// A store that is a [store.Committer], a [store.Sweeper], a [store.Clients], a [store.Credentials] or a [store.Fences] is
+// tested as such.
 func Run(t *testing.T, open func(t testing.TB) (store.Store, func(time.Duration))) {
 	s, _ := open(t)
 	for _, c := range checks(s) {
@@ -43,6 +44,20 @@ func Run(t *testing.T, open func(t testing.TB) (store.Store, func(time.Duration)
 func RunClients(t *testing.T, open func(t testing.TB) store.Clients) {
 	for _, c := range clientChecks() {
 		t.Run(c.name, func(t *testing.T) { c.run(&kit{TB: t, ctx: t.Context(), clients: open(t)}) })
+	}
+}
+
+// RunCredentials tests what keeps nothing but credentials, as Run tests a whole store.
+func RunCredentials(t *testing.T, open func(t testing.TB) store.Credentials) {
+	for _, c := range credentialChecks() {
+		t.Run(c.name, func(t *testing.T) { c.run(&kit{TB: t, ctx: t.Context(), credentials: open(t), start: start()}) })
+	}
+}
+
+// RunFences tests what keeps nothing but fences, as Run tests a whole store.
+func RunFences(t *testing.T, open func(t testing.TB) store.Fences) {
+	for _, c := range fenceChecks() {
+		t.Run(c.name, func(t *testing.T) { c.run(&kit{TB: t, ctx: t.Context(), fences: open(t), start: start()}) })
 	}
 }
 
@@ -103,6 +118,12 @@ func checks(s store.Store) []check {
 	if _, ok := s.(store.Clients); ok {
 		all = append(all, clientChecks()...)
 	}
+	if _, ok := s.(store.Credentials); ok {
+		all = append(all, credentialChecks()...)
+	}
+	if _, ok := s.(store.Fences); ok {
+		all = append(all, fenceChecks()...)
+	}
 	all = append(all, commitChecks("commit/part by part/", hideCommitter)...)
 	if _, ok := s.(store.Committer); ok {
 		all = append(all, commitChecks("commit/", func(*kit) {})...)
@@ -119,16 +140,25 @@ type kit struct {
 	testing.TB
 	ctx     context.Context
 	s       store.Store
-	clients store.Clients // s, if it is that
 	advance func(time.Duration)
 	start   time.Time // about what the store's clock says at first, to the microsecond
+
+	// s, if it is that
+	clients     store.Clients
+	credentials store.Credentials
+	fences      store.Fences
 }
 
 func newKit(tb testing.TB, open func(testing.TB) (store.Store, func(time.Duration))) *kit {
 	s, advance := open(tb)
-	clients, _ := s.(store.Clients)
-	return &kit{tb, tb.Context(), s, clients, advance, time.Now().UTC().Truncate(time.Microsecond)}
+	k := &kit{TB: tb, ctx: tb.Context(), s: s, advance: advance, start: start()}
+	k.clients, _ = s.(store.Clients)
+	k.credentials, _ = s.(store.Credentials)
+	k.fences, _ = s.(store.Fences)
+	return k
 }
+
+func start() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // ok ends the test if err is one.
 func (k *kit) ok(err error, what string, args ...any) {

@@ -119,6 +119,7 @@ func TestForgottenFields(t *testing.T) {
 	for name, record := range map[string]any{
 		"users/round trip": store.User{}, "links/round trip": store.Link{}, "sessions/round trip": store.Session{},
 		"grants/round trip": store.Grant{}, "keyring/round trip": store.Key{}, "clients/round trip": store.Client{},
+		"credentials/round trip": store.Credential{}, "fences/round trip": store.Fence{},
 	} {
 		for i, typ := 0, reflect.TypeOf(record); i < typ.NumField(); i++ {
 			t.Run(name+"/"+typ.Field(i).Name, func(t *testing.T) {

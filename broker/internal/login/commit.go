@@ -52,6 +52,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 	if j.ID != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
+	s.remember(w, r, j)
 	s.Send(w, r, j.target, answer)
 }
 
@@ -118,6 +119,8 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
+	j.user = user.ID
+	s.setPassword(ctx, j)
 	if login.EndSession != "" {
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
@@ -259,7 +262,7 @@ func unique(values []string) []string {
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
-	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
+	session.ACR, session.AMR = j.Identity.ACR, unique(slices.Concat(j.Identity.AMR, j.Draft.AMR))
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
 	}
@@ -278,20 +281,31 @@ const (
 	maxIDToken      = 6 << 10 // a longer one fits into no URL
 )
 
-// sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
+// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// to sign out there that may need it.
 func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
-	tokens := j.Identity.Tokens
-	if j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
 	starter, ok := j.provider.IdP.(provider.LogoutStarter)
 	if !ok {
 		return nil
 	}
-	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
-		return nil // the sign-out will do without it
+	hint := j.Identity.LogoutHint
+	if hint == "" {
+		tokens := j.Identity.Tokens
+		if tokens == nil || tokens.IDToken == "" {
+			return nil
+		}
+		if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
+			return nil // the sign-out will do without it
+		}
+		hint = tokens.IDToken
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
+	if len(hint) > maxIDToken {
+		return nil
+	}
+	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.
