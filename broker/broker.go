@@ -29,7 +29,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -39,6 +38,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -83,10 +83,13 @@ func New(c Config) (*Broker, error) {
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
-	b.keys = &keys.Keys{Store: c.Store, Sealer: sealer, Now: c.Now, Schedule: c.Keys, Algorithms: c.algorithms()}
+	b.keys = &keys.Keys{
+		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
+	}
 	b.login = &login.Service{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.Source,
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -95,7 +98,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -164,44 +167,6 @@ func (b *Broker) below(r *http.Request) string {
 	return path
 }
 
-// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
-// applications of a sign-out again that could not be told at once. A broker works without it; on several nodes it may run on
-// each. What fails is logged and tried again.
-func (b *Broker) Run(ctx context.Context) error {
-	var retries sync.WaitGroup
-	retries.Go(func() { b.logouts.Run(ctx) })
-	defer retries.Wait()
-	tick := time.NewTicker(upkeepEvery)
-	defer tick.Stop()
-	for {
-		b.upkeep(ctx)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-const (
-	upkeepEvery = time.Minute
-	sweepBatch  = 500
-)
-
-func (b *Broker) upkeep(ctx context.Context) {
-	if _, err := b.keys.Ring(ctx); err != nil {
-		b.log.ErrorContext(ctx, "upkeep of signing keys", "error", err)
-	}
-	sweeper, ok := b.store.(store.Sweeper)
-	for ok && ctx.Err() == nil {
-		n, err := sweeper.Sweep(ctx, sweepBatch)
-		if err != nil {
-			b.log.ErrorContext(ctx, "sweep", "error", err)
-		}
-		ok = err == nil && n >= sweepBatch
-	}
-}
-
 // algorithms are those that some client's tokens are signed with. RS256 is always among them, as OpenID Connect Core
 // §15.1 has it.
 func (c *Config) algorithms() []string {
@@ -235,6 +200,9 @@ func (c *Config) defaults() {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.RemoteAddr == nil {
+		c.RemoteAddr = op.ConnectionAddr
+	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour
 	}
@@ -243,6 +211,12 @@ func (c *Config) defaults() {
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
+	}
+	if c.Passwords == nil {
+		c.Passwords = &factor.Passwords{}
+	}
+	if c.Source == nil {
+		c.Source = connectionSource
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
@@ -40,9 +42,23 @@ type Config struct {
 	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
+	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
+	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
+	Credentials store.Credentials
+	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
+	Passwords *factor.Passwords
+	// Source names where a request comes from, so that guessing is bounded per source and not only per account; "" is not
+	// known, and not bound. A host behind a proxy that says which address it speaks for takes that. Nil is the address of the
+	// connection (of IPv6 its first 64 bits), unless it is loopback or private, as a proxy's is.
+	Source func(r *http.Request) string
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
+	// RemoteAddr returns where a request came from, the zero Addr if that is not known. It bounds how much strangers can have
+	// the broker keep in the name of a public client, and nothing else. Behind a reverse proxy it reads the header that
+	// the proxy sets, and that nobody else can. Nil is the address of the connection, unless that is a private one, as a
+	// proxy's is: then only each client as a whole is bounded.
+	RemoteAddr func(*http.Request) netip.Addr
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
 	// FirstLogin decides what happens to somebody whom no user is linked to, for providers without a flow of their own.
@@ -57,7 +73,8 @@ type Config struct {
 	// HomeURL is where a browser goes that signed in without having wanted to go anywhere: a path on BaseURL's site or a
 	// URL of it. "" is "/".
 	HomeURL string
-	// Keys says when signing keys are announced, sign and retire. The zero value is a key every ninety days.
+	// Keys says when signing keys are announced, sign and retire: 10 minutes for Announce, and 13 hours for Retire, are the
+	// least. The zero value is a key every ninety days. The clocks of all nodes have to be right to the minute.
 	Keys token.Schedule
 	// Name of the product, on every page. "" is none.
 	Name string
@@ -111,7 +128,12 @@ type Provider struct {
 	PostLogin  flow.Flow
 }
 
-const maxIcon = 256 << 10
+const (
+	maxIcon = 256 << 10
+	// minAnnounce leaves caches of five minutes, which is as often as careful relying parties ask, and clocks that are a
+	// minute off, one ahead and one behind.
+	minAnnounce = 10 * time.Minute
+)
 
 // check returns the parsed BaseURL and the absolute HomeURL, and all mistakes. The URL is never nil.
 func (c *Config) check() (base *url.URL, home string, errs []error) {
@@ -126,8 +148,11 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	if _, err := token.NewRing(c.Keys); err != nil {
 		errs = append(errs, fmt.Errorf("Keys: %w", err))
 	}
-	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime {
-		errs = append(errs, fmt.Errorf("Keys: Retire is shorter than tokens may live, which is %v", gate.MaxTokenLifetime))
+	if c.Keys.Retire != 0 && c.Keys.Retire < gate.MaxTokenLifetime+time.Hour {
+		errs = append(errs, fmt.Errorf("Keys: Retire is not an hour longer than tokens may live, which is %v", gate.MaxTokenLifetime))
+	}
+	if c.Keys.Announce != 0 && c.Keys.Announce < minAnnounce {
+		errs = append(errs, fmt.Errorf("Keys: Announce is shorter than %v: others would learn of keys too late", minAnnounce))
 	}
 	if isNil(c.Store) {
 		errs = append(errs, errors.New("Store: is nil; memstore.New() will do for a first try"))
@@ -138,6 +163,9 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
 		errs = append(errs, errors.New("SessionLifetime, SessionIdle: must not be negative"))
+	}
+	if c.Credentials != nil && isNil(c.Credentials) {
+		errs = append(errs, errors.New("Credentials: is a nil pointer; leave it out to keep none"))
 	}
 	errs = append(errs, checkFirstLogin("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
 	errs = append(errs, c.checkProviders()...)
@@ -315,6 +343,9 @@ func (c *Config) logInsecureParties() {
 	}
 	if c.ClientHTTP.InsecureAllowPrivateNetworks {
 		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowPrivateNetworks")
+	}
+	for _, setting := range c.Passwords.Insecure() {
+		c.Logger.Warn("insecure setting", "setting", setting)
 	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })

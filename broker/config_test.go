@@ -106,7 +106,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"home of two slashes", func(c *broker.Config) { c.HomeURL = "//evil.example" }, "HomeURL"},
 		{"default that is not there", func(c *broker.Config) { c.DefaultProvider = "nobody" }, "DefaultProvider"},
 		{"keys never sign", func(c *broker.Config) { c.Keys = token.Schedule{Sign: -time.Hour} }, "Keys"},
-		{"keys retire before their tokens", func(c *broker.Config) { c.Keys = token.Schedule{Retire: time.Minute} }, "Keys"},
+		{"keys retire before their tokens", func(c *broker.Config) { c.Keys = token.Schedule{Retire: 13*time.Hour - 1} }, "Keys"},
+		{"keys that nobody knows in time", func(c *broker.Config) { c.Keys = token.Schedule{Announce: 10*time.Minute - 1} }, "Keys"},
 		{"theme with a broken template", func(c *broker.Config) {
 			c.Theme = fstest.MapFS{"templates/login.html": {Data: []byte("{{define")}}
 		}, "Theme"},

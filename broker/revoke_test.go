@@ -221,3 +221,39 @@ func TestRevokeExchanged(t *testing.T) {
 		wantInactive(t, w.introspect("thief", two))
 	})
 }
+
+// With an exchanged token ends all that was made of it, and nothing beside it.
+func TestRevokeEndsDescendants(t *testing.T) { // RFC 7009 §2.1
+	t.Parallel()
+	w := newExchangeWorld(t, nil)
+	subject := w.accessToken(w.login("Demo"))
+	exchanged := func(client, of string) string {
+		a, _ := w.exchange(client, of, nil).exchanged(t)
+		return a.AccessToken
+	}
+	child, sibling := exchanged("backend", subject), exchanged("backend", subject)
+	grandchild := exchanged("files", child)
+	great, cousin := exchanged("files", grandchild), exchanged("files", sibling)
+	revoke := func(client, raw string) {
+		t.Helper()
+		wantRevoked(t, send(t, http.MethodPost, w.URL+"/revoke", url.Values{"token": {raw}}, basic(client, w.secret())))
+	}
+	ends := func(raw string) {
+		t.Helper()
+		wantError(t, w.exchange("files", raw, nil), http.StatusBadRequest, "invalid_request")
+	}
+	revoke("files", grandchild)
+	ends(grandchild)
+	ends(great)
+	another := exchanged("files", child) // what it was made of lives
+	revoke("backend", child)
+	ends(child)
+	ends(another)
+	exchanged("files", cousin)
+	// The same of a provider's token.
+	foreign, _ := w.exchangeForeign(w.upstreamToken(w.op, "alice"), set("audience", "files")).exchanged(t)
+	line := exchanged("files", foreign.AccessToken)
+	revoke("backend", foreign.AccessToken)
+	ends(foreign.AccessToken)
+	ends(line)
+}

@@ -32,8 +32,9 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.
 		"/broker/{alias}/endpoint":        {"GET": http.HandlerFunc(b.login.Callback), "POST": http.HandlerFunc(b.login.Callback)},
 		"/broker/{alias}/logout_response": {"GET": http.HandlerFunc(b.logouts.Returned)},
-		// Upstreams without a browser, whose message is signed.
-		"/broker/{alias}/backchannel_logout": {"POST": http.HandlerFunc(b.logouts.Receive)},
+		// Upstreams without a browser: their message is signed, what they fetch is public.
+		"/broker/{alias}/backchannel_logout":  {"POST": http.HandlerFunc(b.logouts.Receive)},
+		"/broker/{alias}/endpoint/descriptor": {"GET": http.HandlerFunc(b.descriptor)},
 		// Applications, which may be on any site.
 		"/.well-known/openid-configuration":       public(p.Discovery),
 		"/.well-known/oauth-authorization-server": public(p.Discovery),

@@ -78,13 +78,16 @@ var importRules = []importRule{{
 	never: []string{"net/http", "html/template"},
 	why:   "a pure engine: a login can be decided, drawn and fuzzed without a server",
 }, {
+	pkg: "flow/internal/...",
+	why: "what the steps share is no more than they need",
+}, {
 	pkg:   "flow/factor",
-	may:   []string{"flow", "provider", "store"},
+	may:   []string{"flow", "flow/internal/...", "provider", "store"},
 	never: []string{"net/http", "html/template"},
 	why:   "a step asks for a page by its name and does not render it",
 }, {
 	pkg:   "flow/firstlogin",
-	may:   []string{"flow", "flow/factor", "provider", "store"},
+	may:   []string{"flow", "flow/factor", "flow/internal/...", "provider", "store"},
 	never: []string{"net/http", "html/template"},
 	why:   "a step asks for a page by its name and does not render it",
 }, {
@@ -97,6 +100,10 @@ var importRules = []importRule{{
 	pkg: "broker",
 	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
 	why: "the facade names what is plugged into it by interface only: a host links the providers and the store it chose",
+}, {
+	pkg: "broker/mail",
+	may: []string{"broker", "token", "store", "provider", "flow/...", "broker/internal/..."},
+	why: "an SMTP client of ours is one Mailer of many: the broker does not link it",
 }, {
 	pkg: "broker/internal/...",
 	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
@@ -126,7 +133,12 @@ var allowedModules = map[string]string{
 	"github.com/coreos/go-oidc/v3":  "OpenID Connect discovery and ID tokens",
 	"github.com/go-jose/go-jose/v4": "JWK sets",
 	"github.com/golang-jwt/jwt/v5":  "JWT, wrapped once in token",
+	"github.com/pquerna/otp":        "one-time codes (RFC 4226), and their QR image by boombuler/barcode",
+	"github.com/boombuler/barcode":  "of pquerna/otp",
+	"golang.org/x/crypto":           "argon2id and, for imported users, bcrypt",
+	"github.com/wneessen/go-mail":   "SMTP, for hosts that import broker/mail; the broker does not",
 	"golang.org/x/oauth2":           "the OAuth 2.0 client",
+	"golang.org/x/sys":              "of golang.org/x/crypto",
 	"golang.org/x/sync":             "single flight for key sets and metadata",
 	"golang.org/x/text":             "languages and Unicode profiles of names",
 }
@@ -150,7 +162,8 @@ var refusedImports = map[string]string{
 
 // allowedImports are the exceptions of refusedImports: folder and import path, with the reason.
 var allowedImports = map[[2]string]string{
-	{"store/sqlstore", "math/rand/v2"}: "jitter between the tries of a transaction",
+	{"store/sqlstore", "math/rand/v2"}:         "jitter between the tries of a transaction",
+	{"broker/internal/upkeep", "math/rand/v2"}: "jitter between the upkeep of several nodes",
 }
 
 // refusedNames are functions and variables that shipped code does not mention. Kits may.

@@ -20,6 +20,7 @@ package flow
 import (
 	"context"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
@@ -57,8 +58,8 @@ type Authenticator interface {
 	// Authenticate does the step, or the next part of it. It is called with t.Input and t.Returned nil when the flow
 	// reaches the step, and with one of them when its page was answered or the browser came back. An empty answer is an
 	// answer: ask again, never succeed. An error means that it could not be decided: it is logged and never shown; an
-	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID and
-	// SharedEmail is undone if it, or a sub-flow it stands in, ends without success.
+	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID,
+	// SharedEmail, AMR and Password is undone if it, or a sub-flow it stands in, ends without success.
 	Authenticate(ctx context.Context, t *Turn) (Result, error)
 }
 
@@ -80,6 +81,7 @@ type Turn struct {
 	Accounts Accounts           // for looking things up
 	Now      time.Time
 	Language string // BCP 47, of the pages
+	Lent
 
 	// Token says which pause this turn answers: [State.Token] as it was when the page was shown or the browser sent
 	// away; "" begins a flow.
@@ -90,6 +92,30 @@ type Turn struct {
 	step     string // ID of the step that runs
 	required bool
 	state    *State
+}
+
+// Lent is what the broker lends to steps. A step that cannot work without something that is not there skips.
+type Lent struct {
+	BaseURL     string            // of the broker: "https://app.example/id"; "" if there is none
+	Credentials store.Credentials // with which users prove themselves to the broker; nil if it keeps none
+	Transient   store.Transient   // for limits and single-use marks; nil only where Credentials is
+	Passwords   Passwords         // nil only where Credentials is
+	// Source names where the visitor's request comes from, for limits on guessing; "" if that is not known.
+	Source string
+	// KnownDevice names the visitor's browser if this user has signed in with it before: "" if not, or if nobody knows. It
+	// may be nil.
+	KnownDevice func(userID string) string
+}
+
+// Passwords hashes and verifies passwords, as factor.Passwords does. It is safe for concurrent use.
+type Passwords interface {
+	// Hash returns what to keep of a password, or an error that is a factor.PasswordError if it may not be chosen. names are
+	// what the user is called, which is no password.
+	Hash(ctx context.Context, password string, names ...string) ([]byte, error)
+	// Verify reports whether hash was made of password; if it was, but otherwise than hashes are made now, better is the hash
+	// to keep in its place. With a nil hash it does the same work and finds the password wrong. Its error is never about the
+	// password.
+	Verify(ctx context.Context, hash []byte, password string) (ok bool, better []byte, err error)
 }
 
 // Returned is what another upstream vouched for after a step's [Leave].
@@ -135,6 +161,12 @@ type Draft struct {
 	UserID  string           // the existing user who logs in, or whom the identity will be linked to
 	// SharedEmail lets the new user have an e-mail address that others have.
 	SharedEmail bool
+	// AMR says how the user has proved to the broker itself who they are in this flow (RFC 8176 §2). Like New and UserID it
+	// is undone where its step, or a sub-flow that the step stands in, ends without success. The session gets it.
+	AMR []string
+	// Password is the hash of the password that the user will have, by [Passwords.Hash]; nil leaves it as it is. It is
+	// written right after the login.
+	Password []byte
 	// Existing is who stands in the way of a new user; nil if nobody does. It is knowledge, not a decision: nothing may
 	// be written for that user before their account has proved itself. Its contents never reach a page.
 	Existing *Existing
@@ -153,6 +185,7 @@ func (d *Draft) Decided() bool { return d.New != (d.UserID != "") }
 func (d *Draft) clone() *Draft {
 	c := *d
 	c.Profile = d.Profile.Clone()
+	c.AMR, c.Password = slices.Clone(d.AMR), slices.Clone(d.Password)
 	if d.Existing != nil {
 		e := *d.Existing
 		c.Existing = &e
@@ -162,13 +195,18 @@ func (d *Draft) clone() *Draft {
 
 // A decision is the part of a draft that takes effect.
 type decision struct {
-	New         bool   `json:"n,omitempty"`
-	UserID      string `json:"u,omitempty"`
-	SharedEmail bool   `json:"s,omitempty"`
+	New         bool     `json:"n,omitempty"`
+	UserID      string   `json:"u,omitempty"`
+	SharedEmail bool     `json:"s,omitempty"`
+	AMR         []string `json:"m,omitempty"`
+	Password    []byte   `json:"p,omitempty"`
 }
 
-func (d *Draft) decision() decision { return decision{d.New, d.UserID, d.SharedEmail} }
+func (d *Draft) decision() decision {
+	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password)}
+}
 
 func (d *Draft) decide(to decision) {
 	d.New, d.UserID, d.SharedEmail = to.New, to.UserID, to.SharedEmail
+	d.AMR, d.Password = slices.Clone(to.AMR), slices.Clone(to.Password)
 }

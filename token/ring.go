@@ -197,8 +197,14 @@ type Plan struct {
 	Drop []string
 }
 
-// skew is how far the clocks of two nodes may differ for a key that signs at once: it does for both.
-const skew = time.Minute
+// skew is how far the clocks of two nodes may differ for a key that signs at once: it does for both. Each is a minute off
+// at most.
+const skew = 2 * time.Minute
+
+// MaxAge is how long a node may use the ring while it cannot read the keys again: half of Schedule.Announce. Until then it
+// lacks no key that another node signs with, and neither does anybody who keeps what is published of it for as long as
+// [Ring.JWKS] says, but for keys that sign at once.
+func (r *Ring) MaxAge() time.Duration { return r.schedule.Announce / 2 }
 
 // Plan says what to do now so that each of the algorithms has exactly one signing key at any time. The first key of an
 // algorithm signs at once; each later one is announced first, for Schedule.Announce at least, however late the plan is
@@ -234,7 +240,8 @@ func (r *Ring) due(algorithm string, now time.Time) (Key, bool) {
 	if earliest := now.Add(r.schedule.Announce); end.Before(earliest) {
 		end = earliest
 	}
-	if end = ceilSecond(end); signer.next != nil && !signer.next.NotBefore.After(end) {
+	end = ceilSecond(end)
+	if signer.next != nil && !signer.next.NotBefore.After(end.Add(skew)) { // by a clock that may be ahead of ours
 		return Key{}, false
 	}
 	return Key{Algorithm: algorithm, Generation: r.nextGeneration(algorithm), NotBefore: end}, true

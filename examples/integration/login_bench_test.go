@@ -55,7 +55,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := stopSharedPostgres(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop PostgreSQL:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // BenchmarkLogin reports CPU time, allocations, SQL statements and write transactions a login, and the ratio of its CPU time to the

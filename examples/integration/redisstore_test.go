@@ -109,8 +109,8 @@ func startRedisCluster(t testing.TB, nodes int) *redis.ClusterClient {
 		addrs = append(addrs, c.Options().Addr)
 		eventually(t, func() bool {
 			info, err := c.ClusterInfo(ctx).Result()
-			slots, err2 := c.ClusterSlots(ctx).Result()
-			return err == nil && err2 == nil && strings.Contains(info, "cluster_state:ok") && len(slots) == nodes
+			shards, err2 := c.ClusterShards(ctx).Result()
+			return err == nil && err2 == nil && strings.Contains(info, "cluster_state:ok") && len(shards) == nodes
 		})
 	}
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})

@@ -204,11 +204,19 @@ func (s *setup) openID(path string, o openID) oidc.Config {
 			}
 		}
 	}
+	for i, k := range o.DecryptionKeys {
+		at := fmt.Sprintf("%s.decryption_keys[%d]", path, i)
+		key, err := newKey(k)
+		if err != nil && !s.doc.has(at) {
+			s.doc.problem(at, "%v", err)
+		}
+		made.DecryptionKeys = append(made.DecryptionKeys, key)
+	}
 	return made
 }
 
 // newKey reads a private key in PEM. The id is the key's thumbprint where none is given.
-func newKey(k signingKey) (token.Key, error) {
+func newKey(k privateKey) (token.Key, error) {
 	block, rest := pem.Decode([]byte(k.Private))
 	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
 		return token.Key{}, errors.New(`private is to be one PEM block "PRIVATE KEY" (PKCS #8), as openssl genpkey writes it`)

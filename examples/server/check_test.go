@@ -113,6 +113,9 @@ func TestCheck(t *testing.T) {
 		{"another place", "{env: IDBROKER_TEST_SECRET}", "{vault: x}", "broker.yaml:16:21: providers[1].client_secret.vault: is no key that is known here"},
 		{"a secret for all to read", "{env: IDBROKER_TEST_SECRET}", "hunter2 hunter2", "broker.yaml:16:5: providers[1].client_secret: stands in a file that everybody"},
 		{"no private key", "client_secret: {env: IDBROKER_TEST_SECRET}", "client_key: {algorithm: ES256, private: {file: secret}}", "broker.yaml:16:5: providers[1].client_key: private is to be one PEM block"},
+		{"no key to decrypt with", "client_secret: {env: IDBROKER_TEST_SECRET}", "client_secret: {env: IDBROKER_TEST_SECRET}\n    decryption_keys: [{algorithm: ECDH-ES, private: {file: secret}}]", "broker.yaml:17:23: providers[1].decryption_keys[0]: private is to be one PEM block"},
+		{"encryption that is refused", "client_secret: {env: IDBROKER_TEST_SECRET}", "client_secret: {env: IDBROKER_TEST_SECRET}\n    content_encryption: [A128GCM, none]", `broker.yaml:17:35: providers[1].content_encryption: "none" is refused`},
+		{"encryption without a key", "client_secret: {env: IDBROKER_TEST_SECRET}", "client_secret: {env: IDBROKER_TEST_SECRET}\n    require_encrypted_id_token: true", "broker.yaml:17:5: providers[1].require_encrypted_id_token: without decryption_keys nobody could get in"},
 		// What the library says, at the place that it is about.
 		{"base URL", "https://id.example.com", "http://id.example.com", `broker.yaml:1:1: base_url: "http://id.example.com" must be https; http is for loopback hosts only`},
 		{"no base URL", "base_url: https://id.example.com\n", "", `broker.yaml:1:1: base_url: "" is not an absolute URL`},

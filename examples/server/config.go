@@ -84,7 +84,7 @@ type openID struct {
 	RequireResponseIssuer        bool              `yaml:"require_response_issuer"`
 	ClientID                     string            `yaml:"client_id"`
 	ClientSecret                 secret            `yaml:"client_secret"`
-	ClientKey                    *signingKey       `yaml:"client_key"`
+	ClientKey                    *privateKey       `yaml:"client_key"`
 	AuthMethod                   string            `yaml:"auth_method"`
 	AssertionAudience            string            `yaml:"assertion_audience"`
 	Scopes                       []string          `yaml:"scopes"`
@@ -100,6 +100,10 @@ type openID struct {
 	FormPost                     bool              `yaml:"form_post"`
 	SigningAlgs                  []string          `yaml:"signing_algs"`
 	ClockSkew                    time.Duration     `yaml:"clock_skew"`
+	DecryptionKeys               []privateKey      `yaml:"decryption_keys"`
+	ContentEncryption            []string          `yaml:"content_encryption"`
+	RequireEncryptedIDToken      bool              `yaml:"require_encrypted_id_token"`
+	RequireEncryptedUserInfo     bool              `yaml:"require_encrypted_userinfo"`
 	DisableUserInfo              bool              `yaml:"disable_userinfo"`
 	RequireSignedUserInfo        bool              `yaml:"require_signed_userinfo"`
 	GroupsClaim                  string            `yaml:"groups_claim"`
@@ -120,7 +124,7 @@ type endpoints struct {
 	EndSession    string `yaml:"end_session"`
 }
 
-type signingKey struct {
+type privateKey struct {
 	ID        string `yaml:"id"`
 	Algorithm string `yaml:"algorithm"`
 	Private   secret `yaml:"private"`

@@ -31,6 +31,7 @@ type Login struct {
 	Accounts flow.Accounts      // nil is empty
 	Now      time.Time          // zero is noon UTC on 1 January 2030
 	Language string             // "" is "en"
+	Lent     flow.Lent          // what the broker lends; the zero value is nothing
 }
 
 func (l Login) withDefaults() Login {
@@ -155,7 +156,7 @@ func (d *Driver) run(t flow.Turn) (flow.Outcome, error) {
 	d.tb.Helper()
 	s := d.read()
 	t.Provider, t.Identity, t.Draft, t.Accounts = d.login.Provider, d.login.Identity, d.Draft(), d.login.Accounts
-	t.Now, t.Language = d.login.Now, d.login.Language
+	t.Now, t.Language, t.Lent = d.login.Now, d.login.Language, d.login.Lent
 	out, err := d.flow.Run(d.tb.Context(), s, &t)
 	state, draft := d.json(s), d.json(t.Draft)
 	if err != nil {

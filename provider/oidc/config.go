@@ -111,9 +111,28 @@ type Config struct {
 	SigningAlgs []string
 	// ClockSkew is how far the provider's clock may be off; one minute if zero, five at most.
 	ClockSkew time.Duration
+	// DecryptionKeys open ID tokens, userinfo and logout tokens that the provider encrypts to this client (RFC 7516): the ID,
+	// Algorithm and Private of each are used. What is encrypted has to be a signed JWT, for which all other checks are made.
+	// Algorithm is RSA-OAEP-256 or RSA-OAEP (RSA of 2048 to 8192 bits), ECDH-ES, ECDH-ES+A128KW or ECDH-ES+A256KW (P-256),
+	// and a key is used with no other. RSA-OAEP hashes with SHA-1, whose weakness does not matter there, and is what some
+	// providers know only; RSA1_5, dir and PBES2 are always refused, and so is compression ("zip").
+	//
+	// There may be eight, each with an ID of its own. [Provider.Descriptor] publishes the first for each Algorithm, the others
+	// still open what was encrypted to them. To exchange a key without a gap put the new one behind the old one on every
+	// node, then before it, and remove the old one when the provider has fetched the new.
+	DecryptionKeys []token.Key `json:"-"`
+	// ContentEncryption are the algorithms ("enc") that content may be encrypted with. If nil: A128GCM, A192GCM, A256GCM.
+	// A128CBC-HS256, which providers use that were not told otherwise, and A256CBC-HS512 must be set here. They are safe as
+	// they are authenticated (RFC 7518 §5.2), but a mistake in how is worse than one with GCM.
+	ContentEncryption []string
+	// RequireEncryptedIDToken refuses ID tokens of a login that are not encrypted, RequireEncryptedUserInfo userinfo that is
+	// not, for a client that is registered for it: they notice when a provider has stopped to do so.
+	RequireEncryptedIDToken  bool
+	RequireEncryptedUserInfo bool
 	// DisableUserInfo spares the request to the userinfo endpoint, for a provider whose ID tokens say everything.
 	DisableUserInfo bool
-	// RequireSignedUserInfo refuses userinfo that is no signed JWT, for a client that is registered for one.
+	// RequireSignedUserInfo refuses userinfo that is no signed JWT, for a client that is registered for one. What was
+	// encrypted is signed anyway.
 	RequireSignedUserInfo bool
 	// GroupsClaim is the claim with the user's groups; "groups" if empty.
 	GroupsClaim string
@@ -132,8 +151,10 @@ type Config struct {
 	// InsecureAllowPrivateNetworks is for the client that is made when HTTPClient is nil.
 	InsecureAllowPrivateNetworks bool
 	InsecureAllowHTTP            bool // endpoints without TLS are not refused
-	InsecureSkipPKCE             bool // no code challenge is sent, for a provider that chokes on it
-	InsecureSkipNonce            bool // no nonce is sent, for a provider that does not return it
+	// InsecureSkipPKCE sends no code challenge, for a provider that chokes on it. Otherwise the method is S256: plain is none
+	// that can be chosen, as it protects from nobody who reads the request (RFC 9700 §2.1.1).
+	InsecureSkipPKCE  bool
+	InsecureSkipNonce bool // no nonce is sent, for a provider that does not return it
 
 	Now func() time.Time // time.Now if nil
 }
@@ -190,6 +211,11 @@ func (c Config) withDefaults() Config {
 	c.Prompt = slices.Clone(c.Prompt)
 	c.ForwardParams = slices.Clone(c.ForwardParams)
 	c.SigningAlgs = slices.Clone(c.SigningAlgs)
+	c.DecryptionKeys = slices.Clone(c.DecryptionKeys)
+	if c.ContentEncryption == nil {
+		c.ContentEncryption = defaultEncryption
+	}
+	c.ContentEncryption = slices.Clone(c.ContentEncryption)
 	c.ExchangeAudiences = slices.Clone(c.ExchangeAudiences)
 	return c
 }
@@ -232,6 +258,7 @@ func (c *Config) check() (*regexp.Regexp, error) {
 	c.checkClient(bad)
 	c.checkRequest(bad)
 	c.checkTokens(bad)
+	c.checkDecryption(bad)
 	required, err := c.essential()
 	if err != nil {
 		bad("EssentialValue: %w", err)

@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/token"
 )
 
 // A login by hand: what the broker does for its host.
@@ -63,6 +65,37 @@ func Example() {
 	}
 	fmt.Println(id.Username, id.Email, id.EmailVerified)
 	// Output: alice alice@example.com true
+}
+
+// A client to which the provider encrypts: it finds the public key at the "jwks_uri" that is registered there, which is the
+// broker's BaseURL + "/broker/{alias}/endpoint/descriptor".
+func ExampleProvider_Descriptor() {
+	private, err := token.GenerateKey(token.ES256) // made once and kept: "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
+	if err != nil {
+		log.Fatal(err)
+	}
+	idp, err := oidc.New(oidc.Config{
+		Issuer:                  "https://op.example",
+		ClientID:                "broker",
+		ClientSecret:            "…",
+		DecryptionKeys:          []token.Key{{ID: "2026", Algorithm: "ECDH-ES+A256KW", Private: private}},
+		RequireEncryptedIDToken: true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	published, err := idp.Descriptor(context.Background(), provider.DescriptorRequest{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var set struct {
+		Keys []struct{ Kid, Use, Alg string }
+	}
+	if err := json.Unmarshal(published.Body, &set); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(published.ContentType, set.Keys)
+	// Output: application/jwk-set+json [{2026 enc ECDH-ES+A256KW}]
 }
 
 // Microsoft Entra, for the users of two organisations.

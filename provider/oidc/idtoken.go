@@ -55,6 +55,11 @@ func isAsymmetric(alg string) bool {
 // go-oidc verifies algorithm, signature, audience and expiry. But it reads claims without regard to the case of their
 // names and leaves much unread, so that all that matters is read here again, by its exact name.
 func (p *Provider) verifyIDToken(ctx context.Context, up *upstream, t *provider.Tokens, code string, l *login) (claims, error) {
+	var err error
+	// What is kept is what was signed: as an id_token_hint it has to go back so (OpenID Connect Core §3.1.2.1).
+	if t.IDToken, err = p.open(t.IDToken, p.cfg.RequireEncryptedIDToken, jwtType); err != nil {
+		return nil, fail(provider.Invalid, "ID token: %w", err)
+	}
 	h, err := parseHeader(t.IDToken, up.algs, jwtType)
 	if err != nil {
 		return nil, fail(provider.Invalid, "ID token: %w", err)
@@ -108,34 +113,21 @@ func parseHeader(raw string, algs []string, types ...string) (h header, err erro
 	if len(raw) > maxTokenLen {
 		return h, fmt.Errorf("it has %d bytes", len(raw))
 	}
-	encoded, _, _ := strings.Cut(raw, ".")
 	if strings.Count(raw, ".") != 2 {
 		return h, errors.New("it is not a signed JWT")
 	}
-	data, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	c, err := decodeHeader(raw)
 	if err != nil {
-		return h, errors.New("malformed header")
-	}
-	c, err := parseClaims(data)
-	if err != nil {
-		return h, errors.New("malformed header")
+		return h, err
 	}
 	h.Alg, _ = c["alg"].(string)
 	if !slices.Contains(algs, h.Alg) {
 		return h, fmt.Errorf("signed with %s, accepted are %s", quote(h.Alg), strings.Join(algs, " "))
 	}
-	for _, name := range []string{"crit", "b64"} {
-		if _, there := c[name]; there {
-			return h, fmt.Errorf("header has %q", name)
-		}
+	if err := refuseParams(c, "crit", "b64"); err != nil {
+		return h, err
 	}
-	if typ, there := c["typ"]; there {
-		s, ok := typ.(string)
-		if !ok || !slices.ContainsFunc(types, func(want string) bool { return strings.EqualFold(s, want) }) {
-			return h, fmt.Errorf("type is %s, want %s", quote(fmt.Sprint(typ)), strings.Join(types, " or "))
-		}
-	}
-	return h, nil
+	return h, checkType(c, "typ", types)
 }
 
 func (p *Provider) checkIssuer(c claims) error {

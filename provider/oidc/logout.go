@@ -64,11 +64,15 @@ func (p *Provider) ReceiveLogout(ctx context.Context, m provider.LogoutMessage) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := parseHeader(tokens[0], up.algs, logoutTypes...); err != nil {
+	raw, err := p.open(tokens[0], false, logoutTypes...) // Back-Channel Logout §2.4 only recommends it
+	if err != nil {
+		return nil, fail(provider.Invalid, "logout token: %w", err)
+	}
+	if _, err := parseHeader(raw, up.algs, logoutTypes...); err != nil {
 		return nil, fail(provider.Invalid, "logout token: %w", err)
 	}
 	keys := &keySet{KeySet: up.keys}
-	payload, err := keys.VerifySignature(ctx, tokens[0])
+	payload, err := keys.VerifySignature(ctx, raw)
 	if err != nil {
 		return nil, keys.explain("logout token", err)
 	}

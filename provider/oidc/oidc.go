@@ -40,6 +40,7 @@ type Provider struct {
 	client   *http.Client
 	now      func() time.Time
 	required *regexp.Regexp // what EssentialClaim must match; nil if there is none
+	jwks     []byte         // what Descriptor publishes; nil if that is nothing
 
 	current atomic.Pointer[upstream]
 	failed  atomic.Pointer[failure]
@@ -51,6 +52,7 @@ var (
 	_ provider.LogoutStarter    = (*Provider)(nil)
 	_ provider.LogoutReceiver   = (*Provider)(nil)
 	_ provider.TokenVerifier    = (*Provider)(nil)
+	_ provider.Publisher        = (*Provider)(nil)
 )
 
 // New returns the upstream that cfg describes. It does no I/O: the provider may be down, and stay down, without harm to
@@ -61,12 +63,17 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	jwks, err := cfg.publicKeys()
+	if err != nil {
+		return nil, fmt.Errorf("oidc: public keys: %w", err)
+	}
 	p := &Provider{
 		cfg:      cfg,
 		issuers:  cfg.issuers(),
 		client:   cfg.httpClient(),
 		now:      cfg.Now,
 		required: required,
+		jwks:     jwks,
 	}
 	if !cfg.discovers() {
 		p.current.Store(p.newUpstream(metadata{}, nil))

@@ -28,7 +28,7 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 	}
 	var info claims
 	switch {
-	case isMedia(contentType, "application/json") && !p.cfg.RequireSignedUserInfo:
+	case isMedia(contentType, "application/json") && !p.wantsJWT():
 		info, err = parseClaims(body)
 	case isMedia(contentType, "application/jwt"):
 		info, err = p.signedUserInfo(ctx, up, string(body), id)
@@ -48,16 +48,25 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 	return info, nil
 }
 
+// wantsJWT reports whether userinfo in plain JSON is refused.
+func (p *Provider) wantsJWT() bool {
+	return p.cfg.RequireSignedUserInfo || p.cfg.RequireEncryptedUserInfo
+}
+
 func (p *Provider) userInfoMedia() string {
-	if p.cfg.RequireSignedUserInfo {
+	if p.wantsJWT() {
 		return "application/jwt"
 	}
 	return "application/json, application/jwt"
 }
 
-// signedUserInfo verifies userinfo that is a JWT: for this client, by the issuer of the ID token, and not too old if it
-// says so.
+// signedUserInfo verifies userinfo that is a JWT, encrypted or not: for this client, by the issuer of the ID token, and not
+// too old if it says so.
 func (p *Provider) signedUserInfo(ctx context.Context, up *upstream, raw string, id claims) (claims, error) {
+	raw, err := p.open(raw, p.cfg.RequireEncryptedUserInfo, jwtType)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := parseHeader(raw, up.algs, jwtType); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ func (p *Provider) VerifyToken(ctx context.Context, raw string) (*provider.Ident
 	if err != nil {
 		return nil, err
 	}
+	if raw, err = p.open(raw, false, jwtType); err != nil {
+		return nil, fail(provider.Invalid, "exchanged token: %w", err)
+	}
 	if _, err := parseHeader(raw, up.algs, jwtType); err != nil {
 		return nil, fail(provider.Invalid, "exchanged token: %w", err)
 	}

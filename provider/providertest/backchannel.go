@@ -128,7 +128,7 @@ func (o *OIDC) LogoutToken(l Logout) string {
 	if l.Edit != nil {
 		l.Edit(j.header, j.claims)
 	}
-	token, err := j.compact()
+	token, err := o.encrypted(o.current(), c, j)
 	if err != nil {
 		panic(err) // Edit put something in that JSON has no form for
 	}

@@ -33,6 +33,12 @@ type Client struct {
 	BackchannelLogoutURI   string // where [OIDC.SendLogout] sends
 	IDTokenAlg             string // "" is the provider's
 	UserInfoAlg            string // "" is JSON, otherwise a JWT
+	// EncryptionAlg encrypts ID tokens, logout tokens and userinfo with UserInfoAlg, which are all signed first: RSA-OAEP-256,
+	// RSA-OAEP, ECDH-ES, ECDH-ES+A128KW or ECDH-ES+A256KW; "" encrypts nothing. EncryptionEnc says how the content is, and is
+	// A256GCM if "". JWKS is the JSON Web Key Set of the client; its first key with this alg and the use "enc" is the one.
+	EncryptionAlg string
+	EncryptionEnc string
+	JWKS          []byte
 }
 
 func (c Client) display() string {
@@ -84,6 +90,10 @@ func (o *OIDC) register(c Client) (Client, error) {
 			return c, err
 		}
 	}
+	if _, err := c.encryptionKey(); c.EncryptionAlg != "" && err != nil {
+		return c, fmt.Errorf("providertest: client %q: %w", c.ID, err)
+	}
+	c.JWKS = slices.Clone(c.JWKS)
 	c.RedirectURIs, c.PostLogoutRedirectURIs = slices.Clone(c.RedirectURIs), slices.Clone(c.PostLogoutRedirectURIs)
 	o.mu.Lock()
 	defer o.mu.Unlock()

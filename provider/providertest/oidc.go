@@ -242,10 +242,11 @@ type Hooks struct {
 func (o *OIDC) Edit(h Hooks) { o.update(func(s *script) { s.hooks = h }) }
 
 // Break makes exactly these faults happen from now on, several at once if they are at different places; Break() heals.
-// It releases requests that an earlier fault holds up. It panics on a fault that is none of [Faults].
+// It releases requests that an earlier fault holds up. It panics on a fault that is none of [Faults] and
+// [EncryptionFaults].
 func (o *OIDC) Break(faults ...Fault) {
 	for _, f := range faults {
-		if !slices.Contains(allFaults, f) {
+		if !slices.Contains(allFaults, f) && !slices.Contains(encryptionFaults, f) {
 			panic(fmt.Sprintf("providertest: no fault %q", f))
 		}
 	}
@@ -284,6 +285,10 @@ func (o *OIDC) discovery(_ *http.Request, s *script, _ record) reply {
 		"subject_types_supported":                          []string{"public"},
 		"id_token_signing_alg_values_supported":            o.algs(),
 		"userinfo_signing_alg_values_supported":            o.algs(),
+		"id_token_encryption_alg_values_supported":         encryptionAlgs,
+		"id_token_encryption_enc_values_supported":         encryptionEncs,
+		"userinfo_encryption_alg_values_supported":         encryptionAlgs,
+		"userinfo_encryption_enc_values_supported":         encryptionEncs,
 		"token_endpoint_auth_methods_supported":            authMethods,
 		"token_endpoint_auth_signing_alg_values_supported": append(slices.Clone(secretAlgs), keyAlgs...),
 		"code_challenge_methods_supported":                 []string{"S256"},

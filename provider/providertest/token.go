@@ -200,7 +200,7 @@ func (o *OIDC) idToken(s *script, c Client, g *grant, user User, accessToken str
 	j := o.newJWT(o.signingKey(alg), claims)
 	j.accessToken, j.secret = accessToken, []byte(c.Secret)
 	o.breakIDToken(s, j)
-	return j.compact()
+	return o.encrypted(s, c, j)
 }
 
 // userClaims is what the scopes tell about a user, OpenID Connect Core §5.4.

@@ -44,7 +44,7 @@ func (o *OIDC) userinfo(r *http.Request, s *script, rec record) reply {
 	}
 	out := jsonReply(http.StatusOK, claims)
 	if signed {
-		out = o.signedUserInfo(s, rec, c.UserInfoAlg, claims)
+		out = o.signedUserInfo(s, rec, c, claims)
 	}
 	if s.has(UserInfoContentType) {
 		out.contentType = "text/html; charset=utf-8"
@@ -52,8 +52,10 @@ func (o *OIDC) userinfo(r *http.Request, s *script, rec record) reply {
 	return out
 }
 
-func (o *OIDC) signedUserInfo(s *script, rec record, alg string, claims map[string]any) reply {
+func (o *OIDC) signedUserInfo(s *script, rec record, c Client, claims map[string]any) reply {
+	alg := c.UserInfoAlg
 	j := o.newJWT(o.signingKey(alg), claims)
+	j.secret = []byte(c.Secret)
 	if s.has(UserInfoKeyUnknown) {
 		j.sign = o.foreignKey(alg).sign
 	}
@@ -63,7 +65,7 @@ func (o *OIDC) signedUserInfo(s *script, rec record, alg string, claims map[stri
 	if s.has(JWKSNoKid) {
 		delete(j.header, "kid")
 	}
-	token, err := j.compact()
+	token, err := o.encrypted(s, c, j)
 	if err != nil {
 		return errorReply(rec, http.StatusInternalServerError, "server_error", err.Error())
 	}

@@ -9,7 +9,7 @@ import (
 
 // texts are all statements that are prepared.
 var texts = []string{
-	sqlUser, sqlUserByName, sqlUserByEmail, sqlCreateUser, sqlUpdateUser, sqlUserVersion, sqlDeleteUser,
+	sqlUser, sqlUserByName, sqlUserByEmail, sqlLock, sqlCreateUser, sqlUpdateUser, sqlUserVersion, sqlDeleteUser,
 	sqlLink, sqlLinksOf, sqlCreateLink, sqlUpdateLink, sqlDeleteLink,
 	sqlSession, sqlSessionsOfUser, sqlSessionsOfUpstream, sqlSessionsOfSubject, sqlSessionsOfProvider,
 	sqlCreateSession, sqlClearSession, sqlUpdateSession, sqlDeleteSession, sqlEndSession,
@@ -78,13 +78,16 @@ func commit(ctx context.Context, q querier, l *store.Login, now time.Time) (err 
 	return err
 }
 
+// That a row has expired is said twice, since PostgreSQL asks only the outer condition again of one that another
+// transaction has just given a new value.
 const (
 	sqlSweepTransient = `DELETE FROM idbroker_transient WHERE (purpose, key) IN
-		(SELECT purpose, key FROM idbroker_transient WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+		(SELECT purpose, key FROM idbroker_transient WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
+		AND expires_at <= $1`
 	sqlSweepSessions = `DELETE FROM idbroker_sessions WHERE id IN
-		(SELECT id FROM idbroker_sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+		(SELECT id FROM idbroker_sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1`
 	sqlSweepGrants = `DELETE FROM idbroker_grants WHERE id IN
-		(SELECT id FROM idbroker_grants WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`
+		(SELECT id FROM idbroker_grants WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) AND expires_at <= $1`
 
 	sweepBatch = 500 // what one statement removes at most, so that logins need not wait long for it
 )

@@ -31,7 +31,8 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return err
 		}
 		defer s.unlock()
-		return s.migrate(ctx)
+		_, err := s.migrate(ctx)
+		return err
 	})
 }
 
@@ -41,25 +42,35 @@ const (
 	sqlMigrations = `CREATE TABLE IF NOT EXISTS idbroker_migrations (
 		version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)`
 
-	// The row of version 0 is the lock: who writes it first migrates, and the others wait and find it done.
+	// The row of version 0 is the lock: who writes it first migrates, and the others wait and find it done. A row is a lock
+	// for every database and for every pool between it and us, which an advisory lock is not.
 	sqlLockMigrations = `INSERT INTO idbroker_migrations (version, applied_at) VALUES (0, $1)
 		ON CONFLICT (version) DO UPDATE SET applied_at = excluded.applied_at`
 
 	sqlMigrated = `INSERT INTO idbroker_migrations (version, applied_at) VALUES ($1, $2)`
 )
 
-func (s *Store) migrate(ctx context.Context) error {
+func (s *Store) migrate(ctx context.Context) (dialect, error) {
 	all, err := migrations(migrationFiles)
 	if err != nil {
-		return err
+		return dialect{}, err
+	}
+	d, err := s.detect(ctx)
+	if err != nil {
+		return d, err
 	}
 	// That the table is not there yet cannot be told from other errors, which come again below.
 	var version int64
 	if err := s.db.QueryRowContext(ctx, sqlVersion).Scan(&version); err == nil {
 		if todo, err := after(all, version); err != nil || len(todo) == 0 {
-			return err
+			return d, err
 		}
 	}
+	return d, s.apply(ctx, d, all)
+}
+
+// apply brings the database up to date under a lock.
+func (s *Store) apply(ctx context.Context, d dialect, all []migration) error {
 	if _, err := s.db.ExecContext(ctx, sqlMigrations); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -71,6 +82,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if _, err := tx.ExecContext(ctx, sqlLockMigrations, s.now().UnixMicro()); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	var version int64
 	if err := tx.QueryRowContext(ctx, sqlVersion).Scan(&version); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -80,7 +92,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	}
 	for _, m := range todo {
 		for _, text := range m.statements {
-			if _, err := tx.ExecContext(ctx, text); err != nil {
+			if _, err := tx.ExecContext(ctx, d.schema(text)); err != nil {
 				return fmt.Errorf("migrate to %s: %w", m.name, err)
 			}
 		}
@@ -94,8 +106,8 @@ func (s *Store) migrate(ctx context.Context) error {
 // after returns the migrations that a database of the given version lacks.
 func after(all []migration, version int64) ([]migration, error) {
 	if last := int64(len(all)); version > last {
-		return nil, fmt.Errorf("the database is of version %d and this program knows those up to %d: it is too old for it",
-			version, last)
+		return nil, fmt.Errorf("a later version of the program has made the database: its version is %d, and this one "+
+			"knows those up to %d", version, last)
 	}
 	return all[version:], nil
 }

@@ -1,20 +1,36 @@
-// Package sqlstore is a [store.Store] over [database/sql], for SQLite and in SQL that PostgreSQL shares.
+// Package sqlstore is a [store.Store] over [database/sql], for SQLite and PostgreSQL.
 //
 // It owns the tables whose names begin with "idbroker_". It imports no driver: the host opens the database with the one
-// it likes, and closes it.
+// it likes, and closes it. Which database it is the store asks the database itself.
 //
-//	db, err := sql.Open("sqlite", "file:broker.db?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)"+
-//		"&_pragma=synchronous(NORMAL)&_txlock=immediate") // modernc.org/sqlite
+//	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // github.com/jackc/pgx/v5/stdlib
 //	if err != nil {
 //		return err
 //	}
+//	db.SetMaxOpenConns(16)
+//	db.SetMaxIdleConns(16)
 //	b, err := broker.New(broker.Config{
 //		BaseURL: "https://example.com/id",
 //		Secrets: [][]byte{secret},
 //		Store:   sqlstore.New(db),
 //	})
 //
+// # PostgreSQL
+//
+// Versions from 12 on; tested with 15 and pgx. Give the pool as many idle connections as it may open: a new one, which
+// prepares its statements first, costs more than a login. Any isolation level will do and READ COMMITTED, the default, is
+// the fastest; what fails because of others is repeated. Statements are prepared, so a pooler in between must know
+// prepared statements (PgBouncer from 1.21 on) or pool sessions. What an index holds is at most 2,700 bytes after
+// compression: a longer name is refused.
+//
+// CockroachDB speaks this protocol, and nothing here needs what it lacks: no advisory lock, no exclusion constraint, no
+// domain; all writes bear serializable transactions that fail at COMMIT. It has not been tried: its binary could not be
+// had where this was written. Let Migrate run before the nodes start there, with autocommit_before_ddl off.
+//
 // # SQLite
+//
+//	db, err := sql.Open("sqlite", "file:broker.db?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)"+
+//		"&_pragma=synchronous(NORMAL)&_txlock=immediate") // modernc.org/sqlite
 //
 // busy_timeout lets writers wait for each other, of other processes too; without it a busy database fails sooner. With
 // journal_mode WAL readers do not wait for writers, and with synchronous NORMAL a crash of the machine (not of the
@@ -47,7 +63,13 @@ type Store struct {
 
 	db    *sql.DB
 	gate  chan struct{} // holds one token while the database is being made ready
-	ready atomic.Pointer[statements]
+	ready atomic.Pointer[database]
+}
+
+// A database is one that is ready for use.
+type database struct {
+	dialect
+	statements
 }
 
 // statements are the prepared ones by their text.
@@ -75,20 +97,21 @@ func (s *Store) now() time.Time {
 	return time.Now()
 }
 
-// prepared returns the statements, which the first call prepares after it has seen to the tables. One that fails is
-// tried again by the next.
-func (s *Store) prepared(ctx context.Context) (statements, error) {
+// prepared returns the database, which the first call makes ready: it sees to the tables and prepares all statements. One
+// that fails is tried again by the next.
+func (s *Store) prepared(ctx context.Context) (*database, error) {
 	if p := s.ready.Load(); p != nil {
-		return *p, nil
+		return p, nil
 	}
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
 	defer s.unlock()
 	if p := s.ready.Load(); p != nil {
-		return *p, nil
+		return p, nil
 	}
-	if err := s.migrate(ctx); err != nil {
+	d, err := s.migrate(ctx)
+	if err != nil {
 		return nil, err
 	}
 	p := statements{}
@@ -101,8 +124,9 @@ func (s *Store) prepared(ctx context.Context) (statements, error) {
 		}
 		p[text] = st
 	}
-	s.ready.Store(&p)
-	return p, nil
+	db := &database{d, p}
+	s.ready.Store(db)
+	return db, nil
 }
 
 // lock is a mutex that a waiter leaves when its ctx ends.
@@ -125,7 +149,7 @@ func (p statements) close() {
 
 // querier runs prepared statements, in a transaction if it has one.
 type querier struct {
-	statements
+	*database
 	tx *sql.Tx
 }
 
@@ -187,7 +211,7 @@ func (s *Store) do(ctx context.Context, f func(querier) error) error {
 		if err != nil {
 			return err
 		}
-		return f(querier{statements: p})
+		return f(querier{database: p})
 	})
 }
 
@@ -211,8 +235,12 @@ func (s *Store) tx(ctx context.Context, f func(querier) error) error {
 	})
 }
 
-// attempts and the wait between them bound how long a retry takes: about half a second in all.
-const attempts = 9
+// attempts and the wait between them bound how long retries take: some two seconds in all. So many are needed where 64
+// callers want one row at an isolation level at which all but one of them fail.
+const (
+	attempts = 14
+	maxWait  = 512 // milliseconds
+)
 
 // retry runs f again while it loses against others, and says in the error which package and whether ctx was why.
 func (s *Store) retry(ctx context.Context, f func() error) error {
@@ -222,7 +250,7 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 			break
 		}
 		if i < attempts-1 {
-			wait(ctx, time.Duration(1+rand.Int64N(2<<i))*time.Millisecond) //nolint:gosec // jitter is no secret
+			wait(ctx, time.Duration(1+rand.Int64N(min(int64(2)<<i, maxWait)))*time.Millisecond) //nolint:gosec // jitter is no secret
 		}
 	}
 	switch {

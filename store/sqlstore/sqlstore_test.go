@@ -22,7 +22,8 @@ import (
 
 // A script is a database that remembers nothing: each write touches one row, unless it is told to fail or to touch none.
 type script struct {
-	version int64 // of the database
+	version int64  // of the tables
+	is      string // what the database says to be; "" is an SQLite
 	begins  atomic.Int64
 	commits atomic.Int64
 	fail    func(text string) error // nil or an error for a statement, or for "BEGIN" and "COMMIT"
@@ -69,12 +70,25 @@ func (st scriptStmt) Query([]driver.Value) (driver.Rows, error) {
 	if err := st.s.check(st.text); err != nil {
 		return nil, err
 	}
-	return &scriptRows{left: 1, version: st.s.version}, nil
+	switch st.text {
+	case "SELECT version()":
+		if st.s.is == "" {
+			return nil, errors.New("no such function: version")
+		}
+		return &scriptRows{left: 1, value: st.s.is}, nil
+	case "SELECT sqlite_version()":
+		if st.s.is != "" {
+			return nil, errors.New("function sqlite_version() does not exist")
+		}
+		return &scriptRows{left: 1, value: "3.53.0"}, nil
+	default:
+		return &scriptRows{left: 1, value: st.s.version}, nil
+	}
 }
 
 type scriptRows struct {
-	left    int
-	version int64
+	left  int
+	value driver.Value
 }
 
 func (r *scriptRows) Columns() []string { return []string{"version"} }
@@ -85,7 +99,7 @@ func (r *scriptRows) Next(dest []driver.Value) error {
 		return io.EOF
 	}
 	r.left--
-	dest[0] = r.version
+	dest[0] = r.value
 	return nil
 }
 
@@ -234,6 +248,93 @@ func TestStatements(t *testing.T) {
 		if len(first) != 3 || !regexp.MustCompile(`^(INSERT|UPDATE|DELETE) `).MatchString(first[1]) {
 			t.Errorf("a login with one part runs %q, want one write between BEGIN and COMMIT", first)
 		}
+	}
+}
+
+// Only where writers run side by side is an e-mail held, before it is looked for, and only one that a user gets.
+func TestLocks(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var run []string
+	for is, concurrent := range map[string]bool{"": false, "PostgreSQL 15.4 on x86": true, "CockroachDB CCL v24.1": true} {
+		changed := false // an e-mail
+		db := &script{is: is, fail: func(text string) error { run = append(run, text); return nil }}
+		db.rows = func(text string) int64 {
+			if text == sqlUpdateUser && changed {
+				changed = false
+				return 0
+			}
+			return 1
+		}
+		s := openScript(t, db)
+		if _, err := s.prepared(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			name       string
+			changed    bool
+			do         func(*store.User) error
+			email      string
+			want, held []string
+		}{
+			{"create", false, func(u *store.User) error { return s.CreateUser(ctx, u) }, "a@b", []string{sqlCreateUser}, []string{sqlLock, sqlCreateUser}},
+			{"create without", false, func(u *store.User) error { return s.CreateUser(ctx, u) }, "", []string{sqlCreateUser}, []string{sqlCreateUser}},
+			{"update", false, func(u *store.User) error { return s.UpdateUser(ctx, u) }, "a@b", []string{sqlUpdateUser}, []string{sqlUpdateUser}},
+			{"update without", false, func(u *store.User) error { return s.UpdateUser(ctx, u) }, "", []string{sqlUpdateUser}, []string{sqlUpdateUser}},
+		} {
+			run = nil
+			want := c.want
+			if concurrent {
+				want = c.held
+			}
+			if err := c.do(&store.User{Email: c.email}); err != nil {
+				t.Errorf("%q: %s: %v", is, c.name, err)
+			}
+			if got := run[1 : len(run)-1]; !slices.Equal(got, want) {
+				t.Errorf("%q: %s runs %q, want %q", is, c.name, got, want)
+			}
+		}
+		if !concurrent {
+			continue
+		}
+		run, changed = nil, true
+		if err := s.UpdateUser(ctx, &store.User{Email: "a@b"}); err != nil {
+			t.Errorf("%q: update of the e-mail: %v", is, err)
+		}
+		if got, want := run[1:len(run)-1], []string{sqlUpdateUser, sqlLock, sqlUpdateUser}; !slices.Equal(got, want) {
+			t.Errorf("%q: update of the e-mail runs %q, want %q", is, got, want)
+		}
+	}
+}
+
+func TestDetect(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for is, want := range map[string]dialect{
+		"": sqlite, "PostgreSQL 15.4 (Debian) on x86_64-pc-linux-gnu": postgres, "CockroachDB CCL v24.1.0 (x86_64)": cockroach,
+	} {
+		if got, err := openScript(t, &script{is: is}).detect(ctx); err != nil || got != want {
+			t.Errorf("detect of %q: got %+v, %v, want %+v", is, got, err, want)
+		}
+	}
+	if _, err := openScript(t, &script{is: "8.0.36"}).detect(ctx); err == nil || !strings.Contains(err.Error(), "8.0.36") {
+		t.Errorf("detect of another database: got error %v, want one that says which", err)
+	}
+	refused := errors.New("connection refused")
+	db := &script{is: "PostgreSQL", fail: func(string) error { return refused }}
+	if _, err := openScript(t, db).detect(ctx); !errors.Is(err, refused) {
+		t.Errorf("detect of nothing: got error %v, want %v", err, refused)
+	}
+}
+
+func TestSchemaOfDialect(t *testing.T) {
+	t.Parallel()
+	const text = "CREATE TABLE t (\n\ta TEXT NOT NULL,\n\tb TEXTS\n)"
+	if got := sqlite.schema(text); got != text {
+		t.Errorf("schema for SQLite: got %q, want it as it is", got)
+	}
+	if got, want := postgres.schema(text), "CREATE TABLE t (\n\ta TEXT COLLATE \"C\" NOT NULL,\n\tb TEXTS\n)"; got != want {
+		t.Errorf("schema for PostgreSQL: got %q, want %q", got, want)
 	}
 }
 

@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -72,17 +74,33 @@ func (s *Store) FindUsers(ctx context.Context, q store.UserQuery) (users []*stor
 
 // CreateUser implements [store.Users].
 func (s *Store) CreateUser(ctx context.Context, u *store.User) error {
-	err := s.do(ctx, func(q querier) error { return createUser(ctx, q, u) })
+	err := s.tx(ctx, func(q querier) error { return createUser(ctx, q, u) })
 	if err == nil {
 		u.Version = 1
 	}
 	return err
 }
 
-// The types are given because PostgreSQL does not take them from the table in a SELECT. What the unique indexes cannot
-// say, that an e-mail may be shared only by those who all share it, is asked by the statement itself. That is enough
-// where writers run one after the other, as those of SQLite do; elsewhere one who shares an e-mail and one who does not
-// could be created at the same moment, unless both take a lock on it first.
+// What the unique indexes cannot say, that an e-mail may be shared only by those who all share it, is asked by the
+// statements themselves. That is enough where writers run one after the other; elsewhere one who shares an e-mail and one
+// who does not could get it at the same moment, so whoever gets one holds a lock on it. The lock is a row, and the
+// statement after it sees what the one before has committed, or fails and is repeated, at every isolation level and
+// whatever pool is in between: an advisory lock holds at one level, on one of the databases.
+const sqlLock = `INSERT INTO idbroker_locks (name, taken) VALUES ($1, 1)
+	ON CONFLICT (name) DO UPDATE SET taken = idbroker_locks.taken + 1`
+
+// locks is how many e-mails share: so many that few have to wait for each other's, and that the table stays small.
+const locks = 4096
+
+// lockEmail holds the e-mail until the transaction ends.
+func lockEmail(ctx context.Context, q querier, email string) error {
+	h := fnv.New32a()
+	h.Write([]byte(email))
+	_, err := q.exec(ctx, sqlLock, fmt.Sprintf("email %03x", h.Sum32()%locks))
+	return err
+}
+
+// The types are given because PostgreSQL does not take them from the table in a SELECT.
 const sqlCreateUser = `INSERT INTO idbroker_users (` + userColumns + `)
 	SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BOOLEAN), CAST($5 AS BOOLEAN),
 		CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS TEXT), CAST($11 AS BOOLEAN),
@@ -96,6 +114,11 @@ func createUser(ctx context.Context, q querier, u *store.User) error {
 	if err != nil {
 		return err
 	}
+	if q.concurrent && u.Email != "" {
+		if err := lockEmail(ctx, q, u.Email); err != nil {
+			return err
+		}
+	}
 	n, err := q.exec(ctx, sqlCreateUser, args[:len(args)-1]...)
 	if err == nil && n == 0 {
 		return store.ErrExists
@@ -105,19 +128,20 @@ func createUser(ctx context.Context, q querier, u *store.User) error {
 
 // UpdateUser implements [store.Users].
 func (s *Store) UpdateUser(ctx context.Context, u *store.User) error {
-	err := s.do(ctx, func(q querier) error { return updateUser(ctx, q, u) })
+	err := s.tx(ctx, func(q querier) error { return updateUser(ctx, q, u) })
 	if err == nil {
 		u.Version++
 	}
 	return err
 }
 
-// An UPDATE has no ON CONFLICT, so it asks for the unique keys too.
+// An UPDATE has no ON CONFLICT, so it asks for the unique keys too. Unless $18, it leaves a user alone whose e-mail it
+// would have to hold for it.
 const (
 	sqlUpdateUser = `UPDATE idbroker_users SET username = $2, email = $3, email_verified = $4, shared_email = $5,
 		first_name = $6, last_name = $7, name = $8, locale = $9, picture = $10, disabled = $11, roles = $12, groups = $13,
 		attributes = $14, created_at = $15, updated_at = $16, version = version + 1
-	WHERE id = $1 AND version = $17
+	WHERE id = $1 AND version = $17 AND ($18 OR email = $3 AND shared_email = $5)
 		AND NOT EXISTS (SELECT 1 FROM idbroker_users other WHERE other.username = $2 AND other.id <> $1)
 		AND NOT EXISTS (SELECT 1 FROM idbroker_users other WHERE other.email = $3 AND other.email <> '' AND other.id <> $1
 			AND NOT (other.shared_email AND $5))`
@@ -130,7 +154,14 @@ func updateUser(ctx context.Context, q querier, u *store.User) error {
 	if err != nil {
 		return err
 	}
-	n, err := q.exec(ctx, sqlUpdateUser, args...)
+	// Mostly the e-mail stays, and nothing has to be held.
+	holds := !q.concurrent || u.Email == ""
+	n, err := q.exec(ctx, sqlUpdateUser, append(args, holds)...)
+	if err == nil && n == 0 && !holds {
+		if err = lockEmail(ctx, q, u.Email); err == nil {
+			n, err = q.exec(ctx, sqlUpdateUser, append(args, true)...)
+		}
+	}
 	if err != nil || n == 1 {
 		return err
 	}

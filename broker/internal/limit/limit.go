@@ -1,6 +1,6 @@
-// Package limit bounds how often something may be tried within a time, over all nodes.
+// Package limit bounds how often something may be tried within a time: a [Limit] over all nodes, a [Rate] on one.
 //
-// It owns the counting and nothing else: what is tried, and by whom, is the caller's to name. A try is a mark in a
+// It owns the counting and nothing else: what is tried, and by whom, is the caller's to name. A try at a Limit is a mark in a
 // [store.Transient], of which there is a fixed number and which expires; since of any number of racing callers one gets a
 // mark, tries at the same moment are counted as well as tries in a row.
 package limit

@@ -52,6 +52,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 	if j.ID != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
+	s.remember(w, r, j)
 	s.Send(w, r, j.target, answer)
 }
 
@@ -118,6 +119,8 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
+	j.user = user.ID
+	s.setPassword(ctx, j)
 	if login.EndSession != "" {
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
@@ -259,7 +262,7 @@ func unique(values []string) []string {
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
-	session.ACR, session.AMR = j.Identity.ACR, j.Identity.AMR
+	session.ACR, session.AMR = j.Identity.ACR, unique(slices.Concat(j.Identity.AMR, j.Draft.AMR))
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
 	}

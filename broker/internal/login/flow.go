@@ -55,6 +55,11 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 		j.ID, j.Key = rand.Text(), hash
 		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
+		if j.target.Keep != nil {
+			if err := j.target.Keep(r.Context(), j.Expires); err != nil {
+				return err
+			}
+		}
 	}
 	plain, err := json.Marshal(j)
 	if err != nil {
@@ -177,6 +182,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
+	t.Lent = s.lend(r)
 	return t
 }
 

@@ -43,6 +43,7 @@ type journey struct {
 	target   *Target
 	provider *gate.Provider
 	account  *account // what is known of the identity; nil while it must be (re-)read
+	user     string   // id of who logged in, once it is committed
 	session  string   // id of the session that the browser had when the commit was first tried
 }
 

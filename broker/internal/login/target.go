@@ -12,6 +12,7 @@ package login
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -39,6 +40,9 @@ type Target struct {
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
 	NoticeBy    string           // alias of the provider that Notice is about
+	// Keep makes what Start names last until then; nil if nothing can go missing. It is called for somebody whom an upstream
+	// has vouched for, and who is asked something.
+	Keep func(ctx context.Context, until time.Time) error
 	// Refuse returns the answer that tells the application why there is no login, by an OpenID Connect error code; nil
 	// if it cannot be told.
 	Refuse func(code string) Answer
@@ -71,6 +75,10 @@ type Service struct {
 	Default    string    // alias of the provider to redirect to at once; "" shows the page
 	FirstLogin flow.Flow // for providers that have none of their own
 	PostLogin  flow.Flow // likewise; nil is none
+	// Credentials are of users; nil if the broker keeps none. Passwords and Source are not nil.
+	Credentials store.Credentials
+	Passwords   flow.Passwords
+	Source      func(r *http.Request) string
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.

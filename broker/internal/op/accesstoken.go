@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/session"
@@ -55,17 +56,17 @@ func (p *Provider) readAccess(ctx context.Context, raw, audience string) (*issue
 
 // parseAccess checks a token by itself.
 func (p *Provider) parseAccess(ctx context.Context, raw, audience string) (*issuedToken, error) {
-	ring, err := p.Keys.Ring(ctx)
+	parser := token.Parser{
+		Type: token.AccessToken, Issuer: p.issuer(), Audience: audience, SkipAudience: audience == "", Keys: p.Keys, Now: p.Now,
+	}
+	claims, err := parser.Parse(ctx, raw)
+	if errors.Is(err, token.ErrInvalid) {
+		return nil, fmt.Errorf("%w: %w", errToken, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	parser := token.Parser{
-		Type: token.AccessToken, Issuer: p.issuer(), Audience: audience, SkipAudience: audience == "", Keys: ring, Now: p.Now,
-	}
-	t := &issuedToken{}
-	if t.Claims, err = parser.Parse(ctx, raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", errToken, err)
-	}
+	t := &issuedToken{Claims: claims}
 	if err := t.Decode(t); err != nil {
 		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}
@@ -111,14 +112,20 @@ func (p *Provider) clientAlive(ctx context.Context, t *issuedToken, grantType st
 	return client, p.notRevoked(ctx, t.ID)
 }
 
-// notRevoked returns an errDead if the token with this jti was revoked by itself.
+// notRevoked returns an errDead if the token with this jti, or one that it was exchanged for, was revoked by itself.
 func (p *Provider) notRevoked(ctx context.Context, jti string) error {
-	_, err := p.Store.Get(ctx, revokedPurpose, jti)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	case err == nil:
-		return fmt.Errorf("%w: it was revoked", errDead)
+	for {
+		_, err := p.Store.Get(ctx, revokedPurpose, jti)
+		if err == nil {
+			return fmt.Errorf("%w: it was revoked", errDead)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		parent := jti[:max(strings.LastIndexByte(jti, '.'), 0)]
+		if !strings.Contains(parent, ".") { // of a token of its own, or a grant's
+			return nil
+		}
+		jti = parent
 	}
-	return err
 }

@@ -230,11 +230,9 @@ func (p *Provider) readHint(ctx context.Context, req *authRequest) error {
 	if raw == "" {
 		return nil
 	}
-	ring, err := p.Keys.Ring(ctx)
-	if err != nil {
-		return err
+	parser := token.Parser{
+		Type: token.IDToken, Issuer: p.issuer(), Audience: req.client.ID, Keys: p.Keys, Now: p.Now, SkipExpiry: true,
 	}
-	parser := token.Parser{Type: token.IDToken, Issuer: p.issuer(), Audience: req.client.ID, Keys: ring, Now: p.Now, SkipExpiry: true}
 	hint, err := parser.Parse(ctx, raw)
 	switch {
 	case err == nil:
@@ -277,7 +275,7 @@ func (p *Provider) grant(ctx context.Context, req *authRequest, s *store.Session
 		return nil, login.Answer{}, err
 	}
 	if !agreed {
-		answer, err := p.askConsent(req, s)
+		answer, err := p.askConsent(ctx, req, s)
 		return nil, answer, err
 	}
 	if err := p.consume(ctx, req.pushed); err != nil {
@@ -320,6 +318,7 @@ func (p *Provider) target(req *authRequest) *login.Target {
 			Params:    req.params,
 		},
 		Providers: req.client.Providers,
+		Keep:      func(ctx context.Context, until time.Time) error { return p.prolong(ctx, req.pushed, until) },
 		Refuse:    func(code string) login.Answer { return req.failure(p.issuer(), code, "") },
 		Grant: func(ctx context.Context, s *store.Session) (*store.Grant, login.Answer, error) {
 			return p.grant(ctx, req, s)

@@ -61,7 +61,7 @@ type accessClaims struct {
 	Audience []string `json:"aud"`
 	Expires  int64    `json:"exp"`
 	IssuedAt int64    `json:"iat"`
-	ID       string   `json:"jti"` // names the grant, see grantOfToken
+	ID       string   `json:"jti"` // names the grant, see grantOfToken, and tokens that this one was exchanged for
 	ClientID string   `json:"client_id"`
 	Scope    string   `json:"scope,omitempty"`
 	AuthTime int64    `json:"auth_time,omitempty"`

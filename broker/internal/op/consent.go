@@ -38,11 +38,15 @@ var errStale = errors.New("op: the consent page has expired")
 
 // askConsent sends session s to the consent page or, if no page may be shown, says so to the client (OpenID Connect Core
 // §3.1.2.6).
-func (p *Provider) askConsent(req *authRequest, s *store.Session) (login.Answer, error) {
+func (p *Provider) askConsent(ctx context.Context, req *authRequest, s *store.Session) (login.Answer, error) {
 	if slices.Contains(req.prompt, "none") {
 		return req.failure(p.issuer(), "consent_required", ""), nil
 	}
-	plain, err := json.Marshal(question{Query: req.sent.Encode(), Session: s.ID, Expires: p.Now().Add(consentPatience)})
+	expires := p.Now().Add(consentPatience)
+	plain, err := json.Marshal(question{Query: req.sent.Encode(), Session: s.ID, Expires: expires})
+	if err == nil {
+		err = p.prolong(ctx, req.pushed, expires)
+	}
 	if err != nil {
 		return login.Answer{}, err
 	}

@@ -39,7 +39,7 @@ func allowOrigin(ctx context.Context, client *store.Client) {
 	}
 	c.answer.Set("Access-Control-Allow-Origin", c.origin)
 	c.answer.Set("Access-Control-Allow-Credentials", "true")
-	c.answer.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce")
+	c.answer.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After")
 }
 
 // Preflight answers a browser that asks whether a script may send a request to a shared endpoint. It is not known yet for

@@ -81,6 +81,9 @@ func (p *Provider) startDevice(w http.ResponseWriter, r *http.Request) (*deviceA
 	if err != nil {
 		return nil, err
 	}
+	if err := p.mayKeep(r, client); err != nil {
+		return nil, err
+	}
 	code, key := token.NewHandle(devicePurpose)
 	d := &deviceRequest{Client: client.ID, Scope: scope, APIs: apis, Expires: p.Now().Add(deviceLifetime)}
 	if err := p.keepDevice(r.Context(), key, d); err != nil {

@@ -110,7 +110,7 @@ func (p *Provider) signingAlgs() []string {
 
 // JWKS handles GET /jwks: the keys that the broker signs with, announced ones included.
 func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
-	ring, err := p.Keys.Ring(r.Context())
+	ring, err := p.Keys.Published(r.Context())
 	if err != nil {
 		p.fail(w, r, err)
 		return

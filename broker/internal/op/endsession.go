@@ -95,12 +95,8 @@ func (p *Provider) logoutHint(ctx context.Context, raw string) (*token.Claims, e
 	if raw == "" {
 		return nil, nil
 	}
-	ring, err := p.Keys.Ring(ctx)
-	if err != nil {
-		return nil, err
-	}
 	parser := token.Parser{
-		Type: token.IDToken, Issuer: p.issuer(), Keys: ring, Now: p.Now, SkipExpiry: true, SkipAudience: true,
+		Type: token.IDToken, Issuer: p.issuer(), Keys: p.Keys, Now: p.Now, SkipExpiry: true, SkipAudience: true,
 	}
 	claims, err := parser.Parse(ctx, raw)
 	if errors.Is(err, token.ErrInvalid) {

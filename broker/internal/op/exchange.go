@@ -3,6 +3,7 @@ package op
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/url"
@@ -109,6 +110,7 @@ func (p *Provider) exchangeOwn(ctx context.Context, client *store.Client, form u
 	claims := p.accessClaims(client, &narrow, subject.active, now)
 	claims.Expires = min(claims.Expires, subject.Expires.Unix())
 	claims.Actor = &actor{Subject: client.ID, Actor: subject.Actor}
+	claims.ID = subject.ID + "." + rand.Text() // it ends with the other one, see notRevoked
 	return p.exchanged(ctx, client, claims, now)
 }
 

@@ -42,6 +42,8 @@ type Provider struct {
 	Now      func() time.Time
 	// ClientHTTP fetches what clients publish.
 	ClientHTTP *http.Client
+	// Public bounds what anybody can have the broker keep in the name of a public client.
+	Public *PublicLimits
 
 	clientKeys clientKeys
 }

@@ -22,9 +22,12 @@ const (
 	// requestURIPrefix is that of RFC 9126 §2.2; a random handle follows it.
 	requestURIPrefix = "urn:ietf:params:oauth:request_uri:"
 	pushLifetime     = time.Minute
-	// begunLifetime is how long a pushed request lives once a browser has come with it: longer than any login takes.
-	begunLifetime = time.Hour
-	maxPushed     = maxRequest // what may be pushed may be asked
+	// begunLifetime is how long a pushed request lives once a browser has come with it: as long as a login may be pending. Only
+	// a page for somebody whom an upstream has vouched for lets it live longer, see [Provider.prolong].
+	begunLifetime = 10 * time.Minute
+	// usedKept is how long it is remembered that a request was answered: longer than any may live.
+	usedKept  = 2 * time.Hour
+	maxPushed = maxRequest // what may be pushed may be asked
 )
 
 // A pushedRequest is an authentication request that its client sent directly (RFC 9126). It is kept sealed under the hash
@@ -60,7 +63,7 @@ func (p *Provider) Push(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	uri, err := p.push(r.Context(), client, form)
+	uri, err := p.push(r, client, form)
 	if err == nil && proof != nil {
 		err = p.spend(r.Context(), proof)
 	}
@@ -75,7 +78,7 @@ func (p *Provider) Push(w http.ResponseWriter, r *http.Request) {
 }
 
 // push checks the request as the authorization endpoint would, and keeps it.
-func (p *Provider) push(ctx context.Context, client *store.Client, form url.Values) (string, error) {
+func (p *Provider) push(r *http.Request, client *store.Client, form url.Values) (string, error) {
 	for _, name := range []string{"client_secret", "client_assertion", "client_assertion_type"} {
 		form.Del(name)
 	}
@@ -87,7 +90,7 @@ func (p *Provider) push(ctx context.Context, client *store.Client, form url.Valu
 	case len(query) > maxPushed:
 		return "", &oauthError{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: "the request is too large"}
 	}
-	if _, err := p.parse(ctx, form); err != nil {
+	if _, err := p.parse(r.Context(), form); err != nil {
 		if refusal, ok := errors.AsType[*authError](err); ok {
 			return "", refusedPush(refusal.code, refusal.description)
 		}
@@ -96,9 +99,12 @@ func (p *Provider) push(ctx context.Context, client *store.Client, form url.Valu
 		}
 		return "", err
 	}
+	if err := p.mayKeep(r, client); err != nil {
+		return "", err
+	}
 	handle, key := token.NewHandle(pushPurpose)
 	kept := &pushedRequest{ClientID: client.ID, Query: query, key: key}
-	return requestURIPrefix + handle, p.keepPushed(ctx, kept, pushLifetime)
+	return requestURIPrefix + handle, p.keepPushed(r.Context(), kept, pushLifetime)
 }
 
 func refusedPush(code, description string) error {
@@ -154,6 +160,14 @@ func (p *Provider) pushed(ctx context.Context, sent url.Values) (*pushedRequest,
 	return kept, nil
 }
 
+// prolong keeps the request until a page can be answered no more.
+func (p *Provider) prolong(ctx context.Context, pushed *pushedRequest, until time.Time) error {
+	if pushed == nil {
+		return nil
+	}
+	return p.keepPushed(ctx, pushed, until.Sub(p.Now()))
+}
+
 // params are the pushed parameters, and of those that the browser sent nothing but what our own pages add to find the
 // provider (RFC 9126 §4).
 func (pushed *pushedRequest) params(sent url.Values) (url.Values, error) {
@@ -171,7 +185,7 @@ func (p *Provider) consume(ctx context.Context, pushed *pushedRequest) error {
 	if pushed == nil || pushed.consumed {
 		return nil
 	}
-	err := p.Store.Add(ctx, usedPurpose, pushed.key, nil, p.Now().Add(2*begunLifetime))
+	err := p.Store.Add(ctx, usedPurpose, pushed.key, nil, p.Now().Add(usedKept))
 	if errors.Is(err, store.ErrExists) {
 		return &login.Problem{Status: http.StatusConflict, Message: "already_used", Err: errors.New("the pushed request was used before")}
 	}

@@ -286,6 +286,7 @@ func (p *Provider) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if refusal.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="token", charset="UTF-8"`)
 	}
+	retryAfter(w.Header(), err)
 	noStore(w)
 	writeJSON(w, refusal.status, struct {
 		Error       string `json:"error"`

@@ -24,6 +24,7 @@
 //	locales/nl.json       one more language; what it leaves out is said in English
 //	templates/login.html  replaces our page; layout.html and parts.html, which every page shares, can be replaced too
 //	templates/terms.html  a new page, rendered by its name with [FlowData]
+//	mail/mail.html        replaces the one page that every mail is
 //
 // A page defines the templates "title" and "main", and "head" if it needs more there. They see .Lang, .Product (the name
 // of the product, may be empty), .Page, .RequestID and .Data, and call:
@@ -58,7 +59,7 @@ import (
 	"strings"
 )
 
-//go:embed templates locales static
+//go:embed templates mail locales static
 var embedded embed.FS
 
 // Config says what the pages are called and how they differ from the built-in ones.
@@ -80,6 +81,7 @@ type Pages struct {
 	words      *catalogs
 	files      map[string]*file
 	pages      map[string]map[string]*template.Template // language, then page
+	mail       *template.Template
 }
 
 // A Page is one page to be rendered.
@@ -111,10 +113,11 @@ func NewPages(c Config) (*Pages, error) {
 	if c.Theme != nil {
 		layers = append(layers, c.Theme)
 	}
-	var err1, err2 error
+	var err1, err2, err3 error
 	p.words, err1 = readCatalogs(layers)
 	p.files, err2 = readStatic(layers)
-	if err := errors.Join(err1, err2); err != nil {
+	p.mail, err3 = readMail(layers)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
 	if err := p.parse(layers); err != nil {

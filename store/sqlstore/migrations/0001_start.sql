@@ -1,4 +1,5 @@
 -- Types are those that SQLite and PostgreSQL share: SQLite takes any name for a type and keeps a BYTEA as the blob it is.
+-- TEXT is compared byte for byte (see dialect).
 -- Times are microseconds since 1970 in UTC. Lists and maps are JSON, '' if empty. There are no foreign keys: users may
 -- live in a table of the host.
 
@@ -25,6 +26,12 @@ CREATE TABLE idbroker_users (
 CREATE INDEX idbroker_users_email ON idbroker_users (email) WHERE email <> '';
 
 CREATE UNIQUE INDEX idbroker_users_own_email ON idbroker_users (email) WHERE email <> '' AND NOT shared_email;
+
+-- Rows to hold: see sqlLock.
+CREATE TABLE idbroker_locks (
+	name  TEXT   NOT NULL PRIMARY KEY,
+	taken BIGINT NOT NULL
+);
 
 CREATE TABLE idbroker_links (
 	provider   TEXT   NOT NULL,

@@ -1,0 +1,97 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
+)
+
+// lend returns what steps may use of the broker.
+func (s *Service) lend(r *http.Request) flow.Lent {
+	lent := flow.Lent{BaseURL: s.Base.String(), Source: s.Source(r)}
+	if s.Credentials != nil {
+		lent.Credentials, lent.Transient, lent.Passwords = s.Credentials, s.Store, s.Passwords
+		lent.KnownDevice = func(userID string) string { return s.knownDevice(r, userID) }
+	}
+	return lent
+}
+
+// setPassword writes the password that a step of the journey has decided on. The login stands if it cannot: a password that had
+// to be changed still has to be.
+func (s *Service) setPassword(ctx context.Context, j *journey) {
+	if len(j.Draft.Password) == 0 || s.Credentials == nil {
+		return
+	}
+	local := &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
+	// The login is written: what belongs to it must not end with the request.
+	ctx = context.WithoutCancel(ctx)
+	if err := local.SetPassword(ctx, j.user, j.Draft.Password, false); err != nil {
+		web.RecordOf(ctx).Err = fmt.Errorf("write new password: %w", err)
+	}
+}
+
+const (
+	deviceCookie   = "device"
+	devicePurpose  = "known device"
+	deviceLifetime = 180 * 24 * time.Hour
+	maxDevices     = 5 // users of one browser; those who signed in last are remembered
+)
+
+// A device is a browser in which a user has signed in before: strangers' guesses at that user's password do not lock it.
+type device struct {
+	User string    `json:"u"`
+	ID   string    `json:"i"`
+	Till time.Time `json:"t"`
+}
+
+func (s *Service) devices(r *http.Request) []device {
+	plain, err := s.Sealer.Open(devicePurpose, "", s.Cookies.Get(r, deviceCookie))
+	var all []device
+	if err != nil || json.Unmarshal(plain, &all) != nil {
+		return nil // none, or of another secret: the browser is not known
+	}
+	now := s.Now()
+	return slices.DeleteFunc(all, func(d device) bool { return !now.Before(d.Till) })
+}
+
+func (s *Service) knownDevice(r *http.Request, userID string) string {
+	for _, d := range s.devices(r) {
+		if d.User == userID {
+			return d.ID
+		}
+	}
+	return ""
+}
+
+// remember makes the browser one in which the user has signed in.
+func (s *Service) remember(w http.ResponseWriter, r *http.Request, j *journey) {
+	if s.Credentials == nil {
+		return
+	}
+	known := device{User: j.user, ID: rand.Text()}
+	rest := s.devices(r)
+	if i := slices.IndexFunc(rest, func(d device) bool { return d.User == j.user }); i >= 0 {
+		known.ID = rest[i].ID
+		rest = slices.Delete(rest, i, i+1)
+	}
+	known.Till = s.Now().Add(deviceLifetime)
+	all := slices.Concat([]device{known}, rest[:min(len(rest), maxDevices-1)])
+	for ; len(all) > 0; all = all[:len(all)-1] {
+		plain, err := json.Marshal(all)
+		if err != nil { // a year beyond 9999
+			return
+		}
+		if sealed := s.Sealer.Seal(devicePurpose, "", plain); s.Cookies.Fits(deviceCookie, sealed) {
+			s.Cookies.Set(w, deviceCookie, sealed, deviceLifetime, false)
+			return
+		}
+	}
+}

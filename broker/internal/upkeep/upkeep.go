@@ -1,0 +1,83 @@
+// Package upkeep does again and again what has to be done from time to time.
+//
+// It owns when that is: at other moments on each node, later and later while it fails. What is done it is told, as jobs that
+// may run on several nodes at once.
+package upkeep
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/go-idbroker/idbroker/store"
+)
+
+const (
+	every      = time.Minute
+	sweepBatch = 500                   // that one call of the store removes, so that logins need not wait long for it
+	sweepPause = 50 * time.Millisecond // between two of them
+	firstRetry = 5 * time.Second       // and twice as long each further time, up to every
+)
+
+// A Job is a part of the upkeep. An error of Do is logged, and Do called again.
+type Job struct {
+	Name string
+	Do   func(context.Context) error
+}
+
+// Run does the jobs until ctx ends. None waits for another.
+func Run(ctx context.Context, log *slog.Logger, jobs []Job) {
+	var all sync.WaitGroup
+	for _, j := range jobs {
+		all.Go(func() { j.repeat(ctx, log) })
+	}
+	all.Wait()
+}
+
+func (j Job) repeat(ctx context.Context, log *slog.Logger) {
+	// Nodes that were started together do not stay together.
+	wait, failed := upTo(firstRetry), 0
+	for pause(ctx, wait) {
+		err := j.Do(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		wait = every
+		if err == nil {
+			failed = 0
+		} else {
+			wait = min(firstRetry<<min(failed, 10), every)
+			failed++
+			log.ErrorContext(ctx, "upkeep failed", "job", j.Name, "attempt", failed, "retry_in", wait, "error", err)
+		}
+		wait += upTo(wait / 4)
+	}
+}
+
+func upTo(d time.Duration) time.Duration {
+	return time.Duration(rand.Int64N(int64(d))) //nolint:gosec // nobody gains by guessing it
+}
+
+// pause waits, and reports whether ctx is still there.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Sweep removes what has expired, batch by batch.
+func Sweep(ctx context.Context, s store.Sweeper) error {
+	for {
+		n, err := s.Sweep(ctx, sweepBatch)
+		if err != nil || n < sweepBatch || !pause(ctx, sweepPause) {
+			return err
+		}
+	}
+}

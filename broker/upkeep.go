@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/go-idbroker/idbroker/broker/internal/upkeep"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// jobs are what is done every minute, on each node. Whatever else has to be done to the store from time to time belongs here.
+func (b *Broker) jobs() []upkeep.Job {
+	jobs := []upkeep.Job{{Name: "rotation of signing keys", Do: func(ctx context.Context) error {
+		_, err := b.keys.Published(ctx)
+		return err
+	}}}
+	if sweeper, ok := b.store.(store.Sweeper); ok {
+		jobs = append(jobs, upkeep.Job{Name: "sweep", Do: func(ctx context.Context) error { return upkeep.Sweep(ctx, sweeper) }})
+	}
+	return jobs
+}
+
+// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
+// applications of a sign-out again that could not be told at once. On several nodes it may run on each: they do it at
+// different moments. What fails is logged and tried again, less and less often.
+//
+// A broker works without it. Keys are rotated by requests then, and what has expired is refused as ever; but it stays in the
+// store, and an application that could not be told of a sign-out is not told again.
+func (b *Broker) Run(ctx context.Context) error {
+	var retries sync.WaitGroup
+	retries.Go(func() { b.logouts.Run(ctx) })
+	upkeep.Run(ctx, b.log, b.jobs())
+	retries.Wait()
+	return ctx.Err()
+}
+
+// RotateKeys is for an emergency: signing keys may be known to somebody else. All that there are are withdrawn, announced
+// ones included, and new ones sign. It is one call, on any node; without one, keys are rotated by Config.Keys.
+//
+//   - When it returns, this node knows the old keys no more, and no node that is asked for its key set publishes them.
+//   - Other nodes follow within fifteen seconds: until then they may still sign with an old key, and such tokens become void
+//     with it. One whose store does not answer goes on as it was, for half of Keys.Announce at most.
+//   - Relying parties learn it when they next fetch the key set, which they may cache for as long as its Cache-Control says:
+//     an hour, or a quarter of Keys.Announce if that is less. Most fetch it at once when they see a key that is new to them.
+//   - Sessions and refresh tokens go on, as no key signs them: applications get new tokens for the old ones. Access tokens
+//     that are out are refused here, and by an API that verifies them itself as soon as it has fetched the key set.
+//
+// Keys that Config.Secrets cannot open, which is an error everywhere else, are withdrawn as well. With an error nothing is
+// lost, and some keys may be withdrawn already: call it again. A second call withdraws the keys of the first.
+func (b *Broker) RotateKeys(ctx context.Context) error { return b.keys.Replace(ctx) }
