@@ -379,6 +379,13 @@ func TestSQLitePlans(t *testing.T) {
 	must(s.UpdateCredential(ctx, credential))
 	check(s.CredentialsOf(ctx, "id"))
 	must(s.DeleteCredential(ctx, "key"))
+	for _, field := range store.SecretFields() {
+		check(s.Secrets(ctx, field, []string{"a", "b", "c"}, 10))
+		none := &store.Secret{Field: field, Row: []string{"a", "b", "c"}, Value: []byte("x")}
+		if err := s.ReplaceSecret(ctx, none, nil); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("ReplaceSecret of none: %v", err)
+		}
+	}
 	fence := &store.Fence{Provider: "acme"}
 	must(s.PutFence(ctx, fence))
 	must(s.PutFence(ctx, fence))

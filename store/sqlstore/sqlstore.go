@@ -82,6 +82,7 @@ var (
 	_ store.Clients     = (*Store)(nil)
 	_ store.Credentials = (*Store)(nil)
 	_ store.Fences      = (*Store)(nil)
+	_ store.Secrets     = (*Store)(nil)
 )
 
 // New returns a store in db. It does no I/O: whether the database can be used shows with the first call of a method.

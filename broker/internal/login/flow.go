@@ -146,7 +146,7 @@ func (s *Service) AnswerFlow(w http.ResponseWriter, r *http.Request) {
 // returned goes on with a journey that had sent the browser to another upstream, which has vouched now.
 func (s *Service) returned(w http.ResponseWriter, r *http.Request, p *gate.Provider, id *provider.Identity, flowID string) {
 	back := &flow.Returned{Alias: p.Alias, Identity: id}
-	who := &journey{Alias: p.Alias, Identity: id}
+	who := &journey{Alias: p.Alias, Identity: id, provider: p}
 	err := mapLookup(p, id)
 	if err == nil {
 		err = s.lookUp(r.Context(), who)

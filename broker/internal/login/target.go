@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -66,6 +67,7 @@ type Service struct {
 	Base       *url.URL
 	Store      store.Store
 	Gate       *gate.Gate
+	Fences     *fence.Keeper // may be nil
 	Sessions   *session.Manager
 	Pages      *web.Pages
 	Sealer     *web.Sealer
