@@ -391,7 +391,7 @@ func TestRedisDiesInTheMiddle(t *testing.T) {
 				default:
 				}
 				page := b.enter(brokertest.NewBrowser(t), name)
-				if page.Status != http.StatusOK {
+				if page.Status != http.StatusOK || page.URL.Path != "/api" { // an error, or signed out again at once
 					refused.Add(1)
 					continue
 				}
