@@ -95,7 +95,8 @@ type Provider struct {
 	// URI that is registered at the upstream, {BaseURL}/broker/{alias}/endpoint, and of every link: it can never be
 	// changed.
 	Alias string
-	// IdP speaks to it.
+	// IdP speaks to it. What it has for the upstream to fetch, if it is a provider.Publisher, is at
+	// {BaseURL}/broker/{alias}/endpoint/descriptor.
 	IdP provider.IdentityProvider
 	// Name is shown on its button. "" shows the alias.
 	Name string
