@@ -124,11 +124,19 @@ func set(name string, values ...string) func(url.Values) {
 
 func unset(name string) func(url.Values) { return func(v url.Values) { v.Del(name) } }
 
-// A visitor who signs in, and one who has a session, meet the same refusals: told to the visitor where the application
-// cannot be trusted to be told, told to the application otherwise.
-func TestAuthorizeRefusals(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(c *broker.Config) {
+// A refusal is an authentication request with something wrong, and what it is answered with.
+type refusal struct {
+	name string
+	edit func(url.Values)
+	want string // "page STATUS" or the error code that the application is told
+}
+
+const page400 = "page 400"
+
+// newRequestWorld has further clients: one that is off, one that has another redirect URI, and a public one.
+func newRequestWorld(t testing.TB) *world {
+	t.Helper()
+	return newWorld(t, func(c *broker.Config) {
 		c.Clients = append(c.Clients, store.Client{
 			ID: "off", Disabled: true, Secrets: c.Clients[0].Secrets, RedirectURIs: c.Clients[0].RedirectURIs,
 		}, store.Client{
@@ -137,100 +145,13 @@ func TestAuthorizeRefusals(t *testing.T) {
 			ID: "public", AuthMethod: store.AuthNone, RedirectURIs: c.Clients[0].RedirectURIs,
 		})
 	})
-	signedIn := w.login("Demo")
-	at := w.callback()
-	host := strings.TrimSuffix(strings.TrimPrefix(at, "http://"), "/callback")
-	const page400 = "page 400"
-	rows := []struct {
-		name string
-		edit func(url.Values)
-		want string // "page STATUS" or the error code that the application is told
-	}{
-		{"RFC 6749 §4.1.1: client_id missing", unset("client_id"), page400},
-		{"RFC 6749 §4.1.1: client_id empty", set("client_id", ""), page400},
-		{"RFC 6749 §4.1.1: client_id unknown", set("client_id", "nobody"), page400},
-		{"RFC 6749 §4.1.1: client_id in another case", set("client_id", "RP"), page400},
-		{"RFC 6749 §4.1.1: client_id with NUL", set("client_id", "rp\x00"), page400},
-		{"RFC 6749 §3.1: client_id twice", set("client_id", "rp", "rp"), page400},
-		{"RFC 6749 §3.1: redirect_uri twice", set("redirect_uri", at, at), page400},
-		{"RFC 6749 §3.1: redirect_uri twice, a foreign one second", set("redirect_uri", at, "https://evil.example/"), page400},
-		{"CVE-2026-1486: client disabled", set("client_id", "off"), page400},
-		{"OIDC Core §3.1.2.1: redirect_uri missing", unset("redirect_uri"), page400},
-		{"OIDC Core §3.1.2.1: redirect_uri empty", set("redirect_uri", ""), page400},
-		{"RFC 9700 §2.1: redirect_uri of another client", set("redirect_uri", "https://another.example/callback"), page400},
+}
 
-		{"OIDC Core §3.1.2.6: response_type missing", unset("response_type"), "invalid_request"},
-		{"OIDC Core §3.1.2.6: response_type token", set("response_type", "token"), "unsupported_response_type"},
-		{"OIDC Core §3.1.2.6: response_type id_token", set("response_type", "id_token"), "unsupported_response_type"},
-		{"OIDC Core §3.1.2.6: response_type code id_token", set("response_type", "code id_token"), "unsupported_response_type"},
-		{"OIDC Core §3.1.2.6: response_type Code", set("response_type", "Code"), "unsupported_response_type"},
-		{"OAuth Response Modes: fragment", set("response_mode", "fragment"), "invalid_request"},
-		{"OAuth Response Modes: web_message", set("response_mode", "web_message"), "invalid_request"},
-		{"OIDC Core §6.1: request", set("request", "eyJhbGciOiJub25lIn0.e30."), "request_not_supported"},
-		{"OIDC Core §6.2: request_uri", set("request_uri", "https://evil.example/"), "request_uri_not_supported"},
-		{"OIDC Core §7.2.1: registration", set("registration", "{}"), "registration_not_supported"},
-		{"OIDC Core §3.1.2.1: scope missing", unset("scope"), "invalid_scope"},
-		{"OIDC Core §3.1.2.1: scope without openid", set("scope", "profile email"), "invalid_scope"},
-		{"OIDC Core §3.1.2.1: scope with OpenID", set("scope", "OpenID"), "invalid_scope"},
-		{"RFC 7636 §4.4.1: no challenge", func(v url.Values) { v.Del("code_challenge"); v.Del("code_challenge_method") }, "invalid_request"},
-		{"RFC 7636 §4.4.1: empty challenge", set("code_challenge", ""), "invalid_request"},
-		{"RFC 7636 §4.4.1: no method, which is plain", unset("code_challenge_method"), "invalid_request"},
-		{"RFC 9700 §2.1.1: plain", set("code_challenge_method", "plain"), "invalid_request"},
-		{"RFC 7636 §4.3: method s256", set("code_challenge_method", "s256"), "invalid_request"},
-		{"RFC 7636 §4.2: challenge too short", set("code_challenge", challengeOf("x")[:42]), "invalid_request"},
-		{"RFC 7636 §4.2: challenge too long", set("code_challenge", challengeOf("x")+"A"), "invalid_request"},
-		{"RFC 7636 §4.2: challenge padded", set("code_challenge", challengeOf("x")+"="), "invalid_request"},
-		{"RFC 7636 §4.2: challenge in standard base64", set("code_challenge", strings.Repeat("+/", 21)+"A"), "invalid_request"},
-		{"RFC 7636 §4.2: challenge with trailing bits", set("code_challenge", strings.Repeat("A", 42)+"B"), "invalid_request"},
-		{"RFC 7636 §4.2: challenge with a line end", set("code_challenge", challengeOf("x")[:42]+"\n"+"A"), "invalid_request"},
-		{"RFC 7636 §4.4.1: a public client without", func(v url.Values) {
-			v.Set("client_id", "public")
-			v.Del("code_challenge")
-			v.Del("code_challenge_method")
-		}, "invalid_request"},
-		{"OIDC Core §3.1.2.1: prompt none with another", set("prompt", "none login"), "invalid_request"},
-		{"OIDC Core §3.1.2.1: prompt unknown", set("prompt", "create"), "invalid_request"},
-		{"OIDC Core §3.1.2.1: prompt in capitals", set("prompt", "LOGIN"), "invalid_request"},
-	}
-	for _, junk := range []string{"-1", "+1", "1.5", "1e3", "0x10", "ten", "99999999999999999999", "4294967296", " 5", "５"} {
-		rows = append(rows, struct {
-			name string
-			edit func(url.Values)
-			want string
-		}{"OIDC Core §3.1.2.1: max_age " + junk, set("max_age", junk), "invalid_request"})
-	}
-	for name := range w.authParams() {
-		if name != "client_id" && name != "redirect_uri" {
-			rows = append(rows, struct {
-				name string
-				edit func(url.Values)
-				want string
-			}{"RFC 6749 §3.1: " + name + " twice", func(v url.Values) { v.Add(name, v.Get(name)) }, "invalid_request"})
-		}
-	}
-	// CVE-2026-7504, 3872, 9689, CVE-2024-8883, CVE-2024-52289: what is nearly registered is not registered.
-	for _, near := range []string{
-		at + "/", at + "//", at + "?", at + "#", at + "?x=1", at + "#x", at + "%20", at + " ", at + "\x00", at + ".evil.example", at + "/..",
-		strings.ToUpper(at), "HTTP://" + host + "/callback", strings.Replace(at, "callback", "Callback", 1),
-		strings.Replace(at, "/callback", "//callback", 1), strings.Replace(at, "/callback", "/./callback", 1),
-		strings.Replace(at, "/callback", "/x/../callback", 1), strings.Replace(at, "/callback", "/..;/callback", 1),
-		strings.Replace(at, "/callback", "/callback/..;/evil", 1), strings.Replace(at, "/callback", "/%63allback", 1),
-		strings.Replace(at, "/callback", "%2fcallback", 1), strings.Replace(at, "/callback", `\callback`, 1),
-		strings.Replace(at, "http://", "https://", 1), strings.Replace(at, "http://", "http:/", 1), strings.Replace(at, "http://", "//", 1),
-		strings.Replace(at, "http://", "http://user@", 1), strings.Replace(at, "http://", "http://user:pass@", 1),
-		"http://evil.example@" + host + "/callback", "http://" + host + "@evil.example/callback", "http://" + host + `\@evil.example/callback`,
-		"http://" + host + ".evil.example/callback", "http://evil." + host + "/callback", "http://" + host + "1/callback",
-		"http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback", "http://2130706433/callback",
-		"null", "*", "http://*/callback", "about:blank", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "/callback", "callback",
-		"http://" + host, "http://" + host + "/", at + "\r\nSet-Cookie: x=1", strings.Replace(at, "127.0.0.1", "１２７.0.0.1", 1),
-		w.URL + "/authorize", w.URL + "/login", "https://another.example/callback",
-	} {
-		rows = append(rows, struct {
-			name string
-			edit func(url.Values)
-			want string
-		}{"RFC 9700 §2.1: redirect_uri " + near, set("redirect_uri", near), page400})
-	}
+// refuses tries each row. A visitor who signs in, and one who has a session, meet the same refusals: told to the visitor
+// where the application cannot be trusted to be told, told to the application otherwise.
+func (w *world) refuses(t *testing.T, rows ...refusal) {
+	t.Helper()
+	signedIn := w.login("Demo")
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -284,7 +205,7 @@ func wantRefused(t *testing.T, w *world, r *reply, code string) {
 	}
 }
 
-func TestAuthorizeAnswers(t *testing.T) {
+func testAuthorizeAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *broker.Config) {
 		c.Clients[0].RedirectURIs = append(c.Clients[0].RedirectURIs, "https://app.example/cb?tenant=a+b", "com.example.app:/cb")
@@ -336,7 +257,7 @@ func TestAuthorizeAnswers(t *testing.T) {
 }
 
 // OpenID Connect Core §3.1.2.1 wants POST too; its parameters are those of the body, and of nothing else.
-func TestAuthorizeByPost(t *testing.T) {
+func testAuthorizeByPost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.login("Demo")
@@ -425,7 +346,7 @@ func TestLoginTooLarge(t *testing.T) {
 }
 
 // Row 42 and OpenID Connect Core §3.1.2.1: with prompt=none there is no page, not even one that says what went wrong.
-func TestPromptNoneShowsNoPage(t *testing.T) {
+func testPromptNoneShowsNoPage(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name string
@@ -478,7 +399,7 @@ func (asker) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
 
 // CVE-2026-37980, CVE-2026-9086 and the stored and reflected script holes of the field: nothing that anybody sends is
 // markup on a page.
-func TestPagesEscape(t *testing.T) {
+func testPagesEscape(t *testing.T) {
 	t.Parallel()
 	const evil = `"><script>alert(1)</script>'<img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
 	w := newWorld(t, func(c *broker.Config) {
@@ -526,7 +447,7 @@ func TestPagesEscape(t *testing.T) {
 }
 
 // Behaviours §1.5 and OpenID Connect Core §3.1.2.1: which prompts use the session, and which do not.
-func TestAuthorizePrompts(t *testing.T) {
+func testAuthorizePrompts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.login("Demo")
@@ -551,7 +472,7 @@ func TestAuthorizePrompts(t *testing.T) {
 }
 
 // OpenID Connect Core §3.1.2.2: who was named by id_token_hint is the only one for whom there is a positive answer.
-func TestAuthorizeIDTokenHint(t *testing.T) {
+func testAuthorizeIDTokenHint(t *testing.T) {
 	t.Parallel()
 	w, foreign := newWorld(t, nil), newWorld(t, nil)
 	alice := w.login("Demo")

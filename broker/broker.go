@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
@@ -53,6 +54,7 @@ type Broker struct {
 	now      func() time.Time
 	store    store.Store
 	gate     *gate.Gate
+	fences   *fence.Keeper
 	sessions *session.Manager
 	pages    *web.Pages
 	keys     *keys.Keys
@@ -83,13 +85,17 @@ func New(c Config) (*Broker, error) {
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
+	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
 	b.keys = &keys.Keys{
 		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
 	}
 	b.login = &login.Service{
-		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
+		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
-		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.Source,
+		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
+	}
+	if c.Mailer != nil {
+		b.login.Mail = c.mail(pages)
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
@@ -98,7 +104,7 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended = b.logouts.Ended
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.RemoteAddr),
+		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
@@ -123,6 +129,21 @@ func New(c Config) (*Broker, error) {
 // header of the request decides any URL.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.serve(w, r, b.below(r))
+}
+
+// ConfirmProvider has a provider trusted as what it is configured as now, after its issuer, or what else its word rests on
+// ([provider.Trusted]), has been changed: until then nobody can log in with it. Who confirms says that the same subject is
+// the same person as before. Links that were made under a former issuer stay. The error says that there is no such provider,
+// or is the store's; [store.ErrConflict] is another node that confirmed something else.
+func (b *Broker) ConfirmProvider(ctx context.Context, alias string) error {
+	p, err := b.gate.Provider(alias)
+	if err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	if err := b.fences.Confirm(ctx, p); err != nil {
+		return fmt.Errorf("broker: confirm provider %q: %w", alias, err)
+	}
+	return nil
 }
 
 // WellKnown serves the issuer's metadata where RFC 8414 §3.1 and §5 have it, at the root of the host: what the broker itself
@@ -201,7 +222,7 @@ func (c *Config) defaults() {
 		c.Now = time.Now
 	}
 	if c.RemoteAddr == nil {
-		c.RemoteAddr = op.ConnectionAddr
+		c.RemoteAddr = connectionAddr
 	}
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = 10 * time.Hour
@@ -212,11 +233,11 @@ func (c *Config) defaults() {
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}
+	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
+		c.Fences = fences
+	}
 	if c.Passwords == nil {
 		c.Passwords = &factor.Passwords{}
-	}
-	if c.Source == nil {
-		c.Source = connectionSource
 	}
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()

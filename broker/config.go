@@ -42,22 +42,25 @@ type Config struct {
 	// ClientStore keeps further clients, which may change while the broker runs and are written by [Broker.PutClient]. Those
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
+	// Fences remembers on what each provider's word rested when its links were made, so that one that is pointed elsewhere lets
+	// nobody in before [Broker.ConfirmProvider]. Nil is Store if it is a [store.Fences]; where that is none either, nothing is
+	// remembered, which is logged at start.
+	Fences store.Fences
 	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
 	Credentials store.Credentials
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
-	// Source names where a request comes from, so that guessing is bounded per source and not only per account; "" is not
-	// known, and not bound. A host behind a proxy that says which address it speaks for takes that. Nil is the address of the
-	// connection (of IPv6 its first 64 bits), unless it is loopback or private, as a proxy's is.
-	Source func(r *http.Request) string
+	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends
+	// none: steps that need it are passed over.
+	Mailer Mailer
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
-	// RemoteAddr returns where a request came from, the zero Addr if that is not known. It bounds how much strangers can have
-	// the broker keep in the name of a public client, and nothing else. Behind a reverse proxy it reads the header that
-	// the proxy sets, and that nobody else can. Nil is the address of the connection, unless that is a private one, as a
-	// proxy's is: then only each client as a whole is bounded.
+	// RemoteAddr returns where a request came from, the zero Addr if that is not known. It bounds from where how much can be
+	// guessed, and how much strangers can have the broker keep in the name of a public client, and nothing else. Behind a
+	// reverse proxy it reads the header that the proxy sets, and that nobody else can. Nil is the address of the connection,
+	// unless that is a private one, as a proxy's is: then only each account, and each client as a whole, is bounded.
 	RemoteAddr func(*http.Request) netip.Addr
 	// DefaultProvider is the alias of the provider to which a browser is sent without a choice. "" shows the login page.
 	DefaultProvider string
@@ -92,7 +95,8 @@ type Provider struct {
 	// URI that is registered at the upstream, {BaseURL}/broker/{alias}/endpoint, and of every link: it can never be
 	// changed.
 	Alias string
-	// IdP speaks to it.
+	// IdP speaks to it. What it has for the upstream to fetch, if it is a provider.Publisher, is at
+	// {BaseURL}/broker/{alias}/endpoint/descriptor.
 	IdP provider.IdentityProvider
 	// Name is shown on its button. "" shows the alias.
 	Name string
@@ -159,6 +163,11 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	} else if checker, ok := c.Store.(interface{ Check() error }); ok {
 		if err := checker.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("Store: %w", err))
+		}
+	}
+	if checker, ok := c.Mailer.(interface{ Check() error }); ok {
+		if err := checker.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("Mailer: %w", err))
 		}
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
@@ -348,8 +357,16 @@ func (c *Config) logInsecureParties() {
 	if c.ClientHTTP.InsecureAllowPrivateNetworks {
 		c.Logger.Warn("insecure setting", "setting", "ClientHTTP.InsecureAllowPrivateNetworks")
 	}
+	if c.Fences == nil {
+		c.Logger.Warn("insecure setting", "setting", "Fences: nobody notices that a provider is pointed elsewhere")
+	}
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
+	}
+	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
+		for _, setting := range weak.Insecure() {
+			c.Logger.Warn("insecure setting", "mailer", fmt.Sprintf("%T", c.Mailer), "setting", setting)
+		}
 	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })

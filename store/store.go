@@ -277,8 +277,8 @@ type Keyring interface {
 	DeleteKey(ctx context.Context, id string) error
 }
 
-// Store is every role in one value. Two capabilities are found by type assertion, and a store that wraps another has to
-// forward them: [Committer] and [Sweeper]. [Parts] is one of roles that are kept in different places.
+// Store is every role in one value. Three capabilities are found by [As]: [Committer], [Sweeper] and [Secrets]. [Parts] is
+// one of roles that are kept in different places.
 type Store interface {
 	Users
 	Links

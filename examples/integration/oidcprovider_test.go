@@ -33,13 +33,14 @@ type foreign struct {
 }
 
 // startForeign starts everything. registered is what oidc-provider knows about the broker as its client, without
-// redirect_uris; ours is what the broker knows about oidc-provider, without Issuer.
+// redirect_uris and jwks_uri; ours is what the broker knows about oidc-provider, without Issuer.
 func startForeign(t *testing.T, registered map[string]any, ours oidc.Config) *foreign {
 	t.Helper()
 	requireNode(t, "oidc-provider")
 	f := &foreign{rp: brokertest.NewRelyingParty(t)}
 	f.srv = brokertest.Start(t, func(base string) broker.Config {
 		registered["redirect_uris"] = []string{brokertest.CallbackURL(base, "foreign")}
+		registered["jwks_uri"] = brokertest.CallbackURL(base, "foreign") + "/descriptor" // fetched if a key is needed
 		config, err := json.Marshal(map[string]any{"clients": []any{registered}})
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +97,7 @@ func newClientKey(t *testing.T, algorithm string) token.Key {
 	return token.Key{ID: id, Algorithm: algorithm, Generation: 1, Private: private}
 }
 
-// publicSet is the client's key as it is registered at the upstream.
+// publicSet is a client's key as others register it who do not fetch it.
 func publicSet(t *testing.T, key token.Key) json.RawMessage {
 	t.Helper()
 	ring, err := token.NewRing(token.Schedule{}, key)
@@ -134,7 +135,7 @@ func TestLoginThroughOIDCProvider(t *testing.T) {
 				registered["client_secret"], ours.ClientSecret = foreignSecret, foreignSecret
 			} else {
 				ours.ClientKey = newClientKey(t, test.keyAlg)
-				registered["jwks"], registered["token_endpoint_auth_signing_alg"] = publicSet(t, ours.ClientKey), test.keyAlg
+				registered["token_endpoint_auth_signing_alg"] = test.keyAlg
 			}
 			f := startForeign(t, registered, ours)
 
@@ -157,6 +158,41 @@ func TestLoginThroughOIDCProvider(t *testing.T) {
 				if got := strings.Count(f.op.output(), want); got != 3 {
 					t.Errorf("the upstream printed %q %d times, want 3:\n%s", want, got, f.op.output())
 				}
+			}
+		})
+	}
+}
+
+// Encrypted ID tokens and userinfo, to the keys that oidc-provider fetches from the broker.
+func TestEncryptedLoginThroughOIDCProvider(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, alg, enc, userInfoAlg string }{
+		{"RSA-OAEP-256, A256GCM", "RSA-OAEP-256", "A256GCM", "ES256"},
+		{"RSA-OAEP, A128GCM", "RSA-OAEP", "A128GCM", "ES256"},
+		{"ECDH-ES, A128CBC-HS256", "ECDH-ES", "A128CBC-HS256", "RS256"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			registered := map[string]any{
+				"client_id": "broker", "token_endpoint_auth_method": "private_key_jwt",
+				"id_token_signed_response_alg":    "ES256",
+				"id_token_encrypted_response_alg": test.alg, "id_token_encrypted_response_enc": test.enc,
+				"userinfo_encrypted_response_alg": test.alg, "userinfo_encrypted_response_enc": test.enc,
+				"userinfo_signed_response_alg": test.userInfoAlg,
+			}
+			kind := token.RS256
+			if strings.HasPrefix(test.alg, "ECDH") {
+				kind = token.ES256
+			}
+			decrypt := newClientKey(t, kind)
+			decrypt.Algorithm = test.alg
+			f := startForeign(t, registered, oidc.Config{
+				ClientKey: newClientKey(t, token.ES256), SigningAlgs: []string{"ES256", "RS256"},
+				DecryptionKeys: []token.Key{decrypt}, ContentEncryption: []string{test.enc},
+				RequireEncryptedIDToken: true, RequireEncryptedUserInfo: true,
+			})
+			if got := f.login(t, "frida"); got.Claims["email"] != "frida@foreign.example" || got.Subject == "" {
+				t.Errorf("got error %q and claims %v, want frida's", got.Error, got.Claims)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ import (
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
-const usage = `usage: server -config FILE [-check]
+const usage = `usage: server -config FILE [-check] [-confirm ALIAS]
 
 Serves the broker that FILE describes. A relative FILE is looked for in the folder that the program runs in: with
 "go run -C examples ./server" that is the folder examples. SIGHUP reads FILE again, SIGTERM ends it.
@@ -40,6 +40,7 @@ func command(args []string, out, errOut io.Writer) int {
 	}
 	file := flags.String("config", "", "the configuration `FILE`")
 	check := flags.Bool("check", false, "only say what is wrong with FILE; the status is 1 if anything is")
+	confirm := flags.String("confirm", "", "only confirm that the provider `ALIAS`, which was changed, speaks of the same people as before")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -49,14 +50,14 @@ func command(args []string, out, errOut io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	if err := start(*file, *check, out, errOut); err != nil {
+	if err := start(*file, *check, *confirm, out, errOut); err != nil {
 		fmt.Fprintln(errOut, err) //nolint:errcheck // nobody is left to be told
 		return 1
 	}
 	return 0
 }
 
-func start(file string, check bool, out, errOut io.Writer) error {
+func start(file string, check bool, confirm string, out, errOut io.Writer) error {
 	s, err := load(file)
 	if err != nil {
 		return err
@@ -68,6 +69,9 @@ func start(file string, check bool, out, errOut io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
 	defer stop()
+	if confirm != "" {
+		return confirmProvider(ctx, s, confirm, errOut)
+	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
 	defer signal.Stop(again)

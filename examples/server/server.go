@@ -121,6 +121,22 @@ func (s *server) node(c *setup) (*node, error) {
 	return n, nil
 }
 
+// confirmProvider has a provider that was changed trusted again, by whatever server uses the store.
+func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writer) (err error) {
+	s := &server{}
+	s.log, s.level = newLogger(c.Log, errOut)
+	closeStore, err := s.openStore(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore()) }()
+	n, err := s.node(c)
+	if err != nil {
+		return err
+	}
+	return n.broker.ConfirmProvider(ctx, alias)
+}
+
 // use lets n serve from now on. What the one before has begun it ends.
 func (s *server) use(ctx context.Context, n *node) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -113,6 +113,31 @@ func TestReload(t *testing.T) {
 	p.stop()
 }
 
+// A provider that is pointed elsewhere waits for -confirm, of which the server that runs learns.
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.start()
+	brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo")
+	s.edit("name: Demo", "name: Demo\n    issuers: [\"https://also.example\"]")
+	p.signal(syscall.SIGHUP)
+	p.waitLog("configuration taken over")
+	if page := brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo"); !strings.Contains(page.Body, "on hold") {
+		t.Fatalf("at %s\n%s", page.URL, page.Body)
+	}
+	var said bytes.Buffer
+	if status := command([]string{"-config", filepath.Join(s.dir, "server.yaml"), "-confirm", "nobody"}, &said, &said); status != 1 {
+		t.Errorf("an unknown provider: status %d, said %s", status, said.String())
+	}
+	if status := command([]string{"-config", filepath.Join(s.dir, "server.yaml"), "-confirm", "demo"}, &said, &said); status != 0 {
+		t.Fatalf("status %d, said %s", status, said.String())
+	}
+	if page := brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo"); !strings.Contains(page.Body, "Signed in as Alice") {
+		t.Errorf("confirmed: at %s\n%s", page.URL, page.Body)
+	}
+	p.stop()
+}
+
 // A base_url without a path leaves the broker everything but the server's own addresses.
 func TestBaseWithoutPath(t *testing.T) {
 	t.Parallel()

@@ -208,3 +208,28 @@ func TestPKCE(t *testing.T) {
 		t.Error("verifier sent")
 	}
 }
+
+// Row 44, where this differs on purpose: PKCE is S256. The method plain, in which whoever reads the request knows the verifier,
+// is not to be had (RFC 9700 §2.1.1), whatever the provider says that it knows.
+func TestPKCEIsNeverPlain(t *testing.T) {
+	t.Parallel()
+	for name, methods := range map[string]any{"plain alone": []string{"plain"}, "plain first": []string{"plain", "S256"}, "none": []string{}} {
+		o := newOP(t)
+		o.metadata["code_challenge_methods_supported"] = methods
+		p := newProvider(t, o.config())
+		if _, q, err := o.begin(t, p); err != nil || q.Get("code_challenge_method") != "S256" || len(q.Get("code_challenge")) != 43 {
+			t.Errorf("%s: parameters %v, %v", name, q, err)
+		}
+		o.must(t, p) // the provider compares the challenge with the hash of the verifier
+	}
+	for field, edit := range map[string]func(*oidc.Config){
+		"AuthParams":    func(c *oidc.Config) { c.AuthParams = map[string]string{"code_challenge_method": "plain"} },
+		"ForwardParams": func(c *oidc.Config) { c.ForwardParams = []string{"code_challenge_method"} },
+	} {
+		cfg := oidc.Config{Issuer: "https://op.example", ClientID: clientID, ClientSecret: clientSecret}
+		edit(&cfg)
+		if _, err := oidc.New(cfg); err == nil || !strings.Contains(err.Error(), field+": ") {
+			t.Errorf("%s can choose the method: %v", field, err)
+		}
+	}
+}

@@ -26,17 +26,10 @@ func TestCallbackRefused(t *testing.T) {
 		{"code empty", with("code", ""), "neither a code nor an error"},
 		{"code twice", func(v url.Values) { v.Add("code", v.Get("code")) }, `2 times "code"`},
 		{"code huge", with("code", strings.Repeat("x", 8<<10+1)), "8193 bytes"},
-		{"iss of somebody else", with("iss", "https://evil.example"), "issuer is"},
-		{"iss empty", with("iss", ""), "issuer is"},
-		{"iss twice", with("iss", o.URL, o.URL), `2 times "iss"`},
-		{"iss right and wrong", with("iss", o.URL, "https://evil.example"), `2 times "iss"`},
-		{"iss with a slash more", with("iss", o.URL+"/"), "issuer is"},
 		{"error and code", with("error", "access_denied"), "both a code and an error"},
 		{"error empty beside code", with("error", ""), "both a code and an error"},
 		{"error twice", func(v url.Values) { v.Del("code"); v["error"] = []string{"access_denied", "x"} }, `2 times "error"`},
 		{"error empty", func(v url.Values) { v.Del("code"); v.Set("error", "") }, ""},
-		{"error of somebody else", func(v url.Values) { v.Del("code"); v.Set("error", "access_denied"); v.Set("iss", "https://evil") },
-			"issuer is"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o.params = row.edit
@@ -51,7 +44,40 @@ func TestCallbackRefused(t *testing.T) {
 	}
 }
 
-func TestCallbackIssuerRequired(t *testing.T) {
+// Whose answer it is counts before what it says.
+func TestRFC9207Section2_4(t *testing.T) {
+	t.Parallel()
+	o := newOP(t)
+	p := newProvider(t, o.config())
+	with := func(name string, values ...string) func(url.Values) { return func(v url.Values) { v[name] = values } }
+	for _, row := range []struct {
+		name string
+		edit func(url.Values)
+		want string
+	}{
+		{"iss of somebody else", with("iss", "https://evil.example"), "issuer is"},
+		{"iss empty", with("iss", ""), "issuer is"},
+		{"iss twice", with("iss", o.URL, o.URL), `2 times "iss"`},
+		{"iss right and wrong", with("iss", o.URL, "https://evil.example"), `2 times "iss"`},
+		{"iss with a slash more", with("iss", o.URL+"/"), "issuer is"},
+		{"error of somebody else", func(v url.Values) { v.Del("code"); v.Set("error", "access_denied"); v.Set("iss", "https://evil") },
+			"issuer is"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o.params = row.edit
+			_, err := o.login(t, p)
+			if e := refused(t, err, provider.Invalid, row.want); e.Code != "" {
+				t.Errorf("code %q of an answer that is not to be trusted", e.Code)
+			}
+		})
+	}
+	if got := o.count("/token"); got != 0 {
+		t.Errorf("%d codes were redeemed", got)
+	}
+	t.Run("missing", testCallbackIssuerRequired)
+}
+
+func testCallbackIssuerRequired(t *testing.T) {
 	t.Parallel()
 	for _, hand := range []bool{false, true} {
 		o := newOP(t)

@@ -120,6 +120,10 @@ func TestNewReturnsAllMistakes(t *testing.T) {
 	}
 }
 
+// Keycloak CVE-2026-15943 has no place here: its administrators' API shows a configuration with the secret masked and, where
+// that comes back with another token endpoint, fills the old secret in, which goes there at the next login. Here a Config is made
+// anew by the host with the secret in it, nothing reads one back, and what is printed of it is no Config. An API that writes
+// providers has to ask for the secret again when issuer or endpoint changes, and its test belongs here.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	cfg := oidc.Config{Issuer: "https://op.example", ClientID: clientID, ClientSecret: clientSecret}

@@ -3,6 +3,8 @@ package oidc
 import (
 	"slices"
 	"strings"
+
+	"github.com/go-idbroker/idbroker/provider"
 )
 
 const tenantPlaceholder = "{tenantid}"
@@ -58,4 +60,27 @@ func isGUID(s string) bool {
 		}
 	}
 	return true
+}
+
+// Trust says on what the provider's word rests: its issuer, where its keys and answers come from, and how it signs. Which
+// client the broker is there, and which tenants may come in, changes nobody's identity.
+func (p *Provider) Trust() provider.Trust {
+	basis := []string{"protocol=openid-connect"}
+	for _, s := range []struct{ name, value string }{
+		{"discovery", p.cfg.DiscoveryURL},
+		{"token", p.cfg.Endpoints.Token},
+		{"jwks", p.cfg.Endpoints.JWKS},
+		{"userinfo", p.cfg.Endpoints.UserInfo},
+	} {
+		if s.value != "" {
+			basis = append(basis, s.name+"="+s.value)
+		}
+	}
+	for _, issuer := range p.cfg.Issuers {
+		basis = append(basis, "issuer="+issuer)
+	}
+	if p.cfg.hmac() {
+		basis = append(basis, "signed=HS256")
+	}
+	return provider.Trust{Issuer: p.cfg.Issuer, Basis: basis}
 }

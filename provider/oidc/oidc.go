@@ -53,6 +53,7 @@ var (
 	_ provider.LogoutStarter    = (*Provider)(nil)
 	_ provider.LogoutReceiver   = (*Provider)(nil)
 	_ provider.TokenVerifier    = (*Provider)(nil)
+	_ provider.Trusted          = (*Provider)(nil)
 	_ provider.Publisher        = (*Provider)(nil)
 )
 

@@ -63,6 +63,7 @@ var (
 	_ store.Clients     = (*Store)(nil)
 	_ store.Credentials = (*Store)(nil)
 	_ store.Fences      = (*Store)(nil)
+	_ store.Secrets     = (*Store)(nil)
 )
 
 // New returns an empty store.

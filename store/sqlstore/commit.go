@@ -20,6 +20,8 @@ var texts = []string{
 	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
 	sqlCredentialsOf, sqlCreateCredential, sqlUpdateCredential, sqlDeleteCredential,
 	sqlFence, sqlCreateFence, sqlUpdateFence,
+	sqlSecretTokens, sqlSecretIDToken, sqlSecretCredential, sqlSecretPrivate,
+	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceCredential, sqlReplacePrivate,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 

@@ -114,6 +114,12 @@ var fakes = []fake{
 	{"folds case of fences' providers", []string{"fences/byte for byte"}, func(m *mem) base { return foldsFences{m} }},
 	{"puts fences in spite of a cancelled context", []string{"fences/cancelled"}, func(m *mem) base { return deafToFences{m} }},
 
+	// secrets
+	{"lists secrets twice", []string{"secrets/list"}, func(m *mem) base { return listsSecretsTwice{m} }},
+	{"replaces secrets whatever they are", []string{"secrets/replace", "secrets/races"}, func(m *mem) base { return blindSecrets{m} }},
+	{"counts versions of replaced secrets", []string{"secrets/replace"}, func(m *mem) base { return countsReplacements{m} }},
+	{"replaces secrets in spite of a cancelled context", []string{"secrets/cancelled"}, func(m *mem) base { return deafToSecrets{m} }},
+
 	// transient
 	{"adds over what is there", []string{"transient/values", "transient/races", "commit/part by part/replay"},
 		func(m *mem) base { return addsOver{m} }},

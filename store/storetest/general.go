@@ -197,7 +197,7 @@ func sweep(k *kit) {
 		k.ok(k.s.CreateLink(k.ctx, k.link(fmt.Sprint("l", i), "u")), "CreateLink")
 		k.ok(k.s.AddKey(k.ctx, k.key(fmt.Sprint("k", i), "RS256", i)), "AddKey")
 	}
-	sweeper := k.s.(store.Sweeper)
+	sweeper, _ := store.As[store.Sweeper](k.s)
 	n, err := sweeper.Sweep(k.ctx, 100)
 	k.ok(err, "Sweep")
 	k.same(n, 0, "number of things swept before anything has expired")

@@ -31,8 +31,8 @@ import (
 // for a store that is empty, whose clock says about what [time.Now] does, and whose clock the function that comes with it
 // puts forward. open may use t.Cleanup to close what it opened; the clock is never put forward while a method runs.
 //
-// A store that is a [store.Committer], a [store.Sweeper], a [store.Clients], a [store.Credentials] or a [store.Fences] is
-// tested as such.
+// A store that is a [store.Committer], a [store.Sweeper], a [store.Secrets], a [store.Clients], a [store.Credentials] or a
+// [store.Fences] is tested as such, as [store.As] finds it.
 func Run(t *testing.T, open func(t testing.TB) (store.Store, func(time.Duration))) {
 	s, _ := open(t)
 	for _, c := range checks(s) {
@@ -115,21 +115,24 @@ func checks(s store.Store) []check {
 		{"empty", empties},
 		{"cancelled", cancelled},
 	}
-	if _, ok := s.(store.Clients); ok {
+	if _, ok := store.As[store.Clients](s); ok {
 		all = append(all, clientChecks()...)
 	}
-	if _, ok := s.(store.Credentials); ok {
+	if _, ok := store.As[store.Credentials](s); ok {
 		all = append(all, credentialChecks()...)
 	}
-	if _, ok := s.(store.Fences); ok {
+	if _, ok := store.As[store.Fences](s); ok {
 		all = append(all, fenceChecks()...)
 	}
+	if _, ok := store.As[store.Secrets](s); ok {
+		all = append(all, secretChecks()...)
+	}
 	all = append(all, commitChecks("commit/part by part/", hideCommitter)...)
-	if _, ok := s.(store.Committer); ok {
+	if _, ok := store.As[store.Committer](s); ok {
 		all = append(all, commitChecks("commit/", func(*kit) {})...)
 		all = append(all, check{"commit/all or nothing", commitAllOrNothing}, check{"commit/cancelled", commitCancelled})
 	}
-	if _, ok := s.(store.Sweeper); ok {
+	if _, ok := store.As[store.Sweeper](s); ok {
 		all = append(all, check{"sweep", sweep})
 	}
 	return all
@@ -147,14 +150,16 @@ type kit struct {
 	clients     store.Clients
 	credentials store.Credentials
 	fences      store.Fences
+	secrets     store.Secrets
 }
 
 func newKit(tb testing.TB, open func(testing.TB) (store.Store, func(time.Duration))) *kit {
 	s, advance := open(tb)
 	k := &kit{TB: tb, ctx: tb.Context(), s: s, advance: advance, start: start()}
-	k.clients, _ = s.(store.Clients)
-	k.credentials, _ = s.(store.Credentials)
-	k.fences, _ = s.(store.Fences)
+	k.clients, _ = store.As[store.Clients](s)
+	k.credentials, _ = store.As[store.Credentials](s)
+	k.fences, _ = store.As[store.Fences](s)
+	k.secrets, _ = store.As[store.Secrets](s)
 	return k
 }
 

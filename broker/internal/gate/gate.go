@@ -21,6 +21,8 @@ var (
 	ErrUnknownProvider  = errors.New("gate: unknown provider")
 	ErrProviderDisabled = errors.New("gate: provider is disabled")
 	ErrLinkOnly         = errors.New("gate: provider may only be linked")
+	// ErrProviderHeld: the provider is trusted as something else than its links were made with, see the package fence.
+	ErrProviderHeld = errors.New("gate: provider was changed, and nobody has confirmed it")
 	// ErrProviderNotAllowed: the provider may be used, but not for this client.
 	ErrProviderNotAllowed = errors.New("gate: provider may not vouch for users of this client")
 	ErrUnknownClient      = errors.New("gate: unknown client")
@@ -36,7 +38,7 @@ func Refused(err error) bool {
 }
 
 var refusals = []error{
-	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
+	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderHeld, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
 	ErrNoGrantType, ErrGrantType, ErrUserDisabled,
 }
 

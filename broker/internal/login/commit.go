@@ -116,6 +116,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
+	s.forgetFormer(ctx, j)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
@@ -125,6 +126,17 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
+}
+
+// forgetFormer removes the link that was made anew under the provider's present issuer. Where that fails the old one is
+// never looked up again, unless the new one is taken away: then so is the old one.
+func (s *Service) forgetFormer(ctx context.Context, j *journey) {
+	if j.account.link == nil || !j.account.former {
+		return
+	}
+	if err := ignore(s.Store.DeleteLink(ctx, j.account.link.LinkKey), store.ErrNotFound); err != nil {
+		web.RecordOf(ctx).Err = fmt.Errorf("remove link under former issuer: %w", err)
+	}
 }
 
 // prolong lets what was granted in a session that goes on end with it, and not when it would have ended before: its
@@ -173,7 +185,11 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 // update puts into the login what changes about a user who is linked already.
 func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
 	link := *j.account.link
-	if describe(&link, j.Identity) || now.Sub(link.LastLogin) >= seenEvery {
+	switch changed := describe(&link, j.Identity); {
+	case j.account.former: // from now on it is known by the provider's present issuer
+		link.LinkKey, link.LastLogin, link.Version = j.key(), now, 0
+		login.NewLink = &link
+	case changed || now.Sub(link.LastLogin) >= seenEvery:
 		link.LastLogin = now
 		login.Link = &link
 	}
@@ -281,20 +297,31 @@ const (
 	maxIDToken      = 6 << 10 // a longer one fits into no URL
 )
 
-// sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
+// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// to sign out there that may need it.
 func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
-	tokens := j.Identity.Tokens
-	if j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
 	starter, ok := j.provider.IdP.(provider.LogoutStarter)
 	if !ok {
 		return nil
 	}
-	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
-		return nil // the sign-out will do without it
+	hint := j.Identity.LogoutHint
+	if hint == "" {
+		tokens := j.Identity.Tokens
+		if tokens == nil || tokens.IDToken == "" {
+			return nil
+		}
+		if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
+			return nil // the sign-out will do without it
+		}
+		hint = tokens.IDToken
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
+	if len(hint) > maxIDToken {
+		return nil
+	}
+	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -146,7 +146,7 @@ func (s *Service) AnswerFlow(w http.ResponseWriter, r *http.Request) {
 // returned goes on with a journey that had sent the browser to another upstream, which has vouched now.
 func (s *Service) returned(w http.ResponseWriter, r *http.Request, p *gate.Provider, id *provider.Identity, flowID string) {
 	back := &flow.Returned{Alias: p.Alias, Identity: id}
-	who := &journey{Alias: p.Alias, Identity: id}
+	who := &journey{Alias: p.Alias, Identity: id, provider: p}
 	err := mapLookup(p, id)
 	if err == nil {
 		err = s.lookUp(r.Context(), who)
@@ -182,7 +182,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
-	t.Lent = s.lend(r)
+	t.Lent = s.lend(r, j.target.Locales)
 	return t
 }
 

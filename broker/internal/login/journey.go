@@ -59,6 +59,8 @@ func (j *journey) decision() decision { return decision{j.Draft.New, j.Draft.Use
 type account struct {
 	link *store.Link
 	user *store.User
+	// former says that the link was made under an issuer that the provider had before.
+	former bool
 }
 
 func (j *journey) key() store.LinkKey {
@@ -129,7 +131,11 @@ func stale(t *Target, id *provider.Identity, now time.Time) bool {
 // lookUp reads the link of the identity and its user, and checks that they may log in.
 func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	j.account = &account{}
-	link, err := s.Store.Link(ctx, j.key())
+	former, err := s.Fences.Pass(ctx, j.provider)
+	if err != nil {
+		return err
+	}
+	link, err := s.link(ctx, j.key(), former)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -147,8 +153,20 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	if err := s.Gate.User(user); err != nil {
 		return err
 	}
-	j.account.link, j.account.user = link, user
+	j.account.link, j.account.user, j.account.former = link, user, link.LinkKey != j.key()
 	return nil
+}
+
+// link returns the link with this key, or with that of an issuer that its provider had before.
+func (s *Service) link(ctx context.Context, key store.LinkKey, former []string) (*store.Link, error) {
+	link, err := s.Store.Link(ctx, key)
+	for _, key.Issuer = range former {
+		if !errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		link, err = s.Store.Link(ctx, key)
+	}
+	return link, err
 }
 
 // overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that

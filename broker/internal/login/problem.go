@@ -42,6 +42,7 @@ var explanations = []struct {
 	{gate.ErrUnknownClient, http.StatusBadRequest, "unknown_client"},
 	{gate.ErrClientDisabled, http.StatusBadRequest, "client_disabled"},
 	{gate.ErrUserDisabled, http.StatusForbidden, "user_disabled"},
+	{gate.ErrProviderHeld, http.StatusForbidden, "provider_held"},
 }
 
 // upstreamProblems says what visitors are told about an upstream, by kind.

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -66,6 +67,7 @@ type Service struct {
 	Base       *url.URL
 	Store      store.Store
 	Gate       *gate.Gate
+	Fences     *fence.Keeper // may be nil
 	Sessions   *session.Manager
 	Pages      *web.Pages
 	Sealer     *web.Sealer
@@ -79,6 +81,8 @@ type Service struct {
 	Credentials store.Credentials
 	Passwords   flow.Passwords
 	Source      func(r *http.Request) string
+	// Mail sends a mail in a language; nil if there is no mailer.
+	Mail func(ctx context.Context, language string, m flow.Mail) error
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.

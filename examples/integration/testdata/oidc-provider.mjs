@@ -23,7 +23,9 @@ server.listen(0, '127.0.0.1', () => {
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
     pkce: { required: () => true },
     enabledJWA: { idTokenSigningAlgValues: algorithms, userinfoSigningAlgValues: algorithms },
-    features: { jwtUserinfo: { enabled: true } },
+    features: { jwtUserinfo: { enabled: true }, encryption: { enabled: true } },
+    // The dispatcher refuses loopback addresses, and the broker's keys are at one.
+    fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     findAccount: (ctx, id) => ({
       accountId: id,
       claims: () => ({
