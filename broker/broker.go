@@ -81,7 +81,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore, sealer)
-	cookies := web.Cookies{Secure: base.Scheme == "https"}
+	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
