@@ -176,10 +176,12 @@ func (b *tab) appear() {
 func (b *tab) arrive(prefix string) {
 	b.t.Helper()
 	var address string
+	var err error
 	for deadline := time.Now().Add(browserPatience); time.Now().Before(deadline); {
-		if address = evaluate[string](b, "location.href"); strings.HasPrefix(address, prefix) {
+		// While one page takes another's place there is nobody to ask.
+		if address, err = chromedp.Run(b.ctx, chromedp.Evaluate[string]("location.href")); strings.HasPrefix(address, prefix) {
 			return
 		}
 	}
-	b.t.Fatalf("the address is %s, want %s", address, prefix)
+	b.t.Fatalf("the address is %q (%v), want %s", address, err, prefix)
 }
