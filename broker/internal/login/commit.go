@@ -297,20 +297,31 @@ const (
 	maxIDToken      = 6 << 10 // a longer one fits into no URL
 )
 
-// sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
+// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// to sign out there that may need it.
 func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
-	tokens := j.Identity.Tokens
-	if j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
 	starter, ok := j.provider.IdP.(provider.LogoutStarter)
 	if !ok {
 		return nil
 	}
-	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
-		return nil // the sign-out will do without it
+	hint := j.Identity.LogoutHint
+	if hint == "" {
+		tokens := j.Identity.Tokens
+		if tokens == nil || tokens.IDToken == "" {
+			return nil
+		}
+		if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
+			return nil // the sign-out will do without it
+		}
+		hint = tokens.IDToken
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
+	if len(hint) > maxIDToken {
+		return nil
+	}
+	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.
