@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/account"
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
@@ -60,6 +61,7 @@ type Broker struct {
 	keys     *keys.Keys
 	login    *login.Service
 	logouts  *logout.Service
+	account  *account.Service
 	handler  http.Handler
 }
 
@@ -92,7 +94,7 @@ func New(c Config) (*Broker, error) {
 	b.login = &login.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
 		Cookies: cookies,
-		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	if c.Mailer != nil {
@@ -103,6 +105,8 @@ func New(c Config) (*Broker, error) {
 		Sealer: sealer, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
 	b.login.Ended = b.logouts.Ended
+	b.login.EndAll = b.logouts.EndEverything
+	b.account = b.accountService(&c, sealer)
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
 		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
@@ -115,6 +119,8 @@ func New(c Config) (*Broker, error) {
 			return provider.Resolve(ctx, query)
 		case "/device":
 			return provider.ResolveDevice(query)
+		case "/link":
+			return b.linkTarget(query)
 		}
 		return b.hostTarget(query)
 	}
