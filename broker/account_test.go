@@ -304,7 +304,7 @@ func TestRow76CancelledAndNotSignedIn(t *testing.T) {
 	page := b.Get(w.URL + "/link?provider=other&return_to=/account/?x=1").Click("Demo")
 	shows(t, page, http.StatusOK, "Link Other to your account?")
 	page = page.Submit(url.Values{"decision": {"yes"}})
-	page = b.Post(page.URL.String(), url.Values{"deny": {"1"}, "error": {"access_denied"}}, "")
+	page = b.Post(page.URL.String(), url.Values{"refuse": {"1"}}, "")
 	if page.URL.Query().Get("link_status") != "cancelled" && !strings.Contains(page.Body, "Nothing was linked") {
 		t.Errorf("status %d at %s\n%s", page.Status, page.URL, page.Body)
 	}
