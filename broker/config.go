@@ -350,6 +350,13 @@ func (c *Config) logInsecureParties() {
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
 	}
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if weak, ok := kept.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				c.Logger.Warn("insecure setting", "setting", setting)
+			}
+		}
+	}
 	for _, p := range c.Providers {
 		weak, ok := p.IdP.(interface{ Insecure() []string })
 		if !ok {

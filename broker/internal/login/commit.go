@@ -291,11 +291,7 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 	return nil
 }
 
-const (
-	// UpstreamPurpose is what [store.Session.UpstreamIDToken] is sealed for, in the context of the session's id.
-	UpstreamPurpose = "upstream ID token"
-	maxIDToken      = 6 << 10 // a longer one fits into no URL
-)
+const maxIDToken = 6 << 10 // a longer one fits into no URL
 
 // sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
 func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
@@ -310,7 +306,7 @@ func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *jo
 	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
 		return nil // the sign-out will do without it
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(tokens.IDToken))
+	return []byte(tokens.IDToken)
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.
