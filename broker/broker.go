@@ -99,6 +99,9 @@ func New(c Config) (*Broker, error) {
 		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
+	if c.Mailer != nil {
+		b.login.Mail = c.mail(pages)
+	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
 		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,

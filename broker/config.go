@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
+	// old one until [Broker.Reseal] has run.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
 	// asked by it whether it can work.
@@ -51,6 +51,9 @@ type Config struct {
 	Credentials store.Credentials
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
+	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends
+	// none: steps that need it are passed over.
+	Mailer Mailer
 	// ClientHTTP is for requests to addresses of clients, such as their BackchannelLogoutURI. The zero value lets them go
 	// over https to public addresses only; a Timeout of 0 is five seconds.
 	ClientHTTP provider.HTTPOptions
@@ -92,7 +95,8 @@ type Provider struct {
 	// URI that is registered at the upstream, {BaseURL}/broker/{alias}/endpoint, and of every link: it can never be
 	// changed.
 	Alias string
-	// IdP speaks to it.
+	// IdP speaks to it. What it has for the upstream to fetch, if it is a provider.Publisher, is at
+	// {BaseURL}/broker/{alias}/endpoint/descriptor.
 	IdP provider.IdentityProvider
 	// Name is shown on its button. "" shows the alias.
 	Name string
@@ -159,6 +163,11 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	} else if checker, ok := c.Store.(interface{ Check() error }); ok {
 		if err := checker.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("Store: %w", err))
+		}
+	}
+	if checker, ok := c.Mailer.(interface{ Check() error }); ok {
+		if err := checker.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("Mailer: %w", err))
 		}
 	}
 	if c.SessionLifetime < 0 || c.SessionIdle < 0 {
@@ -355,6 +364,11 @@ func (c *Config) logInsecureParties() {
 			for _, setting := range weak.Insecure() {
 				c.Logger.Warn("insecure setting", "setting", setting)
 			}
+		}
+	}
+	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
+		for _, setting := range weak.Insecure() {
+			c.Logger.Warn("insecure setting", "mailer", fmt.Sprintf("%T", c.Mailer), "setting", setting)
 		}
 	}
 	for _, p := range c.Providers {

@@ -98,13 +98,26 @@ type Turn struct {
 type Lent struct {
 	BaseURL     string            // of the broker: "https://app.example/id"; "" if there is none
 	Credentials store.Credentials // with which users prove themselves to the broker; nil if it keeps none
-	Transient   store.Transient   // for limits and single-use marks; nil only where Credentials is
+	Transient   store.Transient   // for limits and single-use marks; nil only where Credentials and Mail are
 	Passwords   Passwords         // nil only where Credentials is
+	// Mail sends a mail in the visitor's language; nil if the broker sends none. It returns when the mail is on its way, or an
+	// error that says that it is not.
+	Mail func(ctx context.Context, m Mail) error
 	// Source names where the visitor's request comes from, for limits on guessing; "" if that is not known.
 	Source string
 	// KnownDevice names the visitor's browser if this user has signed in with it before: "" if not, or if nobody knows. It
 	// may be nil.
 	KnownDevice func(userID string) string
+}
+
+// A Mail is what a step has the broker send. What it says is up to the broker, or its theme: the messages mail.<Name>.subject,
+// .text, .button and .hint.
+type Mail struct {
+	Name string            // 1 to 64 lower case ASCII letters, digits and "-"
+	To   string            // one address
+	Args map[string]string // for the placeholders of the messages
+	Link string            // an absolute URL to be opened; "" for none
+	Code string            // to be typed in; "" for none
 }
 
 // Passwords hashes and verifies passwords, as factor.Passwords does. It is safe for concurrent use.

@@ -16,7 +16,7 @@ type LogoutStarter interface {
 
 // LogoutRequest is what is known about a session at an upstream that is to end. Strings that are not known are empty.
 type LogoutRequest struct {
-	IDToken     string // the last one for it
+	IDToken     string // the last one for it, or the LogoutHint of its Identity
 	Subject     string
 	Session     string // the upstream's own name for it: OpenID "sid", SAML SessionIndex
 	RedirectURI string // where the browser must come back to

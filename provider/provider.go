@@ -91,6 +91,17 @@ type Identity struct {
 	Session       string         // the upstream's own session: OpenID "sid", SAML SessionIndex
 	Claims        map[string]any // what it said, merged; JSON numbers are json.Number
 	Tokens        *Tokens        // what the upstream issued; nil where it issues nothing
+	// LogoutHint is what BeginLogout will be given, where that is not an ID token; "" if there is nothing to sign out of.
+	LogoutHint string
+	// Once, if it is not nil, names what the upstream said this by: the broker takes it a single time, on all nodes. It is
+	// for protocols whose answers would be good for another login as well.
+	Once *Once
+}
+
+// Once names what may be used a single time.
+type Once struct {
+	ID    string    // the issuer gives no other the same
+	Until time.Time // from then on it is refused anyway
 }
 
 // Tokens are what an upstream issued for itself.

@@ -28,6 +28,7 @@ var leftOut = map[string]string{
 	"broker.Config.PostLogin":      "no flow of the library is for it",
 	"broker.Config.RemoteAddr":     "a function of the proxy in front",
 	"broker.Config.ClientStore":    "nothing in this server writes clients",
+	"broker.Config.Mailer":         "no flow of this server sends any",
 	"broker.Config.Fences":         "the store's own",
 	"broker.Config.Credentials":    "no flow of this server asks for any",
 	"broker.Config.Passwords":      "no flow of this server asks for any",

@@ -197,7 +197,7 @@ func (p *Passwords) check(ctx context.Context, password string, names []string) 
 
 // prepare returns the password as it is compared, and whether it is one at all. What is none takes as much work.
 func prepare(password string) (string, bool) {
-	if len(password) > maxPassword {
+	if len(password) > maxPassword || !utf8.ValidString(password) {
 		return "", false
 	}
 	text, err := precis.OpaqueString.String(password)

@@ -115,7 +115,7 @@ type Config struct {
 	// Algorithm and Private of each are used. What is encrypted has to be a signed JWT, for which all other checks are made.
 	// Algorithm is RSA-OAEP-256 or RSA-OAEP (RSA of 2048 to 8192 bits), ECDH-ES, ECDH-ES+A128KW or ECDH-ES+A256KW (P-256),
 	// and a key is used with no other. RSA-OAEP hashes with SHA-1, whose weakness does not matter there, and is what some
-	// providers know only; RSA1_5, dir and PBES2 are always refused, and so is compression ("zip").
+	// providers know alone; RSA1_5, dir and PBES2 are always refused, and so is compression ("zip").
 	//
 	// There may be eight, each with an ID of its own. [Provider.Descriptor] publishes the first for each Algorithm, the others
 	// still open what was encrypted to them. To exchange a key without a gap put the new one behind the old one on every
@@ -123,10 +123,10 @@ type Config struct {
 	DecryptionKeys []token.Key `json:"-"`
 	// ContentEncryption are the algorithms ("enc") that content may be encrypted with. If nil: A128GCM, A192GCM, A256GCM.
 	// A128CBC-HS256, which providers use that were not told otherwise, and A256CBC-HS512 must be set here. They are safe as
-	// they are authenticated (RFC 7518 §5.2), but a mistake in how is worse than one with GCM.
+	// they are authenticated (RFC 7518 §5.2), but where an implementation gets that wrong, CBC gives the content away.
 	ContentEncryption []string
 	// RequireEncryptedIDToken refuses ID tokens of a login that are not encrypted, RequireEncryptedUserInfo userinfo that is
-	// not, for a client that is registered for it: they notice when a provider has stopped to do so.
+	// not, for a client that is registered for it: they notice when a provider no longer encrypts.
 	RequireEncryptedIDToken  bool
 	RequireEncryptedUserInfo bool
 	// DisableUserInfo spares the request to the userinfo endpoint, for a provider whose ID tokens say everything.

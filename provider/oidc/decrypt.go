@@ -185,7 +185,8 @@ func (c *Config) checkDecryptionKey(k token.Key) error {
 	switch jose.KeyAlgorithm(k.Algorithm) {
 	case jose.RSA_OAEP_256, jose.RSA_OAEP:
 		private, ok := k.Private.(*rsa.PrivateKey)
-		fits = ok && private != nil && private.D != nil && private.N.BitLen() >= minRSABits && private.N.BitLen() <= maxRSABits
+		fits = ok && private != nil && private.D != nil && private.N != nil &&
+			private.N.BitLen() >= minRSABits && private.N.BitLen() <= maxRSABits
 	case jose.ECDH_ES, jose.ECDH_ES_A128KW, jose.ECDH_ES_A256KW:
 		private, ok := k.Private.(*ecdsa.PrivateKey)
 		fits = ok && private != nil && private.Curve == elliptic.P256()

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -250,7 +251,7 @@ func TestEncryptionHeader(t *testing.T) {
 	o := newOP(t)
 	rsaKey, ecKey := decryptionKey(t, "RSA-OAEP-256", "d1"), decryptionKey(t, "ECDH-ES+A128KW", "d2")
 	cfg := o.config()
-	cfg.DecryptionKeys = []token.Key{rsaKey, ecKey}
+	cfg.DecryptionKeys = []token.Key{rsaKey, ecKey, decryptionKey(t, "RSA-OAEP", "r1")}
 	p := newProvider(t, cfg)
 	as := func(alg jose.KeyAlgorithm, k token.Key) jose.Recipient {
 		return jose.Recipient{Algorithm: alg, Key: k.Private.Public(), KeyID: k.ID}
@@ -268,7 +269,7 @@ func TestEncryptionHeader(t *testing.T) {
 		{"kid of another key", as("RSA-OAEP-256", token.Key{Private: rsaKey.Private, ID: "d2"}), nil, ""},
 		{"kid of nobody", as("RSA-OAEP-256", token.Key{Private: rsaKey.Private, ID: "../../x"}), nil, ""},
 		{"no kid", as("RSA-OAEP-256", token.Key{Private: rsaKey.Private}), nil, ""},
-		{"the key's other algorithm, weaker", as("RSA-OAEP", rsaKey), nil, `encrypted with "RSA-OAEP"`},
+		{"the algorithm of another key", as("RSA-OAEP", rsaKey), nil, "cannot be decrypted with any"},
 		{"the key's other algorithm", as("ECDH-ES", ecKey), nil, `encrypted with "ECDH-ES"`},
 		{"the key's other algorithm, A256KW", as("ECDH-ES+A256KW", ecKey), nil, `encrypted with "ECDH-ES+A256KW"`},
 		{"CVE-2016-5430: RSA1_5", as("RSA1_5", rsaKey), nil, `encrypted with "RSA1_5"`},
@@ -345,6 +346,7 @@ func TestEncryptedMalformed(t *testing.T) {
 				"epk off curve": header(set("epk", object{"kty": "EC", "crv": "P-256", "x": b64(make([]byte, 32)), "y": b64(bytes.Repeat([]byte{1}, 32))})),
 				"apu a number":  header(set("apu", 1)), "apv a list": header(set("apv", []int{1})),
 				"only dots": func(string) string { return "...." },
+				"too long":  func(string) string { return strings.Repeat("A", 26<<10) + "...." },
 			}
 			for i := range 5 {
 				for n := range 50 { // CVE-2026-34986: lengths of zero to three blocks
@@ -360,6 +362,9 @@ func TestEncryptedMalformed(t *testing.T) {
 				want := "cannot be decrypted with any"
 				if name == "only dots" || strings.HasPrefix(name, "part 0") {
 					want = "malformed header"
+				}
+				if name == "too long" { // and so not even looked at
+					want = "it has 26628 bytes"
 				}
 				if err == nil {
 					t.Fatalf("%s %s, %s: accepted", alg, enc, name)
@@ -486,7 +491,7 @@ func mustJSON(t testing.TB, v any) []byte {
 
 func TestDecryptionConfigRefused(t *testing.T) {
 	t.Parallel()
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it is to be refused
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,6 +523,9 @@ func TestDecryptionConfigRefused(t *testing.T) {
 		{"zero key", func(c *oidc.Config) { c.DecryptionKeys = make([]token.Key, 1) }, "DecryptionKeys[0]"},
 		{"no private half", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("ECDH-ES", nil)} }, "does not fit"},
 		{"nil inside", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP", (*rsa.PrivateKey)(nil))} }, "does not fit"},
+		{"half empty inside", func(c *oidc.Config) {
+			c.DecryptionKeys = []token.Key{with("RSA-OAEP", &rsa.PrivateKey{D: big.NewInt(1)})}
+		}, "does not fit"},
 		{"empty inside", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP", &rsa.PrivateKey{})} }, "does not fit"},
 		{"weak", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("RSA-OAEP-256", weak)} }, "too weak"},
 		{"RSA for ECDH", func(c *oidc.Config) { c.DecryptionKeys = []token.Key{with("ECDH-ES", rsaKey.Private)} }, "does not fit"},

@@ -71,8 +71,9 @@ func (s *Store) migrate(ctx context.Context) (dialect, error) {
 
 // apply brings the database up to date under a lock.
 func (s *Store) apply(ctx context.Context, d dialect, all []migration) error {
-	if _, err := s.db.ExecContext(ctx, sqlMigrations); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	var version int64
+	if _, err := s.db.ExecContext(ctx, sqlMigrations); err != nil && s.db.QueryRowContext(ctx, sqlVersion).Scan(&version) != nil {
+		return fmt.Errorf("migrate: %w", err) // not one of those that PostgreSQL has for who creates what another just did
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -82,7 +83,6 @@ func (s *Store) apply(ctx context.Context, d dialect, all []migration) error {
 	if _, err := tx.ExecContext(ctx, sqlLockMigrations, s.now().UnixMicro()); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	var version int64
 	if err := tx.QueryRowContext(ctx, sqlVersion).Scan(&version); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -46,9 +46,13 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -172,17 +176,46 @@ func (q querier) exec(ctx context.Context, text string, args ...any) (int64, err
 
 // row is the result of a statement of at most one row; its Scan is ErrNotFound where there is none.
 func (q querier) row(ctx context.Context, text string, args ...any) row {
-	return row{q.stmt(ctx, text).QueryRowContext(ctx, args...)}
+	return row{q.stmt(ctx, text).QueryRowContext(ctx, args...), q.reads(text)}
 }
 
-type row struct{ *sql.Row }
+type row struct {
+	*sql.Row
+	reads bool
+}
 
 func (r row) Scan(dest ...any) error {
 	err := r.Row.Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.ErrNotFound
 	}
+	return noted(err, r.reads)
+}
+
+// reads says whether a statement that failed has certainly written nothing.
+func (q querier) reads(text string) bool { return q.tx == nil && strings.HasPrefix(text, "SELECT ") }
+
+// unwritten is the error of something that has written nothing and lost its connection, as all do at once when the
+// database is restarted. Of a write that lost it nobody can say whether it was done.
+type unwritten struct{ error }
+
+func (u unwritten) Unwrap() error { return u.error }
+
+func noted(err error, reads bool) error {
+	if err != nil && reads && severed(err) {
+		return unwritten{err}
+	}
 	return err
+}
+
+func severed(err error) bool {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		// Connection exceptions; the server is shutting down, has crashed, or is starting.
+		return strings.HasPrefix(state.SQLState(), "08") || strings.HasPrefix(state.SQLState(), "57P0")
+	}
+	var op *net.OpError
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op)
 }
 
 type scanner interface{ Scan(dest ...any) error }
@@ -191,7 +224,7 @@ type scanner interface{ Scan(dest ...any) error }
 func all[T any](ctx context.Context, q querier, scan func(scanner) (*T, error), text string, args ...any) ([]*T, error) {
 	rows, err := q.stmt(ctx, text).QueryContext(ctx, args...)
 	if err != nil {
-		return nil, err
+		return nil, noted(err, q.reads(text))
 	}
 	defer rows.Close()
 	found := []*T{}
@@ -202,7 +235,7 @@ func all[T any](ctx context.Context, q querier, scan func(scanner) (*T, error), 
 		}
 		found = append(found, v)
 	}
-	return found, rows.Err()
+	return found, noted(rows.Err(), q.reads(text))
 }
 
 // do runs f, whose statements stand each for itself.
@@ -226,7 +259,7 @@ func (s *Store) tx(ctx context.Context, f func(querier) error) error {
 		}
 		tx, err := s.db.BeginTx(ctx, nil)
 		if err != nil {
-			return err
+			return noted(err, true)
 		}
 		defer tx.Rollback() //nolint:errcheck // nothing to roll back after Commit, and no more to be done otherwise
 		if err := f(querier{p, tx}); err != nil {
@@ -243,7 +276,7 @@ const (
 	maxWait  = 512 // milliseconds
 )
 
-// retry runs f again while it loses against others, and says in the error which package and whether ctx was why.
+// retry runs f again while it loses against others or finds its connection lost before it wrote anything, and says in the error which package and whether ctx was why.
 func (s *Store) retry(ctx context.Context, f func() error) error {
 	var err error
 	for i := range attempts {
@@ -276,6 +309,10 @@ func wait(ctx context.Context, d time.Duration) {
 // lost says whether err means that a statement or transaction was undone because of others, and may well do if it is
 // repeated. Drivers are told apart by the methods of their errors.
 func lost(err error) bool {
+	var u unwritten
+	if errors.As(err, &u) {
+		return true
+	}
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {
 		switch state.SQLState() {

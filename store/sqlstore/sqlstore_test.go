@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -150,6 +151,10 @@ func TestRetry(t *testing.T) {
 		"not null violation":                 {stateError("23502"), "idbroker_users", 1, 1, true},
 		"an error of no kind":                {errors.New("disk on fire"), "idbroker_users", 1, 1, true},
 		"of no kind, when nobody can say if": {errors.New("connection reset"), "COMMIT", 1, 1, true},
+		"the server ends, nothing written":   {stateError("57P01"), "BEGIN", 2, 3, false},
+		"the server ends, written perhaps":   {stateError("57P01"), "COMMIT", 1, 1, true},
+		"no connection, nothing written":     {&net.OpError{Op: "write", Err: errors.New("broken pipe")}, "BEGIN", 2, 3, false},
+		"no connection, written perhaps":     {io.ErrUnexpectedEOF, "idbroker_sessions", 1, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,6 +182,40 @@ func TestRetry(t *testing.T) {
 				t.Errorf("Versions %d, %d, %d, want %d", l.NewUser.Version, l.Session.Version, l.Grant.Version, want)
 			}
 		})
+	}
+}
+
+// What only reads is repeated when the connection is lost, and what takes is not: it may have taken.
+func TestReadsAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var left atomic.Int64
+	db := &script{fail: func(text string) error {
+		if left.Add(-1) >= 0 {
+			return stateError("57P01")
+		}
+		return nil
+	}}
+	s := openScript(t, db)
+	if _, err := s.prepared(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		do    func() error
+		reads bool
+	}{
+		"Get":       {func() error { _, err := s.Get(ctx, "p", "k"); return err }, true},
+		"Take":      {func() error { _, err := s.Take(ctx, "p", "k"); return err }, false},
+		"LinksOf":   {func() error { _, err := s.LinksOf(ctx, "u"); return err }, true},
+		"Put":       {func() error { return s.Put(ctx, "p", "k", nil, time.Now()) }, false},
+		"DeleteKey": {func() error { return s.DeleteKey(ctx, "k") }, false},
+	} {
+		left.Store(1)
+		var state stateError
+		err := c.do()
+		if got := !errors.As(err, &state); got != c.reads {
+			t.Errorf("%s over a connection that is lost: got %v, want it repeated: %v", name, err, c.reads)
+		}
 	}
 }
 

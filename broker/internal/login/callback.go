@@ -11,8 +11,8 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 )
 
-// maxCallback bounds the body of a callback; a SAML response with many attributes is the largest.
-const maxCallback = 1 << 20
+// maxCallback bounds the body of a callback; a SAML response with thousands of attribute values is the largest.
+const maxCallback = 9 << 18
 
 // Callback handles GET and POST /broker/{alias}/endpoint: the browser is back from the upstream.
 func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
@@ -54,6 +54,10 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil {
 		s.upstreamFailed(w, r, t, p, wait.Flow, err)
+		return
+	}
+	if err := s.once(r.Context(), p.Alias, identity); err != nil {
+		s.Fail(w, r, t, err)
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)

@@ -107,7 +107,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.describeSession(login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
-	login.Session.UpstreamIDToken = s.sealIDToken(ctx, login.Session, j)
+	login.Session.UpstreamIDToken = s.logoutHint(ctx, j)
 	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
 		return "", Answer{}, err
 	}
@@ -293,20 +293,31 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 
 const maxIDToken = 6 << 10 // a longer one fits into no URL
 
-// sealIDToken returns the upstream's ID token for the session, if there is a way to sign out there that may need it.
-func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
-	tokens := j.Identity.Tokens
-	if j.provider.Logout == provider.LogoutNone || tokens == nil || tokens.IDToken == "" || len(tokens.IDToken) > maxIDToken {
+// logoutHint returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// to sign out there that may need it.
+func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
+	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
 	starter, ok := j.provider.IdP.(provider.LogoutStarter)
 	if !ok {
 		return nil
 	}
-	if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
-		return nil // the sign-out will do without it
+	hint := j.Identity.LogoutHint
+	if hint == "" {
+		tokens := j.Identity.Tokens
+		if tokens == nil || tokens.IDToken == "" {
+			return nil
+		}
+		if way, err := starter.BeginLogout(ctx, provider.LogoutRequest{}); way == nil || err != nil {
+			return nil // the sign-out will do without it
+		}
+		hint = tokens.IDToken
 	}
-	return []byte(tokens.IDToken)
+	if len(hint) > maxIDToken {
+		return nil
+	}
+	return []byte(hint)
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -178,7 +178,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
-	t.Lent = s.lend(r)
+	t.Lent = s.lend(r, j.target.Locales)
 	return t
 }
 

@@ -14,11 +14,14 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 )
 
-// lend returns what steps may use of the broker.
-func (s *Service) lend(r *http.Request) flow.Lent {
-	lent := flow.Lent{BaseURL: s.Base.String(), Source: s.Source(r)}
+// lend returns what steps may use of the broker. locales are the languages that the application wants.
+func (s *Service) lend(r *http.Request, locales string) flow.Lent {
+	lent := flow.Lent{BaseURL: s.Base.String(), Source: s.Source(r), Transient: s.Store}
+	if s.Mail != nil {
+		lent.Mail = func(ctx context.Context, m flow.Mail) error { return s.Mail(ctx, s.Pages.Language(r, locales), m) }
+	}
 	if s.Credentials != nil {
-		lent.Credentials, lent.Transient, lent.Passwords = s.Credentials, s.Store, s.Passwords
+		lent.Credentials, lent.Passwords = s.Credentials, s.Passwords
 		lent.KnownDevice = func(userID string) string { return s.knownDevice(r, userID) }
 	}
 	return lent

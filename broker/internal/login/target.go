@@ -81,6 +81,8 @@ type Service struct {
 	Credentials store.Credentials
 	Passwords   flow.Passwords
 	Source      func(r *http.Request) string
+	// Mail sends a mail in a language; nil if there is no mailer.
+	Mail func(ctx context.Context, language string, m flow.Mail) error
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// Resolve makes the target that Start names again, or says why it may not be served any more.

@@ -181,7 +181,7 @@ func (p *Provider) rotate(ctx context.Context, c *store.Client, g, narrow *store
 		return nil, err
 	}
 	answer.RefreshToken = p.newRefreshToken(g)
-	g.Answer, err = json.Marshal(keptAnswer{askedFor(ctx, narrow), answer}) //nolint:gosec // to be sealed
+	g.Answer, err = json.Marshal(keptAnswer{askedFor(ctx, narrow), answer})
 	if err != nil {
 		return nil, err
 	}

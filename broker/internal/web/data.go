@@ -90,7 +90,7 @@ func (d PostData) check() error {
 	return checkURL(d.URL)
 }
 
-// FlowData is the data of a page that a flow step shows, in a template of the theme.
+// FlowData is the data of a page that a flow step shows, in a template of ours or of the theme.
 type FlowData struct {
 	Action      string            // URL to post the answer to
 	Hidden      map[string]string // fields to send along
@@ -159,6 +159,15 @@ func hue(name string) uint32 {
 	return (h.Sum32() >> 8) % 6 // the lowest bits hardly differ between short names
 }
 
+// flowPages are the pages of the steps in flow/factor, with an error for each of their fields.
+var flowPages = map[string]map[string]string{
+	"password":     {"username": "required", "password": "refused"},
+	"otp":          {"code": "refused"},
+	"recovery":     {"code": "refused"},
+	"new-password": {"password": "too_short", "repeat": "not_repeated"},
+	"passkey":      {"credential": "refused"},
+}
+
 // sample returns data with which a page is tried in [NewPages], and whether the page is one of ours.
 func sample(page string) (data any, builtin bool) {
 	switch page {
@@ -192,5 +201,10 @@ func sample(page string) (data any, builtin bool) {
 	if data, ok := sampleDevice(page); ok {
 		return data, true
 	}
-	return FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}, false
+	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
+	errors, builtin := flowPages[page]
+	if builtin {
+		flow.Data, flow.Errors = map[string]any{"another": true}, errors
+	}
+	return flow, builtin
 }

@@ -49,6 +49,9 @@ func TestHeaders(t *testing.T) {
 			delete(want, "form-action") // any: see postPolicy
 			want["script-src"] = "'self'"
 		}
+		if page.Name == "passkey" {
+			want["script-src"] = "'self'"
+		}
 		if data, ok := page.Data.(web.SignedOutData); ok && len(data.Frames) > 0 {
 			want["frame-src"] = map[string]string{ // see TestSignedOutFrames
 				"signedout-upstream": "https://a.example:8443 http://127.0.0.1:1", "signedout-onward": "https://a.example",

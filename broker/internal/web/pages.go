@@ -216,6 +216,10 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, page Page) {
 		h.Set("Content-Security-Policy", postPolicy)
 	case SignedOutData:
 		h.Set("Content-Security-Policy", data.policy())
+	case FlowData:
+		if page.Name == "passkey" {
+			h.Set("Content-Security-Policy", pagePolicy+scriptPolicy)
+		}
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", lang)

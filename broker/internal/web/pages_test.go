@@ -112,6 +112,29 @@ func pages() map[string]web.Page {
 		}},
 		"device-allowed": {Name: "device-done", Data: web.DeviceDoneData{Application: "Living Room <TV>", Allowed: true}},
 		"device-denied":  {Name: "device-done", Data: web.DeviceDoneData{Application: "Living Room <TV>"}},
+		"password": {Name: "password", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": `anna"<`, "another": true},
+			Errors: map[string]string{"username": "required", "password": "refused"},
+		}},
+		"password-fixed": {Name: "password", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": "anna@example.com", "fixed": true},
+		}},
+		"otp": {Name: "otp", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"another": true},
+			Errors: map[string]string{"code": "refused"},
+		}},
+		"recovery": {Name: "recovery", Data: web.FlowData{Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}}},
+		"new-password": {Name: "new-password", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": "anna", "must": true},
+			Errors: map[string]string{"password": "breached", "repeat": "not_repeated"},
+		}},
+		"passkey": {Name: "passkey", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"options": `{"challenge":"<"'>"}`, "another": true},
+			Errors: map[string]string{"credential": "refused"},
+		}},
+		"passkey-create": {Name: "passkey", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"options": `{}`, "create": true},
+		}},
 		"terms": {Name: "terms", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"version": 7},
 			Errors: map[string]string{"accept": "required"},
@@ -234,6 +257,18 @@ func TestHostile(t *testing.T) {
 			"consent": web.ConsentData{
 				Application: markup, Account: markup, Scopes: []string{markup}, Action: script,
 				Hidden: url.Values{markup: {markup}}, Field: markup,
+			},
+			"password": web.FlowData{
+				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"username": markup, "another": markup},
+				Errors: map[string]string{"username": markup, "password": markup},
+			},
+			"otp":      web.FlowData{Action: script, Errors: map[string]string{"code": markup}},
+			"recovery": web.FlowData{Action: script, Errors: map[string]string{"code": markup}},
+			"new-password": web.FlowData{
+				Action: script, Data: map[string]any{"username": markup}, Errors: map[string]string{"password": markup, "repeat": markup},
+			},
+			"passkey": web.FlowData{
+				Action: script, Data: map[string]any{"options": markup, "create": markup}, Errors: map[string]string{"credential": markup},
 			},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
@@ -417,7 +452,7 @@ func complaints(n node, page string, ids, labelled map[string]bool) (all []strin
 	framed := page == "signedout" && hidden && n.attr["sandbox"] == "allow-scripts allow-same-origin"
 	complain(n.name == "iframe" && !framed, "is not allowed")
 	complain(n.name == "style" || n.name == "base" || n.name == "object", "is not allowed")
-	complain(n.name == "script" && (n.attr["src"] == "" || page != "post"), "is a script")
+	complain(n.name == "script" && (n.attr["src"] == "" || page != "post" && page != "passkey"), "is a script")
 	complain(n.name == "input" && kind != "hidden" && !labelled[n.attr["id"]], "has no label")
 	complain(n.name == "button" && kind == "", "has no type")
 	_, alt := n.attr["alt"]
