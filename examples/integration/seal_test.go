@@ -141,7 +141,7 @@ func TestSQLiteFileHasNoSecrets(t *testing.T) {
 
 	secrets := map[string]string{
 		"Config.Secrets": string(secret), "the client's secret": clientSecret, "a JWT": "eyJ", "the user's credentials": "$argon2id$",
-		"a hint of a request": "hint for the upstream",
+		"a hint of a request":    "hint for the upstream",
 		"the upstream's session": string(sessions[0].UpstreamIDToken[:40]),
 	}
 	for _, k := range signing {

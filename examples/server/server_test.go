@@ -120,7 +120,9 @@ func TestReseal(t *testing.T) {
 	p := s.start()
 	brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo")
 	var said bytes.Buffer
-	reseal := func() int { return command([]string{"-config", filepath.Join(s.dir, "server.yaml"), "-reseal"}, &said, &said) }
+	reseal := func() int {
+		return command([]string{"-config", filepath.Join(s.dir, "server.yaml"), "-reseal"}, &said, &said)
+	}
 	if status := reseal(); status != 0 || !strings.Contains(said.String(), "0 values were sealed again") {
 		t.Fatalf("with nothing to do: status %d, said %s", status, said.String())
 	}
