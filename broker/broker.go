@@ -86,7 +86,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers()}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore)
-	cookies := web.Cookies{Secure: base.Scheme == "https"}
+	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
@@ -95,8 +95,9 @@ func New(c Config) (*Broker, error) {
 		Store: c.Store, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
 	}
 	b.login = &login.Service{
-		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
-		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
+		Cookies: cookies,
+		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	if c.Mailer != nil {
