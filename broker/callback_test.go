@@ -467,7 +467,7 @@ func TestCallbackByPost(t *testing.T) { // OAuth 2.0 Form Post Response Mode
 	t.Run("of too much", func(t *testing.T) {
 		b := stopped(t)
 		path, form := split(w.ready(b, "other"))
-		form.Set("junk", strings.Repeat("x", 2<<20))
+		form.Set("junk", strings.Repeat("x", 3<<20))
 		wantRefusedCallback(t, w, b, b.Post(path, form, w.other.Issuer()), http.StatusBadRequest, "We did not understand")
 	})
 	t.Run("cannot be had by other methods", func(t *testing.T) {
