@@ -24,8 +24,8 @@ import (
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
 // Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
-// [LogoutReceiver], [TokenVerifier], [Publisher] and [Trusted]; and a method Insecure() []string that names the settings
-// which take a check away, for the broker to log at start.
+// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher] and [Trusted]; and a method
+// Insecure() []string that names the settings which take a check away, for the broker to log at start.
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
 	// protocol returns it (OAuth 2.0 "state", SAML RelayState).

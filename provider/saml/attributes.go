@@ -51,7 +51,8 @@ var usual = struct{ username, email, firstName, lastName, name, groups []string 
 		"urn:oid:2.5.4.3", "cn",
 	},
 	groups: []string{
-		"groups", "memberOf", "http://schemas.xmlsoap.org/claims/Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
+		"groups", "memberOf", "http://schemas.xmlsoap.org/claims/Group",
+		"http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
 	},
 }
 

@@ -510,6 +510,9 @@ func (c *Config) checkAnswer(bad report) {
 			bad("Unsolicited: %q is no path of the host's site", target)
 		}
 	}
+	if len(c.Unsolicited) > 0 && c.ForceAuthn {
+		bad("Unsolicited: nobody can be made to prove anew who they are where nobody asked: use MaxAge instead of ForceAuthn")
+	}
 	if c.InsecureAllowCBC && len(c.DecryptionKeys) == 0 {
 		bad("InsecureAllowCBC: there are no DecryptionKeys")
 	}

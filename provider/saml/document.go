@@ -358,6 +358,8 @@ func decodeBase64(s string) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(s)
 }
 
+func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
 // quote makes what somebody else wrote fit for a line of a log.
 func quote(s string) string {
 	const enough = 200
