@@ -177,9 +177,13 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 		errs = append(errs, errors.New("Credentials: is a nil pointer; leave it out to keep none"))
 	}
 	errs = append(errs, checkFirstLogin("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
+	aliases := map[string]bool{}
+	for _, p := range c.Providers {
+		aliases[p.Alias] = true
+	}
 	errs = append(errs, c.checkProviders()...)
-	errs = append(errs, c.checkClients()...)
-	if c.DefaultProvider != "" && !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == c.DefaultProvider }) {
+	errs = append(errs, c.checkClients(aliases)...)
+	if c.DefaultProvider != "" && !aliases[c.DefaultProvider] {
 		errs = append(errs, fmt.Errorf("DefaultProvider: there is no provider %q", c.DefaultProvider))
 	}
 	return base, home, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
@@ -297,7 +301,7 @@ func isDomain(s string) bool {
 	})
 }
 
-func (c *Config) checkClients() (errs []error) {
+func (c *Config) checkClients(providers map[string]bool) (errs []error) {
 	ids := map[string]bool{}
 	for i := range c.Clients {
 		client := &c.Clients[i]
@@ -308,7 +312,7 @@ func (c *Config) checkClients() (errs []error) {
 		errs = append(errs, c.reaches(where+": JWKSURI", client.JWKSURI),
 			c.reaches(where+": BackchannelLogoutURI", client.BackchannelLogoutURI))
 		for _, alias := range client.Providers {
-			if !slices.ContainsFunc(c.Providers, func(p Provider) bool { return p.Alias == alias }) {
+			if !providers[alias] {
 				errs = append(errs, fmt.Errorf("%s: Providers: there is no provider %q", where, alias))
 			}
 		}

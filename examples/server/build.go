@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"reflect"
@@ -31,6 +32,9 @@ type setup struct {
 	doc     *document
 	options broker.Config // without Store and Logger
 	cert    *tls.Certificate
+
+	assigner
+	clients map[provider.HTTPOptions]*http.Client // that providers share
 }
 
 // load reads a configuration file and all files that it names. The error has a line for each mistake.
@@ -52,7 +56,10 @@ func load(name string) (*setup, error) {
 }
 
 func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
-	s := &setup{config: config{Listen: "127.0.0.1:8080", Log: logging{Level: "info", Format: "text"}}}
+	s := &setup{
+		config:   config{Listen: "127.0.0.1:8080", Log: logging{Level: "info", Format: "text"}},
+		assigner: assigner{}, clients: map[provider.HTTPOptions]*http.Client{},
+	}
 	s.doc = parse(name, text, &s.config)
 	s.doc.checkInline(mode)
 	s.checkListen()
@@ -128,14 +135,14 @@ func (s *setup) storeKind() (kind, where string, err error) {
 // build makes the broker's configuration.
 func (s *setup) build() {
 	b := &s.options
-	assign(b, s.config)
-	assign(&b.Keys, s.Keys)
-	assign(&b.ClientHTTP, s.ClientHTTP)
+	s.assign(b, s.config)
+	s.assign(&b.Keys, s.Keys)
+	s.assign(&b.ClientHTTP, s.ClientHTTP)
 	b.FirstLogin = s.FirstLogin.flow()
 	b.Theme = s.theme()
 	for _, c := range s.Clients {
 		var made store.Client
-		assign(&made, c)
+		s.assign(&made, c)
 		b.Clients = append(b.Clients, made)
 	}
 	for i, u := range s.Providers {
@@ -171,7 +178,7 @@ func (s *setup) theme() fs.FS {
 
 func (s *setup) provider(path string, u upstream) broker.Provider {
 	var made broker.Provider
-	assign(&made, u)
+	s.assign(&made, u)
 	made.Sync, made.Logout = u.Sync.mode(), u.Logout.mode()
 	made.FirstLogin = u.FirstLogin.flow()
 	made.Icon = s.icon(path+".icon", u.Icon)
@@ -193,8 +200,11 @@ type mistaken struct{ provider.IdentityProvider }
 
 func (s *setup) openID(path string, o openID) oidc.Config {
 	var made oidc.Config
-	assign(&made, o)
-	assign(&made.Endpoints, o.Endpoints)
+	s.assign(&made, o)
+	s.assign(&made.Endpoints, o.Endpoints)
+	made.HTTPClient = s.client(provider.HTTPOptions{
+		InsecureAllowPrivateNetworks: o.InsecureAllowPrivateNetworks, InsecureAllowHTTP: o.InsecureAllowHTTP,
+	})
 	if o.ClientKey != nil {
 		var err error
 		if made.ClientKey, err = newKey(*o.ClientKey); err != nil {
@@ -213,6 +223,19 @@ func (s *setup) openID(path string, o openID) oidc.Config {
 		made.DecryptionKeys = append(made.DecryptionKeys, key)
 	}
 	return made
+}
+
+// client returns what fetches for providers with these options: one for all, as each has connections of its own.
+func (s *setup) client(o provider.HTTPOptions) *http.Client {
+	if s.clients[o] == nil {
+		s.clients[o] = provider.NewHTTPClient(o)
+	}
+	return s.clients[o]
+}
+
+// forget lets go of what is only needed until a broker was made.
+func (s *setup) forget() {
+	s.options, s.Providers, s.Clients, s.doc.root = broker.Config{}, nil, nil, nil
 }
 
 // newKey reads a private key in PEM. The id is the key's thumbprint where none is given.
@@ -248,24 +271,52 @@ func (s *setup) icon(path, name string) []byte {
 	return image
 }
 
+// An assigner knows which field goes where, by the types of target and origin: reflection is slow, and providers are many.
+type assigner map[[2]reflect.Type][]assignment
+
+type assignment struct {
+	from, to []int // of the field
+	how      func(to, from reflect.Value)
+}
+
 // assign sets the fields of the struct that target points to from those of from that have the same name and the same kind
 // of value. The others need a line of their own, and the test of the keys finds those that have none.
-func assign(target, from any) {
+func (a assigner) assign(target, from any) {
 	to, have := reflect.ValueOf(target).Elem(), reflect.ValueOf(from)
-	for _, field := range reflect.VisibleFields(have.Type()) {
-		value, set := have.FieldByIndex(field.Index), to.FieldByName(field.Name)
-		switch {
-		case field.Anonymous || !set.IsValid():
-		case value.Type() == reflect.TypeFor[[]secret]():
-			for i := range value.Len() {
-				set.Set(reflect.Append(set, reflect.ValueOf([]byte(value.Index(i).String()))))
-			}
-		case value.Type().AssignableTo(set.Type()):
-			set.Set(value)
-		case value.Kind() == reflect.String && set.Kind() == reflect.String:
-			set.SetString(value.String())
+	types := [2]reflect.Type{to.Type(), have.Type()}
+	if _, ok := a[types]; !ok {
+		a[types] = assignments(types[0], types[1])
+	}
+	for _, one := range a[types] {
+		if value := have.FieldByIndex(one.from); !value.IsZero() {
+			one.how(to.FieldByIndex(one.to), value)
 		}
 	}
+}
+
+func assignments(to, from reflect.Type) (list []assignment) {
+	for _, field := range reflect.VisibleFields(from) {
+		target, ok := to.FieldByName(field.Name)
+		one := assignment{from: field.Index, to: target.Index}
+		switch {
+		case field.Anonymous || !ok:
+			continue
+		case field.Type == reflect.TypeFor[[]secret]():
+			one.how = func(to, from reflect.Value) {
+				for i := range from.Len() {
+					to.Set(reflect.Append(to, reflect.ValueOf([]byte(from.Index(i).String()))))
+				}
+			}
+		case field.Type.AssignableTo(target.Type):
+			one.how = reflect.Value.Set
+		case field.Type.Kind() == reflect.String && target.Type.Kind() == reflect.String:
+			one.how = func(to, from reflect.Value) { to.SetString(from.String()) }
+		default:
+			continue
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 // newLogger returns the log of this process, and its level, which can be changed later.

@@ -121,7 +121,7 @@ func TestCheck(t *testing.T) {
 		{"no base URL", "base_url: https://id.example.com\n", "", `broker.yaml:1:1: base_url: "" is not an absolute URL`},
 		{"base URL that is a probe", "https://id.example.com", "https://id.example.com/healthz", `broker.yaml:1:1: base_url: /healthz is an address of this server itself`},
 		{"home URL", "listen: 127.0.0.1:8080", "home_url: https://evil.example", `broker.yaml:2:1: home_url: "https://evil.example" is not on base_url's site`},
-		{"schedule", "listen: 127.0.0.1:8080", "keys: {retire: 1h}", `broker.yaml:2:1: keys: retire is shorter than tokens may live`},
+		{"schedule", "listen: 127.0.0.1:8080", "keys: {retire: 1h}", `broker.yaml:2:1: keys: retire is not an hour longer than tokens may live`},
 		{"default provider", "listen: 127.0.0.1:8080", "default_provider: acne", `broker.yaml:2:1: default_provider: there is no provider "acne"`},
 		{"alias", "alias: acme", "alias: a/b", `broker.yaml:6:5: providers[0].alias: must be 1 to 64 letters`},
 		{"alias twice", "alias: other", "alias: ACME", `broker.yaml:12:5: providers[1].alias: is taken by another provider`},

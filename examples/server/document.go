@@ -20,8 +20,9 @@ import (
 // reading goes on, so that a person gets to know all of them at once.
 type document struct {
 	file     string
-	at       map[string]place // by the path of the key, "clients[0].id" for instance; "" is the whole document
-	inline   []string         // paths of the secrets that stand in the file itself
+	root     *yaml.Node // nil if there is none, or no more
+	keys     map[reflect.Type]map[string]reflect.StructField
+	inline   []string // paths of the secrets that stand in the file itself
 	problems []problem
 }
 
@@ -41,7 +42,7 @@ type problem struct {
 
 // parse reads text into target, a pointer to a struct with tags "yaml".
 func parse(file string, text []byte, target any) *document {
-	d := &document{file: file, at: map[string]place{}}
+	d := &document{file: file, keys: map[reflect.Type]map[string]reflect.StructField{}}
 	var root yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	err := decoder.Decode(&root)
@@ -51,7 +52,8 @@ func parse(file string, text []byte, target any) *document {
 	case err != nil:
 		d.syntax(err)
 	default:
-		d.read(root.Content[0], reflect.ValueOf(target).Elem(), "")
+		d.root = root.Content[0]
+		d.read(d.root, reflect.ValueOf(target).Elem(), "")
 		var second yaml.Node
 		if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
 			d.problems = append(d.problems, problem{line: max(second.Line, 1), col: 1,
@@ -83,7 +85,7 @@ func (d *document) problem(path, format string, args ...any) {
 
 func (d *document) place(path string) place {
 	for {
-		if at, ok := d.at[path]; ok {
+		if at, ok := d.find(path); ok {
 			return at
 		}
 		if path == "" {
@@ -91,6 +93,47 @@ func (d *document) place(path string) place {
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
+}
+
+// find returns where the value with this path stands, "clients[0].id" for instance, if it is there. "" is the whole document.
+func (d *document) find(path string) (place, bool) {
+	if d.root == nil {
+		return place{}, false
+	}
+	return place{d.root, d.root.Line, d.root.Column}.below("." + path)
+}
+
+// below goes down from a place. Keys may have dots and brackets in them, too.
+func (p place) below(path string) (place, bool) {
+	n := p.value
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if path == "" || path == "." {
+		return p, true
+	}
+	if n.Kind == yaml.SequenceNode {
+		number, rest, _ := strings.Cut(strings.TrimPrefix(path, "["), "]")
+		i, err := strconv.ParseUint(number, 10, 31)
+		if err != nil || int(i) >= len(n.Content) {
+			return place{}, false
+		}
+		element := n.Content[i]
+		if element.Kind == yaml.AliasNode {
+			element = element.Alias
+		}
+		return place{element, element.Line, element.Column}.below(rest)
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		rest, ok := strings.CutPrefix(path, "."+key.Value)
+		if ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			if found, ok := (place{n.Content[i+1], key.Line, key.Column}).below(rest); ok {
+				return found, true
+			}
+		}
+	}
+	return place{}, false
 }
 
 // has reports whether there is a mistake in the value of this key already, so that what follows from it is not reported
@@ -135,9 +178,6 @@ func (d *document) read(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if _, keyed := d.at[path]; !keyed {
-		d.at[path] = place{n, n.Line, n.Column}
-	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		d.problem(path, "has no value: give it one, or remove the key")
 		return
@@ -163,7 +203,7 @@ func (d *document) read(n *yaml.Node, v reflect.Value, path string) {
 }
 
 func (d *document) readStruct(n *yaml.Node, v reflect.Value, path string) {
-	fields := keysOf(v.Type())
+	fields := d.keysOf(v.Type())
 	d.eachKey(n, path, func(key, at string, value *yaml.Node) {
 		field, known := fields[key]
 		if !known {
@@ -199,7 +239,6 @@ func (d *document) eachKey(n *yaml.Node, path string, visit func(key, at string,
 			continue
 		}
 		seen[key.Value] = key.Line
-		d.at[at] = place{n.Content[i+1], key.Line, key.Column}
 		visit(key.Value, at, n.Content[i+1])
 	}
 }
@@ -265,6 +304,14 @@ func parseDuration(s string) (time.Duration, error) {
 		err = errors.New("is negative")
 	}
 	return lasts, err
+}
+
+// keysOf is keysOf, once for each type. The map is not to be changed.
+func (d *document) keysOf(t reflect.Type) map[string]reflect.StructField {
+	if _, ok := d.keys[t]; !ok {
+		d.keys[t] = keysOf(t)
+	}
+	return d.keys[t]
 }
 
 // keysOf returns the fields of a struct by their keys, those of embedded structs included.

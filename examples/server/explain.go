@@ -56,7 +56,7 @@ func (d *document) explainText(text string, t reflect.Type, path string) {
 		}
 		return name
 	})
-	_, given := d.at[path]
+	_, given := d.find(path)
 	if d.has(path) || !given && strings.HasSuffix(path, ".discovery_url") { // where none is given it is made of the issuer
 		return
 	}

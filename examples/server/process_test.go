@@ -102,7 +102,7 @@ func (s *site) edit(old, replacement string) {
 
 // A process is a running server and what it has logged.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	addr string
 
@@ -116,23 +116,29 @@ type process struct {
 // start starts the server and waits until it serves.
 func (s *site) start() *process {
 	s.t.Helper()
-	p := &process{t: s.t, cmd: exec.Command(os.Args[0], "-config", filepath.Join(s.dir, "server.yaml"))}
+	p := startProcess(s.t, filepath.Join(s.dir, "server.yaml"))
+	s.target.Store(&url.URL{Scheme: "http", Host: p.addr})
+	return p
+}
+
+func startProcess(t testing.TB, config string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(os.Args[0], "-config", config)}
 	p.more = sync.NewCond(&p.mu)
 	p.cmd.Env = append(os.Environ(), beServer+"=1")
 	errOut, err := p.cmd.StderrPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // mostly it has ended
 		p.end()
 	})
 	go p.read(errOut)
 	p.addr, _ = p.waitLog("serving")["address"].(string)
-	s.target.Store(&url.URL{Scheme: "http", Host: p.addr})
 	return p
 }
 

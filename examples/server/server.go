@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,7 @@ func (s *server) node(c *setup) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.forget()
 	n := &node{setup: c, broker: b, base: base.Path, meta: b.WellKnown()}
 	n.home = b.Sessions(home{n})
 	return n, nil
@@ -139,7 +141,10 @@ func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writ
 func (s *server) use(ctx context.Context, n *node) {
 	ctx, cancel := context.WithCancel(ctx)
 	var upkeep sync.WaitGroup
-	upkeep.Go(func() { _ = n.broker.Run(ctx) }) // it ends with ctx and says nothing else
+	upkeep.Go(func() {
+		debug.FreeOSMemory()  // reading a file of ten thousand providers takes much more than they do
+		_ = n.broker.Run(ctx) // it ends with ctx and says nothing else
+	})
 	n.stop = func() { cancel(); upkeep.Wait() }
 	s.level.Set(n.Log.Level.level())
 	if before := s.current.Swap(n); before != nil {

@@ -63,6 +63,10 @@ type failure struct {
 // use. Callers at the same time share one request, and one that leaves does not end it for the others.
 func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 	up := p.current.Load()
+	if up == nil && !p.cfg.discovers() {
+		p.current.CompareAndSwap(nil, p.newUpstream(metadata{}, nil)) // of those at the same moment one counts
+		up = p.current.Load()
+	}
 	if up.fresh(p.now()) {
 		return up, nil
 	}
@@ -219,14 +223,14 @@ func (p *Provider) newUpstream(m metadata, old *upstream) *upstream {
 	case old != nil && old.jwksURL == up.jwksURL && slices.Equal(old.algs, up.algs):
 		up.keys = old.keys
 	default:
-		up.keys = &token.Remote{URL: up.jwksURL, Client: p.client, Algorithms: up.algs, Now: p.now}
+		up.keys = &token.Remote{URL: up.jwksURL, Client: p.client(), Algorithms: up.algs, Now: p.now}
 	}
 	return up
 }
 
 // do sends req and reads the whole answer, whatever its status. Its errors name no more of the address than its path.
 func (p *Provider) do(req *http.Request) (status int, contentType string, body []byte, err error) {
-	resp, err := p.client.Do(req)
+	resp, err := p.client().Do(req)
 	if err != nil {
 		return 0, "", nil, fmt.Errorf("%s %s: %w", req.Method, redact(req.URL.String()), withoutURL(err))
 	}

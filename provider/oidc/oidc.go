@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,7 @@ import (
 type Provider struct {
 	cfg      Config // with defaults filled in; not changed after New
 	issuers  issuers
-	client   *http.Client
+	client   func() *http.Client // made when it is first needed
 	now      func() time.Time
 	required *regexp.Regexp // what EssentialClaim must match; nil if there is none
 	jwks     []byte         // what Descriptor publishes; nil if that is nothing
@@ -71,14 +72,11 @@ func New(cfg Config) (*Provider, error) {
 	p := &Provider{
 		cfg:      cfg,
 		issuers:  cfg.issuers(),
-		client:   cfg.httpClient(),
 		now:      cfg.Now,
 		required: required,
 		jwks:     jwks,
 	}
-	if !cfg.discovers() {
-		p.current.Store(p.newUpstream(metadata{}, nil))
-	}
+	p.client = sync.OnceValue(p.cfg.httpClient)
 	return p, nil
 }
 

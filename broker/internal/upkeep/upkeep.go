@@ -37,8 +37,7 @@ func Run(ctx context.Context, log *slog.Logger, jobs []Job) {
 }
 
 func (j Job) repeat(ctx context.Context, log *slog.Logger) {
-	// Nodes that were started together do not stay together.
-	wait, failed := upTo(firstRetry), 0
+	wait, failed := time.Duration(0), 0
 	for pause(ctx, wait) {
 		err := j.Do(ctx)
 		if ctx.Err() != nil {
@@ -52,7 +51,7 @@ func (j Job) repeat(ctx context.Context, log *slog.Logger) {
 			failed++
 			log.ErrorContext(ctx, "upkeep failed", "job", j.Name, "attempt", failed, "retry_in", wait, "error", err)
 		}
-		wait += upTo(wait / 4)
+		wait += upTo(wait / 4) // nodes that were started together do not stay together
 	}
 }
 
