@@ -7,7 +7,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	_ "crypto/sha1" //nolint:gosec // attacks are signed with it
@@ -15,10 +14,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -42,18 +43,23 @@ const (
 
 var epoch = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
-// Keys are made once: RSA keys take long.
+// Keys are files, so that the processes of a fuzz run have the same.
 var (
-	idpKey   = sync.OnceValue(func() saml.Key { return newKey("idp", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	otherKey = sync.OnceValue(func() saml.Key { return newKey("other", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	spKey    = sync.OnceValue(func() saml.Key { return newKey("sp", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	weakKey  = sync.OnceValue(func() saml.Key { return newKey("weak", newRSA(1024), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	ecKey    = sync.OnceValue(func() saml.Key {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(err)
-		return newKey("ec", k, epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0))
-	})
+	idpKey   = sync.OnceValue(func() saml.Key { return keyOf("idp") })
+	otherKey = sync.OnceValue(func() saml.Key { return keyOf("other") })
+	spKey    = sync.OnceValue(func() saml.Key { return keyOf("sp") })
+	weakKey  = sync.OnceValue(func() saml.Key { return keyOf("weak") })
+	ecKey    = sync.OnceValue(func() saml.Key { return keyOf("ec") })
 )
+
+func keyOf(name string) saml.Key {
+	data, err := os.ReadFile("testdata/" + name + ".pem")
+	must(err)
+	block, _ := pem.Decode(data)
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	must(err)
+	return newKey(name, private.(crypto.Signer), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0))
+}
 
 func must(err error) {
 	if err != nil {
