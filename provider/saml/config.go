@@ -431,9 +431,9 @@ func isNil(private crypto.Signer) bool {
 	case nil:
 		return true
 	case *rsa.PrivateKey:
-		return k == nil || k.N == nil
+		return k == nil || k.N == nil || k.D == nil
 	case *ecdsa.PrivateKey:
-		return k == nil || k.Curve == nil || k.X == nil || k.D == nil
+		return k == nil || k.Curve == nil || k.X == nil || k.D == nil //nolint:staticcheck // whether it is there is all that is looked at
 	}
 	return false
 }

@@ -9,7 +9,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha1" //nolint:gosec // attacks are signed with it
+	_ "crypto/sha1" // attacks are signed with it
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -165,22 +165,21 @@ func write(e *etree.Element) string {
 
 // A forge makes responses, good ones unless it is told otherwise.
 type forge struct {
-	request     string // id
-	key         saml.Key
-	method      string // signature algorithm
-	signed      string // "r", "a", "ra" or ""
-	encrypt     func(string) string
-	at          time.Time
-	edit        func(response *etree.Element) // before anything is signed
-	signedEdit  func(response *etree.Element) // after the assertion was signed, before the response is
-	after       func(response *etree.Element) // after everything was signed
-	text        func(string) string           // of the document, at the end
-	attributes  string
-	nameID      string
-	inclusive   string
-	keepDER     bool
-	canonical   dsig.Canonicalizer
-	prettyPrint bool
+	request    string // id
+	key        saml.Key
+	method     string // signature algorithm
+	signed     string // "r", "a", "ra" or ""
+	encrypt    func(string) string
+	at         time.Time
+	edit       func(response *etree.Element) // before anything is signed
+	signedEdit func(response *etree.Element) // after the assertion was signed, before the response is
+	after      func(response *etree.Element) // after everything was signed
+	text       func(string) string           // of the document, at the end
+	attributes string
+	nameID     string
+	inclusive  string
+	keepDER    bool
+	canonical  dsig.Canonicalizer
 }
 
 func newForge(request string) *forge {

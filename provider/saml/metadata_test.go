@@ -144,6 +144,7 @@ func TestMetadataRefused(t *testing.T) {
 		{"signed inside of an unsigned group", group("", signMetadata(t, descriptor{attrs: ` ID="_m"`}.String(), otherKey())), "signature of the metadata", func(c *saml.Config) {
 			c.MetadataCertificates = []*x509.Certificate{otherKey().Certificate}
 		}},
+		{"large", descriptor{}.String() + strings.Repeat(" ", 4<<20), "bytes", nil},
 		{"document type", "<!DOCTYPE x>" + descriptor{}.String(), "XML", nil},
 		{"no artifacts", descriptor{}.String(), "artifacts", func(c *saml.Config) { c.ResponseBinding = saml.HTTPArtifact }},
 	}
