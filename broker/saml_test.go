@@ -114,12 +114,12 @@ func (w *world) samlAnswer(id, request string) string {
 		`<saml:Assertion ID="%[7]s" Version="2.0" IssueInstant="%[1]s"><saml:Issuer>%[5]s</saml:Issuer><saml:Subject><saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">saml-alice</saml:NameID>`+
 		`<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="%[2]s" Recipient="%[3]s"%[4]s/></saml:SubjectConfirmation></saml:Subject>`+
 		`<saml:Conditions><saml:AudienceRestriction><saml:Audience>%[6]s</saml:Audience></saml:AudienceRestriction></saml:Conditions>`+
-		`<saml:AuthnStatement AuthnInstant="%[1]s" SessionIndex="%[7]s-session"><saml:AuthnContext/></saml:AuthnStatement>`+
+		`<saml:AuthnStatement AuthnInstant="%[1]s" SessionIndex="%[7]s-session" SessionNotOnOrAfter="%[8]s"><saml:AuthnContext/></saml:AuthnStatement>`+
 		`<saml:AttributeStatement><saml:Attribute Name="mail"><saml:AttributeValue>alice@saml.example</saml:AttributeValue></saml:Attribute>`+
 		`<saml:Attribute Name="uid"><saml:AttributeValue>samlalice</saml:AttributeValue></saml:Attribute>`+
 		`<saml:Attribute Name="givenName"><saml:AttributeValue>Alice</saml:AttributeValue></saml:Attribute>`+
 		`<saml:Attribute Name="sn"><saml:AttributeValue>Liddell</saml:AttributeValue></saml:Attribute></saml:AttributeStatement></saml:Assertion></p:Response>`,
-		stamp, later, acs, request, samlIdP, w.base, id))
+		stamp, later, acs, request, samlIdP, w.base, id, now.Add(2*time.Hour).Format(time.RFC3339)))
 }
 
 // samlSigned returns a message with the identity provider's signature.
@@ -172,6 +172,14 @@ func TestSAMLLogin(t *testing.T) {
 	}
 	if w.users("samlalice") != 1 {
 		t.Error("no user, or several")
+	}
+	// SessionNotOnOrAfter ends the session here too.
+	if s := w.samlSessions(); len(s) != 1 || s[0].ExpiresAt.After(w.clock().Add(2*time.Hour)) {
+		t.Errorf("sessions = %+v", s)
+	}
+	w.advance(2 * time.Hour)
+	if page := b.Get(w.Origin + "/"); page.Status == http.StatusOK {
+		t.Errorf("signed in for longer than there: %s", page.Body)
 	}
 }
 

@@ -89,6 +89,7 @@ type Identity struct {
 	AMR           []string
 	AuthTime      time.Time      // when the user proved who they are; zero if the upstream did not say
 	Session       string         // the upstream's own session: OpenID "sid", SAML SessionIndex
+	SessionUntil  time.Time      // when it ends there at the latest, and so here; zero if the upstream did not say
 	Claims        map[string]any // what it said, merged; JSON numbers are json.Number
 	Tokens        *Tokens        // what the upstream issued; nil where it issues nothing
 	// LogoutHint is what BeginLogout will be given, where that is not an ID token; "" if there is nothing to sign out of.

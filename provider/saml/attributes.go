@@ -232,7 +232,9 @@ func (p *Provider) identity(up *upstream, a *assertion) (*provider.Identity, err
 		AuthTime:  a.authn.at,
 		Session:   a.authn.session,
 		Claims:    a.attributes.claims(),
-		Once:      &provider.Once{ID: a.id, Until: p.usableUntil(a.issued)},
+
+		SessionUntil: a.authn.sessionUntil,
+		Once:         &provider.Once{ID: a.id, Until: p.usableUntil(a.issued)},
 	}
 	if a.subject.Format == string(NameIDEmail) && id.Email == "" && own.Email == "" {
 		id.Email = a.subject.Value
