@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
+	// old one until [Broker.Reseal] has run.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
 	// asked by it whether it can work.
@@ -363,6 +363,13 @@ func (c *Config) logInsecureParties() {
 	}
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
+	}
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if weak, ok := kept.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				c.Logger.Warn("insecure setting", "setting", setting)
+			}
+		}
 	}
 	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
 		for _, setting := range weak.Insecure() {
