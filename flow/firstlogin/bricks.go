@@ -23,7 +23,9 @@ func (d Deny) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
 type Allow struct{}
 
 // Authenticate succeeds.
-func (Allow) Authenticate(context.Context, *flow.Turn) (flow.Result, error) { return flow.Success(), nil }
+func (Allow) Authenticate(context.Context, *flow.Turn) (flow.Result, error) {
+	return flow.Success(), nil
+}
 
 // HasRole is a condition (see [flow.If]): who was decided on has this role, or will have it. Nobody has one before it is decided.
 func HasRole(role string) flow.Authenticator {

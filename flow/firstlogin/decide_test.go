@@ -89,7 +89,9 @@ func TestDecideProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	coin := func() bool { return r.IntN(4) > 0 }
-	address := func() string { return pick(annsAddress, "Ann@Example.com", "bob@example.com", "", "a@b@c", "ann@example.com\n") }
+	address := func() string {
+		return pick(annsAddress, "Ann@Example.com", "bob@example.com", "", "a@b@c", "ann@example.com\n")
+	}
 	users := func() (all []*store.User) {
 		for range r.IntN(3) {
 			all = append(all, &store.User{

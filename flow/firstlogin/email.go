@@ -324,4 +324,3 @@ func hashOf(purpose string, parts ...string) string {
 	}
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
-
