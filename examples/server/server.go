@@ -21,9 +21,12 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
+	"github.com/go-idbroker/idbroker/store/redisstore"
 	"github.com/go-idbroker/idbroker/store/sqlstore"
 )
 
@@ -63,6 +66,11 @@ func run(ctx context.Context, first *setup, again <-chan os.Signal, errOut io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
+	closeRedis, err := s.openRedis(first)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeRedis()) }()
 	n, err := s.node(first)
 	if err != nil {
 		return err
@@ -102,6 +110,29 @@ func (s *server) openStore(c *setup) (closeStore func() error, err error) {
 	}
 	s.store = sqlstore.New(db)
 	return db.Close, nil
+}
+
+// openRedis takes sessions and transient values out of the store, where there is a Redis for them.
+func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
+	if c.Redis == "" {
+		return func() error { return nil }, nil
+	}
+	options, err := redis.ParseURL(string(c.Redis))
+	if err != nil {
+		return nil, errors.New("redis: is no URL of one")
+	}
+	options.ContextTimeoutEnabled = true
+	client := redis.NewClient(options)
+	fast := redisstore.New(redisstore.DoFunc(func(ctx context.Context, args ...any) (any, error) {
+		reply, err := client.Do(ctx, args...).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil, nil
+		}
+		return reply, err
+	}))
+	rest := s.store
+	s.store = store.Parts{Users: rest, Links: rest, Sessions: fast, Grants: rest, Transient: fast, Keyring: rest}
+	return client.Close, nil
 }
 
 func (s *server) node(c *setup) (*node, error) {
@@ -244,6 +275,7 @@ func fixed(old, c *setup) error {
 		{"base_url", c.BaseURL != old.BaseURL},
 		{"listen", c.Listen != old.Listen},
 		{"store", c.Store != old.Store},
+		{"redis", c.Redis != old.Redis},
 		{"tls", (c.cert == nil) != (old.cert == nil)},
 		{"log.format", c.Log.Format != old.Log.Format},
 	} {
