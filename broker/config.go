@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
+	// old one until [Broker.Reseal] has run.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
 	// asked by it whether it can work.
@@ -43,8 +43,8 @@ type Config struct {
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
 	// Fences remembers on what each provider's word rested when its links were made, so that one that is pointed elsewhere lets
-	// nobody in before [Broker.ConfirmProvider]. Nil is Store, or the Links of a [store.Parts], if that is a [store.Fences]; where it is none, nothing is
-	// remembered, which is logged at start.
+	// nobody in before [Broker.ConfirmProvider]. Nil is Store, or the Links of a [store.Parts], if that is a [store.Fences];
+	// where it is none, nothing is remembered, which is logged at start.
 	Fences store.Fences
 	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
@@ -362,6 +362,13 @@ func (c *Config) logInsecureParties() {
 	}
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
+	}
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if weak, ok := kept.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				c.Logger.Warn("insecure setting", "setting", setting)
+			}
+		}
 	}
 	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
 		for _, setting := range weak.Insecure() {

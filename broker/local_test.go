@@ -12,6 +12,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/seal"
 )
 
 const password = "correct horse battery"
@@ -54,9 +55,15 @@ func newLocalWorld(t testing.TB, edit func(*broker.Config)) (*world, *store.User
 	return w, found[0], browser
 }
 
+// local is what a host writes credentials with, sealed as the broker seals them.
 func (w *world) local() *factor.Local {
+	keys, err := seal.FromSecrets([]byte("a secret of the tests: 32 bytes!"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sealed := seal.New(keys).Store(w.store)
 	return &factor.Local{
-		Credentials: w.store, Transient: w.store, Passwords: &factor.Passwords{Memory: 8, Time: 1}, Now: w.clock,
+		Credentials: sealed, Transient: sealed, Passwords: &factor.Passwords{Memory: 8, Time: 1}, Now: w.clock,
 	}
 }
 

@@ -66,11 +66,6 @@ func run(ctx context.Context, first *setup, again <-chan os.Signal, errOut io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	closeRedis, err := s.openRedis(first)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeRedis()) }()
 	n, err := s.node(first)
 	if err != nil {
 		return err
@@ -85,26 +80,38 @@ func run(ctx context.Context, first *setup, again <-chan os.Signal, errOut io.Wr
 	return s.serve(ctx, listener, again)
 }
 
+// openStore opens the store, and the Redis that keeps a part of it where there is one.
 func (s *server) openStore(c *setup) (closeStore func() error, err error) {
-	kind, file, err := c.storeKind()
+	closeRest, err := s.openRest(c)
+	if err != nil || c.Redis == "" {
+		return closeRest, err
+	}
+	closeRedis, err := s.openRedis(c)
+	if err != nil {
+		return nil, errors.Join(err, closeRest())
+	}
+	return func() error { return errors.Join(closeRedis(), closeRest()) }, nil
+}
+
+func (s *server) openRest(c *setup) (closeStore func() error, err error) {
+	kind, where, err := c.storeKind()
 	if err != nil {
 		return nil, err
 	}
-	if kind == "memory" {
+	var db *sql.DB
+	switch kind {
+	case "memory":
 		s.log.Warn("the store is memory: users, links, sessions and keys are forgotten when this ends")
 		s.store = memstore.New()
 		return func() error { return nil }, nil
+	case "postgres":
+		if unchecked(where) {
+			s.log.Warn("the connection to PostgreSQL is open to whoever is in between: sslmode=verify-full checks who answers")
+		}
+		db, err = openPostgres(where)
+	default:
+		db, err = openSQLite(where)
 	}
-	// SQLite would make the file for all to read.
-	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		err = errors.Join(private(made), made.Close())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
-		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -112,11 +119,21 @@ func (s *server) openStore(c *setup) (closeStore func() error, err error) {
 	return db.Close, nil
 }
 
-// openRedis takes sessions and transient values out of the store, where there is a Redis for them.
-func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
-	if c.Redis == "" {
-		return func() error { return nil }, nil
+func openSQLite(file string) (*sql.DB, error) {
+	// SQLite would make the file for all to read.
+	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = errors.Join(private(made), made.Close())
 	}
+	if err != nil {
+		return nil, err
+	}
+	return sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
+}
+
+// openRedis takes sessions and transient values out of the store.
+func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
 	options, err := redis.ParseURL(string(c.Redis))
 	if err != nil {
 		return nil, errors.New("redis: is no URL of one")
@@ -152,8 +169,8 @@ func (s *server) node(c *setup) (*node, error) {
 	return n, nil
 }
 
-// confirmProvider has a provider that was changed trusted again, by whatever server uses the store.
-func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writer) (err error) {
+// once does something with the broker of c beside whatever server uses the store.
+func once(c *setup, errOut io.Writer, do func(*broker.Broker) error) (err error) {
 	s := &server{}
 	s.log, s.level = newLogger(c.Log, errOut)
 	closeStore, err := s.openStore(c)
@@ -165,7 +182,7 @@ func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writ
 	if err != nil {
 		return err
 	}
-	return n.broker.ConfirmProvider(ctx, alias)
+	return do(n.broker)
 }
 
 // use lets n serve from now on. What the one before has begun it ends.

@@ -107,7 +107,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.describeSession(login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
-	login.Session.UpstreamIDToken = s.sealIDToken(ctx, login.Session, j)
+	login.Session.UpstreamIDToken = s.logoutHint(ctx, j)
 	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
 		return "", Answer{}, err
 	}
@@ -291,15 +291,11 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 	return nil
 }
 
-const (
-	// UpstreamPurpose is what [store.Session.UpstreamIDToken] is sealed for, in the context of the session's id.
-	UpstreamPurpose = "upstream ID token"
-	maxIDToken      = 6 << 10 // a longer one fits into no URL
-)
+const maxIDToken = 6 << 10 // a longer one fits into no URL
 
-// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// logoutHint returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
 // to sign out there that may need it.
-func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
+func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
 	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
@@ -321,7 +317,7 @@ func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *jo
 	if len(hint) > maxIDToken {
 		return nil
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
+	return []byte(hint)
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -24,7 +24,7 @@ const (
 	upstreamPatience = 2 * time.Second
 )
 
-// A trip is a browser's way to the upstream and back. It is kept sealed in the store under a handle that only this browser
+// A trip is a browser's way to the upstream and back. It is kept in the store under a handle that only this browser
 // has, and taken from there when the browser is back.
 type trip struct {
 	URL    string
@@ -52,7 +52,7 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, ended *store.S
 	}
 	state := rand.Text()
 	redirect, err := s.begin(r.Context(), starter, provider.LogoutRequest{
-		IDToken:     s.idToken(ended),
+		IDToken:     string(ended.UpstreamIDToken), // however old
 		Subject:     ended.Upstream.Subject,
 		Session:     ended.UpstreamSession,
 		RedirectURI: s.tripURL(p.Alias, "/logout_response"),
@@ -78,18 +78,6 @@ func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter,
 	return starter.BeginLogout(ctx, request)
 }
 
-// idToken returns the upstream's ID token that the session has, however old; "" if it has none.
-func (s *Service) idToken(ended *store.Session) string {
-	if len(ended.UpstreamIDToken) == 0 {
-		return ""
-	}
-	plain, err := s.Sealer.OpenBytes(login.UpstreamPurpose, ended.ID, ended.UpstreamIDToken)
-	if err != nil {
-		return "" // the secret was exchanged meanwhile
-	}
-	return string(plain)
-}
-
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state string, redirect *provider.Redirect, t Target) error {
 	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Target: t})
 	if err != nil {
@@ -97,8 +85,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state stri
 	}
 	handle, _ := token.NewHandle(tripPurpose)
 	key := tripKey(alias, state, handle)
-	sealed := s.Sealer.SealBytes(tripPurpose, key, plain)
-	if err := s.Store.Put(r.Context(), tripPurpose, key, sealed, s.Now().Add(tripLifetime)); err != nil {
+	if err := s.Store.Put(r.Context(), tripPurpose, key, plain, s.Now().Add(tripLifetime)); err != nil {
 		return err
 	}
 	s.Cookies.Trim(w, r, tripCookie, 0, 0)
@@ -146,16 +133,12 @@ func (s *Service) kept(r *http.Request,
 		return nil, "", unknown
 	}
 	key := tripKey(alias, states[0], handle)
-	sealed, err := read(r.Context(), tripPurpose, key)
+	plain, err := read(r.Context(), tripPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, "", unknown
 	}
 	if err != nil {
 		return nil, "", err
-	}
-	plain, err := s.Sealer.OpenBytes(tripPurpose, key, sealed)
-	if err != nil {
-		return nil, "", unknown
 	}
 	kept = &trip{}
 	if err := json.Unmarshal(plain, kept); err != nil {
