@@ -121,7 +121,8 @@ type Provider struct {
 	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
 	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there
 	// as a post-logout redirect URI, and {BaseURL}/broker/{alias}/backchannel_logout may be, as the URI for back-channel
-	// logout, which ends the sessions here whatever Logout says.
+	// logout, which ends the sessions here whatever Logout says. The single logout service for SAML is
+	// {BaseURL}/broker/{alias}/endpoint/logout.
 	Logout provider.LogoutMode
 	// AllowTokenExchange lets clients that have the grant type exchange the ID tokens that it issued to applications for
 	// tokens of the broker (RFC 8693), which an IdP that is a provider.TokenVerifier can verify. Whoever holds such a token

@@ -103,7 +103,10 @@ func TestLinkByPassword(t *testing.T) {
 func TestStrangersDoNotLockOut(t *testing.T) {
 	t.Parallel()
 	w, alice, hers := newLocalWorld(t, nil)
-	stranger := brokertest.NewBrowser(t)
+	w.op.LoginAs("bob")
+	stranger := w.login("Demo") // whose browser is known, but not as one of hers
+	w.op.LoginAs("alice")
+	stranger.Get(w.URL + "/logout").Submit(nil)
 	page := stranger.Get(w.Origin + "/").Click("Other")
 	for range 6 {
 		page = page.Submit(answer("alice", "a guess"))
@@ -111,6 +114,10 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 	page = page.Submit(answer("alice", password))
 	if !strings.Contains(page.Body, `id="password-error"`) {
 		t.Fatalf("the sixth try in a row was not refused: status %d at %s", page.Status, page.URL)
+	}
+	page = brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Other").Submit(answer("alice", password))
+	if !strings.Contains(page.Body, `id="password-error"`) {
+		t.Fatalf("the account is not locked for others: status %d at %s", page.Status, page.URL)
 	}
 	// Her browser is known, though she signs out there.
 	hers.Get(w.URL + "/logout").Submit(nil)

@@ -278,6 +278,9 @@ func unique(values []string) []string {
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
+	if until := j.Identity.SessionUntil; !until.IsZero() && until.Before(session.ExpiresAt) {
+		session.ExpiresAt = until.UTC()
+	}
 	session.ACR, session.AMR = j.Identity.ACR, unique(slices.Concat(j.Identity.AMR, j.Draft.AMR))
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()

@@ -29,6 +29,7 @@ const (
 type trip struct {
 	URL    string
 	Form   url.Values
+	Data   []byte // the provider's own
 	Target Target // what follows then
 }
 
@@ -79,7 +80,7 @@ func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter,
 }
 
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state string, redirect *provider.Redirect, t Target) error {
-	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Target: t})
+	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Data: redirect.Data, Target: t})
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state stri
 
 // StartUpstream handles GET /broker/{alias}/logout: the visitor wants to sign out there as well.
 func (s *Service) StartUpstream(w http.ResponseWriter, r *http.Request) {
-	kept, _, err := s.kept(r, s.Store.Get)
+	kept, _, err := s.kept(r, r.URL.Query()["state"], s.Store.Get)
 	if err == nil {
 		_, err = s.Gate.Enabled(r.PathValue("alias"))
 	}
@@ -109,7 +110,7 @@ func (s *Service) StartUpstream(w http.ResponseWriter, r *http.Request) {
 // Returned handles GET /broker/{alias}/logout_response: the browser is back from there. What came of it is the upstream's
 // business; the sign-out here goes on to its end.
 func (s *Service) Returned(w http.ResponseWriter, r *http.Request) {
-	kept, state, err := s.kept(r, s.Store.Take)
+	kept, state, err := s.kept(r, r.URL.Query()["state"], s.Store.Take)
 	if err != nil {
 		s.Login.Fail(w, r, nil, err)
 		return
@@ -118,11 +119,11 @@ func (s *Service) Returned(w http.ResponseWriter, r *http.Request) {
 	s.leave(w, r, kept.Target, nil, nil)
 }
 
-// kept reads the trip that the request's state belongs to in this browser and for this provider, with read, which is the
-// store's Get or Take.
-func (s *Service) kept(r *http.Request,
+// kept reads the trip that the one state belongs to in this browser and for this provider, with read, which is the store's
+// Get or Take.
+func (s *Service) kept(r *http.Request, states []string,
 	read func(ctx context.Context, purpose, key string) ([]byte, error)) (kept *trip, state string, err error) {
-	alias, states := r.PathValue("alias"), r.URL.Query()["state"]
+	alias := r.PathValue("alias")
 	web.RecordOf(r.Context()).Note("provider", alias)
 	unknown := &login.Problem{Status: http.StatusBadRequest, Message: "logout_state"}
 	if len(states) != 1 {
