@@ -288,6 +288,36 @@ func TestProofIsBound(t *testing.T) {
 	}
 }
 
+// CVE-2026-92358: what was unlinked is not linked again by a mail, or a proof, from before.
+func TestProofIsRevoked(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, clicked := range []bool{false, true} {
+		o := newOffice()
+		all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
+		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
+		handle := handleOf(t, o.sent[0])
+		confirm := func() error {
+			_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, handle, now)
+			return err
+		}
+		if clicked {
+			if err := confirm(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		key := store.LinkKey{Provider: "upstream", Subject: bob.Subject}
+		if err := firstlogin.RevokeProofs(t.Context(), o.marks, "user-0", key, now); err != nil {
+			t.Fatal(err)
+		}
+		if err := confirm(); !clicked && !errors.Is(err, firstlogin.ErrProofRevoked) {
+			t.Errorf("confirmed after that: %v", err)
+		}
+		d.Answer(url.Values{"confirmed": {"1"}})
+		d.Page("verify-email")
+	}
+}
+
 func TestProofErrors(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
@@ -313,7 +343,7 @@ func TestProofErrors(t *testing.T) {
 		t.Errorf("with another address: %v", err)
 	}
 	all.Users[0].Email = "bob@example.com"
-	if err := errors.Join(confirm(handle, now)); err != nil {
+	if err := confirm(handle, now); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
 	if err := confirm(handle, now); !errors.Is(err, firstlogin.ErrProofUsed) {
