@@ -205,7 +205,9 @@ func TestDiscoveryStaleWhileError(t *testing.T) {
 	if err := p.Stale(); err == nil || !strings.Contains(err.Error(), "status 502") {
 		t.Errorf("Stale() = %v, want what the refresh failed by", err)
 	}
-	o.discover = nil
+	o.mu.Lock()
+	o.discover = nil // a flight may be on its way
+	o.mu.Unlock()
 	o.advance(time.Minute)
 	before := o.count(path)
 	until(t, func() bool { o.must(t, p); return o.count(path) > before && p.Stale() == nil })
