@@ -81,7 +81,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore, sealer)
-	cookies := web.Cookies{Secure: base.Scheme == "https"}
+	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
@@ -90,8 +90,9 @@ func New(c Config) (*Broker, error) {
 		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
 	}
 	b.login = &login.Service{
-		Base: base, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer, Cookies: cookies,
-		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
+		Cookies: cookies,
+		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	if c.Mailer != nil {

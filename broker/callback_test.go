@@ -71,7 +71,7 @@ func param(t testing.TB, rawURL, name string) string {
 func (w *world) pendingCookies(b *brokertest.Browser) []string {
 	var names []string
 	for name := range b.Cookies(w.URL) {
-		if strings.Contains(name, "idbroker-login-") {
+		if strings.Contains(name, w.cookieName("login-")) {
 			names = append(names, name)
 		}
 	}
@@ -164,7 +164,7 @@ func TestCallbackState(t *testing.T) {
 		attacker, victim := stopped(t), stopped(t)
 		theirs := w.ready(attacker, "demo")
 		callback := w.ready(victim, "demo")
-		name := "idbroker-login-"
+		name := w.cookieName("login-")
 		victim.SetCookies(w.URL, map[string]string{
 			name + param(t, callback, "state"): attacker.Cookies(w.URL)[name+param(t, theirs, "state")],
 		})
@@ -174,7 +174,7 @@ func TestCallbackState(t *testing.T) {
 		t.Parallel()
 		b := stopped(t)
 		callback := w.ready(b, "demo")
-		b.SetCookies(w.URL, map[string]string{"idbroker-session": b.Cookies(w.URL)["idbroker-login-"+param(t, callback, "state")]})
+		b.SetCookies(w.URL, map[string]string{w.cookieName("session"): b.Cookies(w.URL)[w.cookieName("login-")+param(t, callback, "state")]})
 		if w.signedIn(b) {
 			t.Error("signed in")
 		}
@@ -338,7 +338,7 @@ func TestCallbackCookieTampered(t *testing.T) { // CVE-2026-7571: what the state
 	w := newWorld(t, nil)
 	b := stopped(t)
 	callback := w.ready(b, "demo")
-	name := "idbroker-login-" + param(t, callback, "state")
+	name := w.cookieName("login-") + param(t, callback, "state")
 	sealed := b.Cookies(w.URL)[name]
 	var bad []string
 	for i := 0; i < len(sealed); i += 3 {
@@ -421,8 +421,8 @@ func TestCallbackTabs(t *testing.T) {
 	t.Run("cookies with odd names and values do no harm", func(t *testing.T) {
 		b := stopped(t)
 		callback := w.ready(b, "other")
-		odd := w.cookies(b) + `; idbroker-login-=x; idbroker-login-../../x=y; idbroker-login-%00=z; idbroker-login-"a"=1; =; ;;; idbroker-flow-=x; ` +
-			`idbroker-login-` + strings.Repeat("A", 26) + `=x; idbroker-session=; idbroker-session=` + strings.Repeat("A", 4000)
+		odd := w.cookies(b) + strings.ReplaceAll(`; idbroker-login-=x; idbroker-login-../../x=y; idbroker-login-%00=z; idbroker-login-"a"=1; =; ;;; idbroker-flow-=x; `+
+			`idbroker-login-`+strings.Repeat("A", 26)+`=x; idbroker-session=; idbroker-session=`+strings.Repeat("A", 4000), "idbroker-", w.cookieName(""))
 		cookie := func(r *http.Request) { r.Header.Set("Cookie", odd) }
 		for _, path := range []string{"/login", "/logout", "/flow/x", "/broker/demo/login"} {
 			if r := send(t, http.MethodGet, w.URL+path, nil, cookie); r.StatusCode >= 500 {
@@ -467,7 +467,7 @@ func TestCallbackByPost(t *testing.T) { // OAuth 2.0 Form Post Response Mode
 	t.Run("of too much", func(t *testing.T) {
 		b := stopped(t)
 		path, form := split(w.ready(b, "other"))
-		form.Set("junk", strings.Repeat("x", 2<<20))
+		form.Set("junk", strings.Repeat("x", 3<<20))
 		wantRefusedCallback(t, w, b, b.Post(path, form, w.other.Issuer()), http.StatusBadRequest, "We did not understand")
 	})
 	t.Run("cannot be had by other methods", func(t *testing.T) {

@@ -57,7 +57,7 @@ func TestCore3_1_2_3(t *testing.T) {
 		r := ask(nil, "")
 		shows(t, &brokertest.Page{Status: r.StatusCode, Body: r.text}, http.StatusOK, "Continue with Demo")
 		other := brokertest.NewBrowser(t)
-		other.SetCookies(w.URL, map[string]string{"idbroker-session": "made.up"})
+		other.SetCookies(w.URL, map[string]string{w.cookieName("session"): "made.up"})
 		r = ask(other, "")
 		shows(t, &brokertest.Page{Status: r.StatusCode, Body: r.text}, http.StatusOK, "Continue with Demo")
 	})

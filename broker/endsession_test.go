@@ -624,7 +624,7 @@ func TestLogoutResponse(t *testing.T) {
 		refused(t, brokertest.NewBrowser(t).Get(back))
 		forger := brokertest.NewBrowser(t)
 		for name := range b.Cookies(w.Origin) {
-			if strings.HasPrefix(name, "idbroker-logout-") {
+			if strings.HasPrefix(name, w.cookieName("logout-")) {
 				forger.SetCookies(w.Origin, map[string]string{name: strings.Repeat("A", 43)})
 			}
 		}

@@ -284,6 +284,23 @@ func TestTwoBrokers(t *testing.T) {
 	}
 }
 
+// A browser sends the cookies of every port of a host: two brokers of one developer do not sign each other's users out.
+func TestBrokersOnOneHost(t *testing.T) {
+	t.Parallel()
+	one, two := newWorld(t, nil), newWorld(t, nil)
+	b := one.login("Demo")
+	shows(t, b.Get(two.Origin+"/").Click("Demo"), http.StatusOK)
+	for _, w := range []*world{one, two} {
+		if page := b.Get(w.Origin + "/"); page.Status != http.StatusOK || page.Who().Username != "alice" {
+			t.Errorf("%s: status %d at %s", w.Origin, page.Status, page.URL)
+		}
+	}
+	b.Get(two.URL + "/logout").Submit(nil)
+	if page := b.Get(one.Origin + "/"); page.Status != http.StatusOK || page.URL.Path != "/" {
+		t.Errorf("signing out of one signs out of the other: at %s", page.URL)
+	}
+}
+
 // A handler of the host that flushes, hijacks or panics meets the ResponseWriter that it expects.
 func TestHostKeepsItsResponseWriter(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ func TestLoggingInAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.login("Demo")
-	before, old := b.Get(w.Origin+"/").Who(), b.Cookies(w.Origin)["idbroker-session"]
+	before, old := b.Get(w.Origin+"/").Who(), b.Cookies(w.Origin)[w.cookieName("session")]
 	b.Get(w.rp.LoginURL())
 	first := w.rp.Login()
 
@@ -26,7 +26,7 @@ func TestLoggingInAgain(t *testing.T) {
 		t.Errorf("session %s became %s (sid %v, then %v)", before.Session, after.Session, first.Claims["sid"], second.Claims["sid"])
 	}
 	thief := brokertest.NewBrowser(t)
-	thief.SetCookies(w.Origin, map[string]string{"idbroker-session": old})
+	thief.SetCookies(w.Origin, map[string]string{w.cookieName("session"): old})
 	if page := thief.Get(w.Origin + "/"); page.URL.Path != "/id/login" {
 		t.Errorf("the cookie from before still signs in: %d at %s", page.Status, page.URL)
 	}

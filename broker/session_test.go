@@ -96,7 +96,7 @@ func TestSessionCookieFlags(t *testing.T) { // RFC 6265bis §4.1.3
 
 // sessionCookie returns the value of the browser's session cookie, "" if it has none.
 func (w *world) sessionCookie(b *brokertest.Browser) string {
-	return b.Cookies(w.URL)["idbroker-session"]
+	return b.Cookies(w.URL)[w.cookieName("session")]
 }
 
 func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-28197
@@ -105,13 +105,13 @@ func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-2819
 	t.Run("a planted cookie is not adopted", func(t *testing.T) {
 		for _, planted := range []string{"x", strings.Repeat("A", 26), "A.B", w.sessionCookie(w.login("Demo"))} {
 			b := brokertest.NewBrowser(t)
-			b.SetCookies(w.URL, map[string]string{"idbroker-session": planted})
+			b.SetCookies(w.URL, map[string]string{w.cookieName("session"): planted})
 			page := b.Get(w.URL + "/login?prompt=login").Click("Other")
 			if page.Status != http.StatusOK || w.sessionCookie(b) == planted || w.sessionCookie(b) == "" {
 				t.Errorf("planted %q: status %d, cookie %q", planted, page.Status, w.sessionCookie(b))
 			}
 			attacker := brokertest.NewBrowser(t)
-			attacker.SetCookies(w.URL, map[string]string{"idbroker-session": planted})
+			attacker.SetCookies(w.URL, map[string]string{w.cookieName("session"): planted})
 			if w.signedIn(attacker) {
 				t.Errorf("planted %q: it is a session now", planted)
 			}
@@ -126,7 +126,7 @@ func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-2819
 				t.Errorf("%s: cookie %q, before %q", name, w.sessionCookie(b), old)
 			}
 			thief := brokertest.NewBrowser(t)
-			thief.SetCookies(w.URL, map[string]string{"idbroker-session": old})
+			thief.SetCookies(w.URL, map[string]string{w.cookieName("session"): old})
 			if w.signedIn(thief) {
 				t.Errorf("%s: the old cookie still works", name)
 			}
@@ -141,12 +141,12 @@ func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-2819
 			fakes = append(fakes, good[:i], twin(good, i))
 		}
 		for _, fake := range fakes {
-			r := send(t, http.MethodGet, w.Origin+"/", nil, withCookies("idbroker-session="+fake))
+			r := send(t, http.MethodGet, w.Origin+"/", nil, withCookies(w.cookieName("session")+"="+fake))
 			if r.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%q of %q: status %d", fake, good, r.StatusCode)
 			}
 		}
-		if r := send(t, http.MethodGet, w.Origin+"/", nil, withCookies("idbroker-session="+good+"; idbroker-session="+good)); r.StatusCode != 401 {
+		if r := send(t, http.MethodGet, w.Origin+"/", nil, withCookies(w.cookieName("session")+"="+good+"; "+w.cookieName("session")+"="+good)); r.StatusCode != 401 {
 			t.Errorf("the cookie twice: status %d", r.StatusCode)
 		}
 	})
@@ -225,7 +225,7 @@ func TestLogout(t *testing.T) {
 		page = page.Submit(nil)
 		shows(t, page, http.StatusOK, "You are signed out", w.Origin+"/bye")
 		thief := brokertest.NewBrowser(t)
-		thief.SetCookies(w.URL, map[string]string{"idbroker-session": old})
+		thief.SetCookies(w.URL, map[string]string{w.cookieName("session"): old})
 		if w.signedIn(b) || w.signedIn(thief) || w.sessionCookie(b) != "" {
 			t.Error("still signed in")
 		}

@@ -53,6 +53,11 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 
 func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
 
+// cookieName is what the broker calls one of its cookies here, on a port of its own.
+func (w *world) cookieName(name string) string {
+	return "idbroker-" + w.Origin[strings.LastIndex(w.Origin, ":")+1:] + "-" + name
+}
+
 func (w *world) advance(d time.Duration) { w.late.Add(int64(d)) }
 
 // config returns the broker's configuration as it was, edited.

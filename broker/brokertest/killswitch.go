@@ -81,7 +81,6 @@ var (
 	logins     = []string{"start", "hint", "callback", "flow step"}
 	access     = []string{"userinfo", "introspection"}
 	refreshing = []string{"introspection of a refresh token", "refresh"}
-	inSession  = []string{"single sign-on", "pushed request", "consent", "host"}
 	devices    = []string{"device", "device's page"}
 	exchanges  = []string{"exchange", "foreign exchange"}
 	itself     = []string{"client credentials", "introspection of its own token"} // no user has a part in these

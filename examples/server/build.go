@@ -117,7 +117,8 @@ func (s *setup) storeKind() (kind, where string, err error) {
 	kind, where, _ = strings.Cut(string(s.Store), ":")
 	switch kind {
 	case "":
-		return "", "", errors.New("is missing: sqlite:FILE keeps everything in that file; memory forgets all of it at the end")
+		return "", "", errors.New("is missing: sqlite:FILE keeps everything in that file, postgres://… in a PostgreSQL database; " +
+			"memory forgets all of it at the end")
 	case "memory":
 		if where == "" && s.Store == "memory" {
 			return kind, "", nil
@@ -127,9 +128,10 @@ func (s *setup) storeKind() (kind, where string, err error) {
 			return kind, s.doc.resolve(where), nil
 		}
 	case "postgres", "postgresql":
-		return "", "", errors.New("PostgreSQL is not supported by this version: use sqlite:FILE")
+		where, err := postgresAddress(string(s.Store))
+		return "postgres", where, err
 	}
-	return "", "", errors.New("is to be sqlite:FILE or memory") // what it is may have a password in it
+	return "", "", errors.New("is to be sqlite:FILE, postgres://USER@HOST/DATABASE or memory") // it may have a password in it
 }
 
 // build makes the broker's configuration.

@@ -62,6 +62,9 @@ func check(t *testing.T, yaml string, mode os.FileMode) (status int, said string
 
 func TestCheck(t *testing.T) {
 	t.Setenv("IDBROKER_TEST_SECRET", "a secret from the environment")
+	t.Setenv("IDBROKER_TEST_NO_DATABASE", "postgres://user:password@db")
+	t.Setenv("IDBROKER_TEST_NO_ESCAPE", "postgres://user:pass%word@db/idbroker")
+	t.Setenv("IDBROKER_TEST_NO_MODE", "postgres://user:password@db/idbroker?sslmode=maybe")
 	if status, said := check(t, whole, 0o644); status != 0 || said != "broker.yaml: no mistakes\n" {
 		t.Fatalf("a configuration without mistakes: status %d, said %q", status, said)
 	}
@@ -99,9 +102,13 @@ func TestCheck(t *testing.T) {
 		{"a key for all to read", "listen: 127.0.0.1:8080", "tls: {cert_file: secret, key_file: open}", "broker.yaml:2:26: tls.key_file: everybody on this machine may read"},
 		// The store.
 		{"no store", "store: memory\n", "", "broker.yaml:1:1: store: is missing: sqlite:FILE keeps everything"},
-		{"PostgreSQL", "store: memory", "store: postgres://user:password@db/idbroker", "broker.yaml:3:1: store: PostgreSQL is not supported by this version: use sqlite:FILE"},
-		{"another store", "store: memory", "store: mysql://user:password@db/idbroker", "broker.yaml:3:1: store: is to be sqlite:FILE or memory"},
-		{"parameters of SQLite", "store: memory", `store: "sqlite:a.db?mode=ro"`, "broker.yaml:3:1: store: is to be sqlite:FILE or memory"},
+		{"PostgreSQL without a database", "store: memory", "store: {env: IDBROKER_TEST_NO_DATABASE}", "broker.yaml:3:1: store: is to be postgres://USER:PASSWORD@HOST:PORT/DATABASE"},
+		{"PostgreSQL, not escaped", "store: memory", "store: {env: IDBROKER_TEST_NO_ESCAPE}", "broker.yaml:3:1: store: is to be postgres://USER:PASSWORD@HOST:PORT/DATABASE"},
+		{"PostgreSQL, no mode of TLS", "store: memory", "store: {env: IDBROKER_TEST_NO_MODE}", "broker.yaml:3:1: store: is no address of a PostgreSQL database"},
+		{"PostgreSQL, a secret for all to read", "store: memory", "store: postgres://user:password@db/idbroker", "broker.yaml:3:1: store: stands in a file that everybody"},
+		{"PostgreSQL, a file for all to read", "store: memory", "store: {file: open}", "broker.yaml:3:1: store: everybody on this machine may read"},
+		{"another store", "store: memory", "store: mysql://user:password@db/idbroker", "broker.yaml:3:1: store: is to be sqlite:FILE, postgres://USER@HOST/DATABASE or memory"},
+		{"parameters of SQLite", "store: memory", `store: "sqlite:a.db?mode=ro"`, "broker.yaml:3:1: store: is to be sqlite:FILE, postgres"},
 		// Secrets.
 		{"no secrets", "secrets: [{file: secret}]\npro", "pro", "broker.yaml:1:1: secrets: is missing: give a list"},
 		{"a short one", "secrets: [{file: secret}]\npro", "secrets: [{file: secret}, {file: short}]\npro", "broker.yaml:4:1: secrets: number 1 has 5 bytes"},

@@ -8,7 +8,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
-	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -34,7 +34,9 @@ func (d *document) secret(n *yaml.Node, path string) string {
 		if n.Value == "" {
 			d.problem(path, "is empty")
 		}
-		d.inline = append(d.inline, path)
+		if path != "store" || strings.HasPrefix(n.Value, "postgres") { // the other stores name a file, or nothing
+			d.inline = append(d.inline, path)
+		}
 		return n.Value
 	}
 	before := len(d.problems)
@@ -108,9 +110,8 @@ func forAll(mode fs.FileMode) bool { return runtime.GOOS != "windows" && mode.Pe
 
 // checkInline refuses secrets that stand in a configuration that everybody may read.
 func (d *document) checkInline(mode fs.FileMode) {
-	inline := slices.DeleteFunc(d.inline, func(path string) bool { return path == "store" }) // names a file, or nothing
-	if len(inline) > 0 && forAll(mode) {
-		d.problem(inline[0], "stands in a file that everybody on this machine may read or change: "+
+	if len(d.inline) > 0 && forAll(mode) {
+		d.problem(d.inline[0], "stands in a file that everybody on this machine may read or change: "+
 			"chmod o= it, or write {file: path} or {env: NAME} here")
 	}
 }

@@ -78,30 +78,42 @@ func run(ctx context.Context, first *setup, again <-chan os.Signal, errOut io.Wr
 }
 
 func (s *server) openStore(c *setup) (closeStore func() error, err error) {
-	kind, file, err := c.storeKind()
+	kind, where, err := c.storeKind()
 	if err != nil {
 		return nil, err
 	}
-	if kind == "memory" {
+	var db *sql.DB
+	switch kind {
+	case "memory":
 		s.log.Warn("the store is memory: users, links, sessions and keys are forgotten when this ends")
 		s.store = memstore.New()
 		return func() error { return nil }, nil
+	case "postgres":
+		if unchecked(where) {
+			s.log.Warn("the connection to PostgreSQL is open to whoever is in between: sslmode=verify-full checks who answers")
+		}
+		db, err = openPostgres(where)
+	default:
+		db, err = openSQLite(where)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	s.store = sqlstore.New(db)
+	return db.Close, nil
+}
+
+func openSQLite(file string) (*sql.DB, error) {
 	// SQLite would make the file for all to read.
 	made, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
 		err = errors.Join(private(made), made.Close())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, err
 	}
-	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
+	return sql.Open("sqlite", "file:"+filepath.ToSlash(file)+
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	s.store = sqlstore.New(db)
-	return db.Close, nil
 }
 
 func (s *server) node(c *setup) (*node, error) {

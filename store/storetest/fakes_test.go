@@ -135,6 +135,11 @@ var fakes = []fake{
 	{"gives a generation twice", []string{"keyring/unique", "keyring/races"}, func(m *mem) base { return generations{m} }},
 
 	// keys and values of every kind
+	{"folds case of users", []string{"users/byte for byte"}, func(m *mem) base { return changesUsers{m, strings.ToLower} }},
+	{"mends UTF-8 of users", []string{"users/odd bytes"}, func(m *mem) base {
+		return changesUsers{m, func(s string) string { return strings.ToValidUTF8(s, "\ufffd") }}
+	}},
+	{"updates users in spite of a cancelled context", []string{"users/cancelled"}, func(m *mem) base { return hastyUsers{m} }},
 	{"folds case", []string{"keys/byte for byte"}, func(m *mem) base { return changesKeys{m, strings.ToLower} }},
 	{"trims", []string{"keys/byte for byte"}, func(m *mem) base { return changesKeys{m, strings.TrimSpace} }},
 	{"cuts", []string{"keys/byte for byte"}, func(m *mem) base { return changesKeys{m, cut} }},
@@ -728,6 +733,28 @@ func (s generations) AddKey(ctx ctx, k *store.Key) error {
 type changesKeys struct {
 	*mem
 	change func(string) string
+}
+
+// changesUsers does so with the ids of users.
+type changesUsers struct {
+	*mem
+	change func(string) string
+}
+
+func (s changesUsers) CreateUser(ctx ctx, u *store.User) error {
+	c := *u
+	c.ID = s.change(u.ID)
+	return s.mem.CreateUser(ctx, &c)
+}
+
+func (s changesUsers) User(ctx ctx, id string) (*store.User, error) {
+	return s.mem.User(ctx, s.change(id))
+}
+
+type hastyUsers struct{ *mem }
+
+func (s hastyUsers) UpdateUser(ctx ctx, u *store.User) error {
+	return errors.Join(s.mem.UpdateUser(context.WithoutCancel(ctx), u), ctx.Err())
 }
 
 func cut(s string) string { return s[:min(len(s), 255)] }

@@ -61,6 +61,32 @@ func RunFences(t *testing.T, open func(t testing.TB) store.Fences) {
 	}
 }
 
+// RunUsers tests what keeps nothing but users, such as a host's own table, as Run tests a whole store.
+func RunUsers(t *testing.T, open func(t testing.TB) store.Users) {
+	for _, c := range userChecks() {
+		t.Run(c.name, func(t *testing.T) {
+			c.run(newKit(t, func(t testing.TB) (store.Store, func(time.Duration)) { return store.Parts{Users: open(t)}, nil }))
+		})
+	}
+}
+
+// userChecks need no other role than users.
+func userChecks() []check {
+	return []check{
+		{"users/round trip", usersRoundTrip},
+		{"users/missing", usersMissing},
+		{"users/unique", usersUnique},
+		{"users/email", usersEmail},
+		{"users/find at most ten", usersFindTen},
+		{"users/update", usersUpdate},
+		{"users/races", usersRaces},
+		{"users/copies", usersCopies},
+		{"users/byte for byte", func(k *kit) { keysExact(k, k.userPlaces()) }},
+		{"users/odd bytes", func(k *kit) { keysOdd(k, k.userPlaces()) }},
+		{"users/cancelled", usersCancelled},
+	}
+}
+
 // A check is one promise. What it finds broken it reports to the kit, which need not be that of a real test: this
 // package's own tests run checks against broken stores and want them to fail.
 type check struct {
@@ -70,15 +96,7 @@ type check struct {
 
 // checks returns those that apply to s.
 func checks(s store.Store) []check {
-	all := []check{
-		{"users/round trip", usersRoundTrip},
-		{"users/missing", usersMissing},
-		{"users/unique", usersUnique},
-		{"users/email", usersEmail},
-		{"users/find at most ten", usersFindTen},
-		{"users/update", usersUpdate},
-		{"users/races", usersRaces},
-		{"users/copies", usersCopies},
+	all := append(userChecks(), []check{
 		{"links/round trip", linksRoundTrip},
 		{"links/missing", linksMissing},
 		{"links/of a user", linksOf},
@@ -108,13 +126,13 @@ func checks(s store.Store) []check {
 		{"keyring/unique", keyringUnique},
 		{"keyring/races", keyringRaces},
 		{"keyring/copies", keyringCopies},
-		{"keys/byte for byte", keysExact},
-		{"keys/odd bytes", keysOdd},
+		{"keys/byte for byte", func(k *kit) { keysExact(k, k.places()) }},
+		{"keys/odd bytes", func(k *kit) { keysOdd(k, k.places()) }},
 		{"keys/parts", keysParts},
 		{"times", times},
 		{"empty", empties},
 		{"cancelled", cancelled},
-	}
+	}...)
 	if _, ok := store.As[store.Clients](s); ok {
 		all = append(all, clientChecks()...)
 	}

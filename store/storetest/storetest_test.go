@@ -75,6 +75,11 @@ func TestRun(t *testing.T) {
 	})
 }
 
+func TestRunUsers(t *testing.T) {
+	t.Parallel()
+	RunUsers(t, func(testing.TB) store.Users { return memstore.New() })
+}
+
 // A kit that never fails proves nothing: each check has to find the store out that breaks its promise.
 func TestBrokenStores(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -223,6 +224,30 @@ func usersRaces(k *kit) {
 		if own := slices.ContainsFunc(found, func(u *store.User) bool { return !u.SharedEmail }); len(found) == 0 || own && len(found) > 1 {
 			k.Fatalf("%d users have one e-mail after a race, and not all share it: %v", len(found), own)
 		}
+	}
+}
+
+// usersCancelled calls methods whose context has ended: they say so and do nothing.
+func usersCancelled(k *kit) {
+	u := k.user("old")
+	k.ok(k.s.CreateUser(k.ctx, u), "CreateUser")
+	ctx, cancel := context.WithCancel(k.ctx)
+	cancel()
+	changed := *u
+	changed.Name = "changed"
+	for name, call := range map[string]func() error{
+		"User":       func() error { _, err := k.s.User(ctx, "old"); return err },
+		"FindUsers":  func() error { _, err := k.s.FindUsers(ctx, store.UserQuery{Username: u.Username}); return err },
+		"CreateUser": func() error { return k.s.CreateUser(ctx, k.user("new")) },
+		"UpdateUser": func() error { return k.s.UpdateUser(ctx, &changed) },
+		"DeleteUser": func() error { return k.s.DeleteUser(ctx, "old") },
+	} {
+		k.is(call(), context.Canceled, "%s with a context that is cancelled", name)
+		got, err := k.s.User(k.ctx, "old")
+		k.ok(err, "User")
+		k.same(got, kept(u), "User after %s with a context that is cancelled", name)
+		_, err = k.s.User(k.ctx, "new")
+		k.is(err, store.ErrNotFound, "User after %s with a context that is cancelled", name)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -297,7 +298,8 @@ func mapLookup(p *gate.Provider, id *provider.Identity) error {
 	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
 		return err
 	}
-	if id.Subject == "" {
+	// What stands for nothing in one language or another would be one account for everybody who has nothing.
+	if strings.TrimSpace(id.Subject) == "" || strings.ContainsRune(id.Subject, 0) {
 		return &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
 	}
 	return nil

@@ -100,6 +100,8 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 		}
 	} else if lost[p.Message] {
 		data.Retry = s.url("/login")
+	} else if p.Status == http.StatusNotFound {
+		data.Back = s.Home
 	}
 	s.Render(w, r, t, web.Page{Name: "error", Status: p.Status, Data: data})
 }

@@ -65,6 +65,7 @@ type Answer struct {
 // Service is the login of one broker. Its fields are set once; it is safe for concurrent use.
 type Service struct {
 	Base       *url.URL
+	Home       string // URL of the host application
 	Store      store.Store
 	Gate       *gate.Gate
 	Fences     *fence.Keeper // may be nil

@@ -15,14 +15,21 @@ const maxCookie = 4000
 // sibling subdomain for instance, can plant one.
 type Cookies struct {
 	Secure bool // the BaseURL is https
+	// Port of the BaseURL, "" for the default one. Browsers keep one set of cookies for all ports of a host, where during
+	// development another broker may be.
+	Port string
 }
 
 // Name returns the name under which the cookie is known to the browser.
 func (c Cookies) Name(name string) string {
+	prefix := "idbroker-"
 	if c.Secure {
-		return "__Host-idbroker-" + name
+		prefix = "__Host-idbroker-"
 	}
-	return "idbroker-" + name
+	if c.Port != "" {
+		prefix += c.Port + "-"
+	}
+	return prefix + name
 }
 
 // Get returns the value of the cookie, "" if the browser sent none or more than one of that name.
