@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
+	// old one until [Broker.Reseal] has run.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
 	// asked by it whether it can work.
@@ -121,7 +121,8 @@ type Provider struct {
 	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
 	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there
 	// as a post-logout redirect URI, and {BaseURL}/broker/{alias}/backchannel_logout may be, as the URI for back-channel
-	// logout, which ends the sessions here whatever Logout says.
+	// logout, which ends the sessions here whatever Logout says. The single logout service for SAML is
+	// {BaseURL}/broker/{alias}/endpoint/logout.
 	Logout provider.LogoutMode
 	// AllowTokenExchange lets clients that have the grant type exchange the ID tokens that it issued to applications for
 	// tokens of the broker (RFC 8693), which an IdP that is a provider.TokenVerifier can verify. Whoever holds such a token
@@ -362,6 +363,13 @@ func (c *Config) logInsecureParties() {
 	}
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
+	}
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if weak, ok := kept.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				c.Logger.Warn("insecure setting", "setting", setting)
+			}
+		}
 	}
 	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
 		for _, setting := range weak.Insecure() {

@@ -133,8 +133,8 @@ func (s *server) node(c *setup) (*node, error) {
 	return n, nil
 }
 
-// confirmProvider has a provider that was changed trusted again, by whatever server uses the store.
-func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writer) (err error) {
+// once does something with the broker of c beside whatever server uses the store.
+func once(c *setup, errOut io.Writer, do func(*broker.Broker) error) (err error) {
 	s := &server{}
 	s.log, s.level = newLogger(c.Log, errOut)
 	closeStore, err := s.openStore(c)
@@ -146,7 +146,7 @@ func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writ
 	if err != nil {
 		return err
 	}
-	return n.broker.ConfirmProvider(ctx, alias)
+	return do(n.broker)
 }
 
 // use lets n serve from now on. What the one before has begun it ends.

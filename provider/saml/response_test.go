@@ -428,6 +428,20 @@ func TestSignatureRefused(t *testing.T) {
 				r.AddChild(a)
 			}
 		}},
+		{"an assertion in another one", "unusual places", nil, func(f *forge) {
+			f.signed = "r"
+			f.edit = func(r *etree.Element) {
+				a := r.FindElement("./saml:Assertion")
+				inner := evil(a, false)
+				a.CreateElement("saml:Advice").AddChild(inner)
+			}
+		}},
+		{"a signature in an attribute", "unusual places", nil, func(f *forge) {
+			f.signed = "r"
+			f.edit = func(r *etree.Element) {
+				r.FindElement(".//saml:AttributeValue").CreateElement("ds:Signature").CreateAttr("xmlns:ds", dsig.Namespace)
+			}
+		}},
 		{"no assertion", "0 assertions", nil, func(f *forge) {
 			f.signed = "r"
 			f.edit = func(r *etree.Element) { r.RemoveChild(r.FindElement("./saml:Assertion")) }
@@ -467,6 +481,8 @@ func TestDocumentRefused(t *testing.T) {
 		},
 		"undeclared entity":          replace(">alice-1<", ">alice-1&e;<"),
 		"second root":                func(s string) string { return s + "<x/>" },
+		"the same root again":        func(s string) string { return s + s },
+		"prefixes over prefixes":     replace(`<samlp:Status>`, `<samlp:Status `+manyAttributes("xmlns:a")[:33*11]+`><x `+manyAttributes("xmlns:b")[:33*11]+`/>`),
 		"text behind the root":       func(s string) string { return s + "x" },
 		"comment before the root":    func(s string) string { return "<!-- -->" + s },
 		"instruction in front":       func(s string) string { return "<?x y?>" + s },

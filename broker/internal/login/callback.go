@@ -29,6 +29,9 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	state, err := stateOf(params)
+	if err != nil && s.unsolicited(w, r, p, params) {
+		return
+	}
 	if err != nil {
 		s.Fail(w, r, nil, err)
 		return

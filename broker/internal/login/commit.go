@@ -107,7 +107,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.describeSession(login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
-	login.Session.UpstreamIDToken = s.sealIDToken(ctx, login.Session, j)
+	login.Session.UpstreamIDToken = s.logoutHint(ctx, j)
 	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
 		return "", Answer{}, err
 	}
@@ -278,6 +278,9 @@ func unique(values []string) []string {
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
+	if until := j.Identity.SessionUntil; !until.IsZero() && until.Before(session.ExpiresAt) {
+		session.ExpiresAt = until.UTC()
+	}
 	session.ACR, session.AMR = j.Identity.ACR, unique(slices.Concat(j.Identity.AMR, j.Draft.AMR))
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
@@ -291,15 +294,11 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 	return nil
 }
 
-const (
-	// UpstreamPurpose is what [store.Session.UpstreamIDToken] is sealed for, in the context of the session's id.
-	UpstreamPurpose = "upstream ID token"
-	maxIDToken      = 6 << 10 // a longer one fits into no URL
-)
+const maxIDToken = 6 << 10 // a longer one fits into no URL
 
-// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// logoutHint returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
 // to sign out there that may need it.
-func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
+func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
 	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
@@ -321,7 +320,7 @@ func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *jo
 	if len(hint) > maxIDToken {
 		return nil
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
+	return []byte(hint)
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -48,7 +48,7 @@ func (s *Service) leaveFlow(w http.ResponseWriter, r *http.Request, j *journey, 
 	s.begin(w, r, j.target, p, j.ID)
 }
 
-// keep stores the journey, sealed, under the hash of a handle that only this browser has.
+// keep stores the journey under the hash of a handle that only this browser has.
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error {
 	if j.ID == "" {
 		handle, hash := token.NewHandle(flowPurpose)
@@ -65,23 +65,19 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 	if err != nil {
 		return err
 	}
-	return s.Store.Put(r.Context(), flowPurpose, j.Key, s.Sealer.SealBytes(flowPurpose, j.Key, plain), j.Expires)
+	return s.Store.Put(r.Context(), flowPurpose, j.Key, plain, j.Expires)
 }
 
 // kept reads the journey that the browser claims with read, which is the store's Get or Take.
 func (s *Service) kept(r *http.Request, id string,
 	read func(ctx context.Context, purpose, key string) ([]byte, error)) (*journey, error) {
 	key := token.HashHandle(flowPurpose, s.Cookies.Get(r, flowCookie+id))
-	sealed, err := read(r.Context(), flowPurpose, key)
+	plain, err := read(r.Context(), flowPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, flow.ErrStale
 	}
 	if err != nil {
 		return nil, err
-	}
-	plain, err := s.Sealer.OpenBytes(flowPurpose, key, sealed)
-	if err != nil {
-		return nil, flow.ErrStale // the secret was exchanged meanwhile
 	}
 	j := &journey{}
 	d := json.NewDecoder(bytes.NewReader(plain))

@@ -41,9 +41,9 @@ func (s Login) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, err
 	if t.Input == nil {
 		return s.ask(ctx, t, site, nil)
 	}
-	state := t.Get(begun)
-	t.Set(begun, "") // a challenge is for one answer
-	proof, err := site.FinishLogin(ctx, t.Credentials, t.Accounts.User, []byte(state), []byte(t.Input.Get("credential")), t.Now)
+	// Whatever comes of it, the next page has a challenge of its own.
+	state, answer := []byte(t.Get(begun)), []byte(t.Input.Get("credential"))
+	proof, err := site.FinishLogin(ctx, t.Credentials, t.Accounts.User, state, answer, t.Now)
 	switch {
 	case errors.Is(err, factor.ErrRefused):
 		return s.ask(ctx, t, site, map[string]string{"credential": "refused"})

@@ -186,6 +186,21 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// What was begun without asking for the user's verification is not finished.
+func TestLoginAsksForVerification(t *testing.T) {
+	t.Parallel()
+	s, ann, _ := newStore(t)
+	text, state, err := site.BeginLogin(t.Context(), s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann.verifies = false
+	weak := strings.ReplaceAll(string(state), `"required"`, `"preferred"`)
+	if proof, err := site.FinishLogin(t.Context(), s, s.User, []byte(weak), ann.get(text), now); !errors.Is(err, factor.ErrRefused) {
+		t.Errorf("got %+v, %v", proof, err)
+	}
+}
+
 // Of racing answers of a key with a counter one counts, on however many nodes.
 func TestLoginRace(t *testing.T) {
 	t.Parallel()
