@@ -16,7 +16,7 @@ func BenchmarkProviders(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("providers=%d", n), func(b *testing.B) {
 			d := startDriver(b)
-			cpu := d.measure(b, serveBroker(b, memstore.New(), d.upstream, tenants(b, n-1)...), "returning", nil)
+			cpu := d.measure(b, serveBroker(b, memstore.New(), d.upstream, tenants(b, n-1)...), load{"returning", 1, 1}, &benchStore{})
 			if n == 1 {
 				alone = cpu
 			} else if alone > 0 {
