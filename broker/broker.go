@@ -266,7 +266,16 @@ func (c *Config) defaults() {
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}
-	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
+	var beside any = c.Store
+	switch p := beside.(type) {
+	case store.Parts:
+		beside = p.Links
+	case *store.Parts:
+		if p != nil {
+			beside = p.Links
+		}
+	}
+	if fences, ok := beside.(store.Fences); ok && c.Fences == nil {
 		c.Fences = fences
 	}
 	if c.Passwords == nil {

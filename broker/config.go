@@ -43,8 +43,8 @@ type Config struct {
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
 	// Fences remembers on what each provider's word rested when its links were made, so that one that is pointed elsewhere lets
-	// nobody in before [Broker.ConfirmProvider]. Nil is Store if it is a [store.Fences]; where that is none either, nothing is
-	// remembered, which is logged at start.
+	// nobody in before [Broker.ConfirmProvider]. Nil is Store, or the Links of a [store.Parts], if that is a [store.Fences];
+	// where it is none, nothing is remembered, which is logged at start.
 	Fences store.Fences
 	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
