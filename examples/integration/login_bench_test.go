@@ -119,7 +119,7 @@ const (
 	benchReturn = "https://app.example/callback"
 )
 
-func serveBroker(b *testing.B, s store.Store, upstream string) string {
+func serveBroker(b *testing.B, s store.Store, upstream string, others ...broker.Provider) string {
 	server := httptest.NewUnstartedServer(nil)
 	base := "http://" + server.Listener.Addr().String()
 	idp, err := oidc.New(oidc.Config{
@@ -131,7 +131,7 @@ func serveBroker(b *testing.B, s store.Store, upstream string) string {
 	}
 	br, err := broker.New(broker.Config{
 		BaseURL: base, Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: s,
-		Providers:       []broker.Provider{{Alias: "up", IdP: idp}},
+		Providers:       append(others, broker.Provider{Alias: "up", IdP: idp}),
 		DefaultProvider: "up",
 		Clients:         []store.Client{{ID: benchClient, Secrets: [][]byte{[]byte(benchSecret)}, RedirectURIs: []string{benchReturn}}},
 	})

@@ -189,15 +189,13 @@ func once(c *setup, errOut io.Writer, do func(*broker.Broker) error) (err error)
 func (s *server) use(ctx context.Context, n *node) {
 	ctx, cancel := context.WithCancel(ctx)
 	var upkeep sync.WaitGroup
-	upkeep.Go(func() {
-		debug.FreeOSMemory()  // reading a file of ten thousand providers takes much more than they do
-		_ = n.broker.Run(ctx) // it ends with ctx and says nothing else
-	})
+	upkeep.Go(func() { _ = n.broker.Run(ctx) }) // it ends with ctx and says nothing else
 	n.stop = func() { cancel(); upkeep.Wait() }
 	s.level.Set(n.Log.Level.level())
 	if before := s.current.Swap(n); before != nil {
 		before.stop()
 	}
+	debug.FreeOSMemory() // reading a file of ten thousand providers takes much more than they do
 }
 
 // serve serves until ctx ends, then no new connection, and what is under way to its end.

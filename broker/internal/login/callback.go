@@ -1,6 +1,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -59,11 +60,23 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		s.upstreamFailed(w, r, t, p, wait.Flow, err)
 		return
 	}
+	noteStale(r.Context(), p)
 	if err := s.once(r.Context(), p.Alias, identity); err != nil {
 		s.Fail(w, r, t, err)
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)
+}
+
+// noteStale says in the log that the upstream was used by what was known of it before.
+func noteStale(ctx context.Context, p *gate.Provider) {
+	old, ok := p.IdP.(interface{ Stale() error })
+	if !ok {
+		return
+	}
+	if err := old.Stale(); err != nil {
+		web.RecordOf(ctx).Err = fmt.Errorf("provider is used by what was known of it before: %w", err)
+	}
 }
 
 // answer returns the parameters of the callback: of the query or of the form, never of both.
