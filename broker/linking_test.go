@@ -669,6 +669,48 @@ func TestRow35TwoTabsLink(t *testing.T) {
 	}
 }
 
+// The mail that tells of a new link keeps nobody from signing in: not by failing, and not by taking its time.
+func TestMailOfNewLinkDoesNotBlock(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	slow := &slowMailer{told: make(chan struct{}), release: make(chan struct{})}
+	l.reconfigure(l.setup(func(c *broker.Config) { c.Mailer = slow }))
+	b := brokertest.NewBrowser(t)
+	page := l.come(b).Submit(press("link"))
+	for !strings.Contains(page.Body, `type="password"`) {
+		page = page.Submit(press("another"))
+	}
+	l.wantLinked(page.Submit(answer("alice", password)))
+	<-slow.told // it hangs, and alice is in
+	close(slow.release)
+}
+
+// A slowMailer takes its time, and then fails, to tell of a link.
+type slowMailer struct{ told, release chan struct{} }
+
+func (s *slowMailer) Send(ctx context.Context, m *broker.Message) error {
+	if !strings.Contains(m.Subject, "was linked") {
+		return nil
+	}
+	close(s.told)
+	select {
+	case <-s.release:
+	case <-ctx.Done():
+	}
+	return errors.New("the server is down")
+}
+
+// Flows with a step that links without a proof are named in the log.
+func TestInsecureFlowIsLogged(t *testing.T) {
+	t.Parallel()
+	log := newLockedLog()
+	newWorld(t, func(c *broker.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(log, nil))
+		c.Providers[1].FirstLogin = flow.Flow{{ID: "detect", Do: firstlogin.DetectExisting{}}, {ID: "set", Do: firstlogin.InsecureSetExisting{}}}
+	})
+	log.waitFor(t, `flow="other: FirstLogin" setting="set: InsecureSetExisting"`)
+}
+
 // Where an account cannot prove itself, the page says that it exists, and nothing else is asked.
 func TestNothingToProveWith(t *testing.T) {
 	t.Parallel()

@@ -98,7 +98,7 @@ func mailable(ctx context.Context, t *flow.Turn) (*store.User, error) {
 		return nil, nil
 	}
 	u, err := candidate(ctx, t)
-	if u == nil || err != nil || u.Email == "" || u.Email != Email(u.Email) || u.SharedEmail {
+	if u == nil || err != nil || u.Email == "" || u.Email != d.Profile.Email || u.SharedEmail {
 		return nil, err
 	}
 	return u, nil

@@ -75,6 +75,11 @@ func (r ReviewProfile) Authenticate(_ context.Context, t *flow.Turn) (flow.Resul
 	if page.Errors = r.check(typed, single); len(page.Errors) > 0 {
 		return flow.Ask(page), nil
 	}
+	// Nobody may take an address for a name that is not theirs as far as we know.
+	if name := Username(typed["username"]); strings.Contains(name, "@") && name != Username(before.Username) && name != Email(typed["email"]) {
+		page.Errors = map[string]string{"username": "invalid"}
+		return flow.Ask(page), nil
+	}
 	p := &d.Profile
 	if email := Email(typed["email"]); email != Email(before.Email) {
 		p.Email, p.EmailVerified, d.EditedEmail = email, false, true

@@ -109,6 +109,40 @@ func TestRow03ReviewMissing(t *testing.T) {
 	}
 }
 
+// Whose name looks like somebody's address, and is not their own, would stand in that person's way.
+func TestReviewRefusesForeignAddressAsName(t *testing.T) {
+	t.Parallel()
+	form := func(username, email string) url.Values {
+		return url.Values{"username": {username}, "email": {email}, "first_name": {"Bob"}, "last_name": {"B"}}
+	}
+	d := flowtest.Start(t, reviewed(firstlogin.ReviewOn), flowtest.Login{Identity: &bob})
+	d.Answer(form("CEO@corp.example", "bob@example.com"))
+	if errs := d.Page("review").Errors; errs["username"] != "invalid" {
+		t.Errorf("errors %v", errs)
+	}
+	d.Answer(form("Bob@example.com", "bob@example.com"))
+	if got := d.Done(); got.Profile.Username != "bob@example.com" {
+		t.Errorf("got %+v", got.Profile)
+	}
+	id := without(func(id *provider.Identity) { id.Username = "bob@corp.example" }) // what the upstream calls them is theirs
+	d = flowtest.Start(t, reviewed(firstlogin.ReviewOn), flowtest.Login{Identity: id})
+	d.Answer(form("bob@corp.example", "bob@example.com"))
+	d.Done()
+}
+
+// Where the account's address changes while the mail is under way, no other mail goes to the new one.
+func TestNoMailToAnotherAddress(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
+	d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Accounts: all})
+	all.Users[0].Email = "new@example.com"
+	d.Answer(url.Values{"resend": {"1"}})
+	if len(o.sent) != 1 || d.Done().UserID != "proved" {
+		t.Errorf("%d mails, want the first one alone, and another way", len(o.sent))
+	}
+}
+
 func TestRow04ReviewOff(t *testing.T) {
 	t.Parallel()
 	id := without(func(id *provider.Identity) { id.Email, id.FirstName = "", "" })
