@@ -51,7 +51,7 @@ func (w *world) linksOf(userID string) []*store.Link {
 // A user links a provider, sees it, and takes it away; then it is nobody's.
 func TestRow77Unlink(t *testing.T) {
 	t.Parallel()
-	box := newMailbox()
+	box := newInbox()
 	w := newWorld(t, func(c *broker.Config) { c.Mailer = box })
 	b := w.login("Demo")
 	alice := w.named("alice")
@@ -376,7 +376,7 @@ func TestAccountNeedsRecentProof(t *testing.T) {
 // Zitadel CVE-2026-27946: no form of the page reaches a field that says whom or what to trust.
 func TestAccountSetsNoTrust(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *broker.Config) { c.Mailer = newMailbox() })
+	w := newWorld(t, func(c *broker.Config) { c.Mailer = newInbox() })
 	b := w.login("Demo")
 	alice := w.named("alice")
 	alice.EmailVerified = false
@@ -462,7 +462,7 @@ func TestAccountGuards(t *testing.T) {
 // The e-mail address changes once its owner has opened the link, signed in as the user, and not before.
 func TestAccountEmail(t *testing.T) {
 	t.Parallel()
-	box := newMailbox()
+	box := newInbox()
 	w := newWorld(t, func(c *broker.Config) { c.Mailer = box })
 	b := w.login("Demo")
 	w.op.LoginAs("bob")

@@ -43,6 +43,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/seal"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -63,6 +64,7 @@ type Broker struct {
 	logouts  *logout.Service
 	account  *account.Service
 	handler  http.Handler
+	sealed   []resealer // all that keeps secrets
 }
 
 // New checks the configuration and returns its broker, or every mistake in it joined in one error. It does no I/O: a
@@ -81,15 +83,18 @@ func New(c Config) (*Broker, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("broker: configuration:\n%w", err)
 	}
-	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages}
-	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore, sealer)
+	if err := c.sealStores(); err != nil {
+		return nil, err
+	}
+	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers()}
+	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore)
 	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
 	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
 	b.keys = &keys.Keys{
-		Store: c.Store, Sealer: sealer, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
+		Store: c.Store, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
 	}
 	b.login = &login.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
@@ -102,7 +107,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
-		Sealer: sealer, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
+		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
 	b.login.Ended = b.logouts.Ended
 	b.login.EndAll = b.logouts.EndEverything
@@ -212,6 +217,33 @@ func (c *Config) algorithms() []string {
 	return algs
 }
 
+// sealStores puts what is kept behind store/seal, unless the host has.
+func (c *Config) sealStores() error {
+	secrets, err := seal.FromSecrets(c.Secrets...)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	sealer := seal.New(secrets)
+	c.Store = sealer.Store(c.Store)
+	if c.ClientStore != nil {
+		c.ClientStore = sealer.Clients(c.ClientStore)
+	}
+	if c.Credentials != nil {
+		c.Credentials = sealer.Credentials(c.Credentials)
+	}
+	return nil
+}
+
+// resealers are the stores that sealStores has sealed. One that is named twice is asked twice, and has no more to do then.
+func (c *Config) resealers() (all []resealer) {
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if r, ok := kept.(resealer); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
 func (c *Config) gateProviders() []gate.Provider {
 	list := make([]gate.Provider, len(c.Providers))
 	for i, p := range c.Providers {
@@ -240,7 +272,16 @@ func (c *Config) defaults() {
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}
-	if fences, ok := c.Store.(store.Fences); ok && c.Fences == nil {
+	var beside any = c.Store
+	switch p := beside.(type) {
+	case store.Parts:
+		beside = p.Links
+	case *store.Parts:
+		if p != nil {
+			beside = p.Links
+		}
+	}
+	if fences, ok := beside.(store.Fences); ok && c.Fences == nil {
 		c.Fences = fences
 	}
 	if c.Passwords == nil {

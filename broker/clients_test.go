@@ -113,7 +113,7 @@ func TestPutClientRefuses(t *testing.T) {
 		"id that is too long":          {func(c *store.Client) { c.ID = strings.Repeat("a", 256) }, "ID"},
 		"no secret":                    {func(c *store.Client) { c.Secrets = nil }, "Secrets"},
 		"short secret":                 {func(c *store.Client) { c.Secrets = [][]byte{secret, []byte("short")} }, "Secrets"},
-		"sealed by nobody":             {func(c *store.Client) { c.Secrets = [][]byte{[]byte("sealed:" + strings.Repeat("x", 60))} }, "Secrets"},
+		"sealed by nobody":             {func(c *store.Client) { c.Secrets = [][]byte{[]byte("idb\x01\x02id" + strings.Repeat("x", 60))} }, "Secrets"},
 		"sealed for another":           {func(c *store.Client) { c.Secrets = w.kept().Secrets }, "Secrets"},
 		"public with a secret":         {func(c *store.Client) { c.AuthMethod = store.AuthNone }, "no secret"},
 		"public without PKCE":          {func(c *store.Client) { c.AuthMethod, c.Secrets, c.InsecureWithoutPKCE = store.AuthNone, nil, true }, "PKCE"},

@@ -30,7 +30,7 @@ type Config struct {
 	BaseURL string
 	// Secrets seal what leaves the process or rests in the store: 32 random bytes each, the same on every node. The
 	// first seals; the others still open what they sealed, so that a new one can be put before an old one. Keep the
-	// old one: signing keys in the store, and the secrets of clients that [Broker.PutClient] keeps, may be sealed with it.
+	// old one until [Broker.Reseal] has run.
 	Secrets [][]byte
 	// Store remembers users, links, sessions, grants and keys. One that has a method Check() error, as [store.Parts] has, is
 	// asked by it whether it can work.
@@ -43,8 +43,8 @@ type Config struct {
 	// of Clients come first. With it the broker has a signing key of every algorithm. Nil is none.
 	ClientStore store.Clients
 	// Fences remembers on what each provider's word rested when its links were made, so that one that is pointed elsewhere lets
-	// nobody in before [Broker.ConfirmProvider]. Nil is Store if it is a [store.Fences]; where that is none either, nothing is
-	// remembered, which is logged at start.
+	// nobody in before [Broker.ConfirmProvider]. Nil is Store, or the Links of a [store.Parts], if that is a [store.Fences];
+	// where it is none, nothing is remembered, which is logged at start.
 	Fences store.Fences
 	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
@@ -126,7 +126,8 @@ type Provider struct {
 	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
 	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there
 	// as a post-logout redirect URI, and {BaseURL}/broker/{alias}/backchannel_logout may be, as the URI for back-channel
-	// logout, which ends the sessions here whatever Logout says.
+	// logout, which ends the sessions here whatever Logout says. The single logout service for SAML is
+	// {BaseURL}/broker/{alias}/endpoint/logout.
 	Logout provider.LogoutMode
 	// AllowTokenExchange lets clients that have the grant type exchange the ID tokens that it issued to applications for
 	// tokens of the broker (RFC 8693), which an IdP that is a provider.TokenVerifier can verify. Whoever holds such a token
@@ -360,6 +361,12 @@ func logInsecure(log *slog.Logger, client *store.Client) {
 	}
 }
 
+func logInsecureFlow(log *slog.Logger, name string, f flow.Flow) {
+	for _, setting := range f.Insecure() {
+		log.Warn("insecure setting", "flow", name, "setting", setting)
+	}
+}
+
 // logInsecureParties says the same of what reaches clients and of providers, which say it by a method Insecure.
 func (c *Config) logInsecureParties() {
 	if c.ClientHTTP.InsecureAllowHTTP {
@@ -374,12 +381,23 @@ func (c *Config) logInsecureParties() {
 	for _, setting := range c.Passwords.Insecure() {
 		c.Logger.Warn("insecure setting", "setting", setting)
 	}
+	for _, kept := range []any{c.Store, c.ClientStore, c.Credentials} {
+		if weak, ok := kept.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				c.Logger.Warn("insecure setting", "setting", setting)
+			}
+		}
+	}
 	if weak, ok := c.Mailer.(interface{ Insecure() []string }); ok {
 		for _, setting := range weak.Insecure() {
 			c.Logger.Warn("insecure setting", "mailer", fmt.Sprintf("%T", c.Mailer), "setting", setting)
 		}
 	}
+	logInsecureFlow(c.Logger, "FirstLogin", c.FirstLogin)
+	logInsecureFlow(c.Logger, "PostLogin", c.PostLogin)
 	for _, p := range c.Providers {
+		logInsecureFlow(c.Logger, p.Alias+": FirstLogin", p.FirstLogin)
+		logInsecureFlow(c.Logger, p.Alias+": PostLogin", p.PostLogin)
 		weak, ok := p.IdP.(interface{ Insecure() []string })
 		if !ok {
 			continue

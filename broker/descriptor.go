@@ -26,7 +26,7 @@ func (b *Broker) descriptor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	at := b.base.String() + "/broker/" + p.Alias + "/endpoint"
-	d, err := publisher.Descriptor(r.Context(), provider.DescriptorRequest{URL: at + "/descriptor", RedirectURI: at})
+	d, err := publisher.Descriptor(r.Context(), provider.DescriptorRequest{URL: at + "/descriptor", RedirectURI: at, LogoutURI: at + "/logout"})
 	switch {
 	case err != nil:
 		b.login.Fail(w, r, nil, fmt.Errorf("descriptor: %w", err))

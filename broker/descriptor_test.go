@@ -132,7 +132,8 @@ func TestDescriptor(t *testing.T) {
 	if r.text != "<md/>" || r.Header.Get("Content-Type") != "application/samlmetadata+xml" || r.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("published %s with %v", r.text, r.Header)
 	}
-	want := provider.DescriptorRequest{URL: descriptorURL(w, "demo"), RedirectURI: brokertest.CallbackURL(w.base, "demo")}
+	at := brokertest.CallbackURL(w.base, "demo")
+	want := provider.DescriptorRequest{URL: descriptorURL(w, "demo"), RedirectURI: at, LogoutURI: at + "/logout"}
 	if p.asked != want {
 		t.Errorf("asked %+v, want %+v", p.asked, want)
 	}

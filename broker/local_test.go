@@ -12,6 +12,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/seal"
 )
 
 const password = "correct horse battery"
@@ -54,9 +55,15 @@ func newLocalWorld(t testing.TB, edit func(*broker.Config)) (*world, *store.User
 	return w, found[0], browser
 }
 
+// local is what a host writes credentials with, sealed as the broker seals them.
 func (w *world) local() *factor.Local {
+	keys, err := seal.FromSecrets([]byte("a secret of the tests: 32 bytes!"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sealed := seal.New(keys).Store(w.store)
 	return &factor.Local{
-		Credentials: w.store, Transient: w.store, Passwords: &factor.Passwords{Memory: 8, Time: 1}, Now: w.clock,
+		Credentials: sealed, Transient: sealed, Passwords: &factor.Passwords{Memory: 8, Time: 1}, Now: w.clock,
 	}
 }
 
@@ -96,7 +103,10 @@ func TestLinkByPassword(t *testing.T) {
 func TestStrangersDoNotLockOut(t *testing.T) {
 	t.Parallel()
 	w, alice, hers := newLocalWorld(t, nil)
-	stranger := brokertest.NewBrowser(t)
+	w.op.LoginAs("bob")
+	stranger := w.login("Demo") // whose browser is known, but not as one of hers
+	w.op.LoginAs("alice")
+	stranger.Get(w.URL + "/logout").Submit(nil)
 	page := stranger.Get(w.Origin + "/").Click("Other")
 	for range 6 {
 		page = page.Submit(answer("alice", "a guess"))
@@ -104,6 +114,10 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 	page = page.Submit(answer("alice", password))
 	if !strings.Contains(page.Body, `id="password-error"`) {
 		t.Fatalf("the sixth try in a row was not refused: status %d at %s", page.Status, page.URL)
+	}
+	page = brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Other").Submit(answer("alice", password))
+	if !strings.Contains(page.Body, `id="password-error"`) {
+		t.Fatalf("the account is not locked for others: status %d at %s", page.Status, page.URL)
 	}
 	// Her browser is known, though she signs out there.
 	hers.Get(w.URL + "/logout").Submit(nil)

@@ -18,18 +18,18 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-// A mailbox gets mail, from whatever goroutine.
-type mailbox chan broker.Message
+// An inbox gets mail, from whatever goroutine.
+type inbox chan broker.Message
 
-func newMailbox() mailbox { return make(mailbox, 64) }
+func newInbox() inbox { return make(inbox, 64) }
 
-func (m mailbox) Send(_ context.Context, msg *broker.Message) error {
+func (m inbox) Send(_ context.Context, msg *broker.Message) error {
 	m <- *msg
 	return nil
 }
 
 // next waits for a mail.
-func (m mailbox) next(t testing.TB) broker.Message {
+func (m inbox) next(t testing.TB) broker.Message {
 	t.Helper()
 	select {
 	case msg := <-m:
@@ -43,7 +43,7 @@ func (m mailbox) next(t testing.TB) broker.Message {
 var links = regexp.MustCompile(`http://\S+`)
 
 // link returns the link in the next mail.
-func (m mailbox) link(t testing.TB) string {
+func (m inbox) link(t testing.TB) string {
 	t.Helper()
 	msg := m.next(t)
 	link := links.FindString(msg.Text)
@@ -54,9 +54,9 @@ func (m mailbox) link(t testing.TB) string {
 }
 
 // newPasswordWorld is a world in which alice of demo has a password, and the login page asks for it.
-func newPasswordWorld(t testing.TB, edit func(*broker.Config)) (*world, *store.User, *brokertest.Browser, mailbox) {
+func newPasswordWorld(t testing.TB, edit func(*broker.Config)) (*world, *store.User, *brokertest.Browser, inbox) {
 	t.Helper()
-	box := newMailbox()
+	box := newInbox()
 	w, alice, hers := newLocalWorld(t, func(c *broker.Config) {
 		c.LocalLogin, c.Mailer = true, box
 		c.Providers[0].TrustEmail = true

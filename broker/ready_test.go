@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -73,6 +74,30 @@ func TestReadyAsksEachPlace(t *testing.T) {
 		}
 		if err := b.Ready(t.Context()); !errors.Is(err, errGone) {
 			t.Errorf("%s do not answer: Ready() = %v, want %v", name, err, errGone)
+		}
+	}
+}
+
+// What notices that a provider is pointed elsewhere is beside the links, where roles are kept in different places.
+func TestFencesOfParts(t *testing.T) {
+	t.Parallel()
+	m := memstore.New()
+	p := store.Parts{Users: m, Links: m, Sessions: m, Grants: m, Transient: m, Keyring: m}
+	without := p
+	without.Links = struct{ store.Links }{m}
+	for name, c := range map[string]struct {
+		store store.Store
+		warns bool
+	}{"parts": {p, false}, "their address": {&p, false}, "links alone": {without, true}} {
+		var log bytes.Buffer
+		_, err := broker.New(broker.Config{
+			BaseURL: "http://localhost/id", Secrets: [][]byte{make([]byte, 32)}, Store: c.store, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "Fences"); got != c.warns {
+			t.Errorf("%s: warned of missing fences: %v, want %v:\n%s", name, got, c.warns, log.String())
 		}
 	}
 }

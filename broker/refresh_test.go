@@ -364,7 +364,7 @@ func testRefreshReuse(t *testing.T) {
 		if err := w.store.UpdateGrant(t.Context(), to); err != nil {
 			t.Fatal(err)
 		}
-		wantError(t, w.refresh(alice.RefreshToken, nil), http.StatusBadRequest, "invalid_grant")
+		wantError(t, w.refresh(alice.RefreshToken, nil), http.StatusInternalServerError, "server_error")
 	})
 	t.Run("inside the grace, by another client", func(t *testing.T) {
 		t.Parallel()

@@ -32,10 +32,12 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/broker/{alias}/logout": {"GET": http.HandlerFunc(b.logouts.StartUpstream)},
 		"/consent":               {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
 		"/flow/{id}":             {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
+		"/proof":                 {"GET": http.HandlerFunc(b.login.ShowProof), "POST": sameSite(b.login.AnswerProof)},
 		"/icon/{alias}":          {"GET": http.HandlerFunc(b.icon)},
 		"/static/{file}":         {"GET": b.pages.Static()},
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.
 		"/broker/{alias}/endpoint":        {"GET": http.HandlerFunc(b.login.Callback), "POST": http.HandlerFunc(b.login.Callback)},
+		"/broker/{alias}/endpoint/logout": {"GET": http.HandlerFunc(b.logouts.Browser), "POST": http.HandlerFunc(b.logouts.Browser)},
 		"/broker/{alias}/logout_response": {"GET": http.HandlerFunc(b.logouts.Returned)},
 		// Upstreams without a browser: their message is signed, what they fetch is public.
 		"/broker/{alias}/backchannel_logout":  {"POST": http.HandlerFunc(b.logouts.Receive)},

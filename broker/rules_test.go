@@ -86,6 +86,11 @@ var importRules = []importRule{{
 	never: []string{"net/http", "html/template"},
 	why:   "a step asks for a page by its name and does not render it",
 }, {
+	pkg:   "flow/factor/passkey",
+	may:   []string{"flow", "flow/factor", "flow/internal/...", "provider", "store"},
+	never: []string{"html/template"},
+	why:   "apart, so that who does not use passkeys links nothing of them",
+}, {
 	pkg:   "flow/firstlogin",
 	may:   []string{"flow", "flow/factor", "flow/internal/...", "provider", "store"},
 	never: []string{"net/http", "html/template"},
@@ -98,21 +103,22 @@ var importRules = []importRule{{
 	why:   "drives a flow without HTTP",
 }, {
 	pkg: "broker",
-	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
-	why: "the facade names what is plugged into it by interface only: a host links the providers and the store it chose",
+	may: []string{"token", "store", "store/seal", "provider", "flow/...", "broker/internal/..."},
+	why: "the facade names what is plugged into it by interface only: a host links the providers and the store it chose. " +
+		"store/seal keeps nothing: it is what makes whichever store a safe one",
 }, {
 	pkg: "broker/mail",
-	may: []string{"broker", "token", "store", "provider", "flow/...", "broker/internal/..."},
+	may: []string{"broker", "token", "store", "store/seal", "provider", "flow/...", "broker/internal/..."},
 	why: "an SMTP client of ours is one Mailer of many: the broker does not link it",
 }, {
 	pkg: "broker/internal/...",
-	may: []string{"token", "store", "provider", "flow/...", "broker/internal/..."},
+	may: []string{"token", "store", "store/seal", "provider", "flow/...", "broker/internal/..."},
 	why: "parts of the broker are bound as the broker is",
 }, {
 	pkg: "broker/brokertest",
 	kit: true,
 	may: []string{
-		"broker", "broker/internal/...", "token", "store", "store/memstore", "provider", "provider/internal/...",
+		"broker", "broker/internal/...", "token", "store", "store/memstore", "store/seal", "provider", "provider/internal/...",
 		"provider/oidc", "provider/providertest", "flow/...",
 	},
 	why: "a whole broker on loopback needs one store and one upstream that work",
@@ -140,6 +146,15 @@ var allowedModules = map[string]string{
 	"github.com/russellhaering/gosaml2":             "SAML requests",
 	"github.com/jonboulle/clockwork":                "of goxmldsig",
 	"github.com/mattermost/xml-roundtrip-validator": "of gosaml2, for its own parser; provider/saml says why it needs none",
+	"github.com/fxamacker/cbor/v2":                  "of go-webauthn/webauthn",
+	"github.com/go-viper/mapstructure/v2":           "of go-webauthn/webauthn",
+	"github.com/go-webauthn/webauthn":               "WebAuthn, for hosts that import flow/factor/passkey; the broker does not",
+	"github.com/go-webauthn/x":                      "of go-webauthn/webauthn",
+	"github.com/google/go-tpm":                      "of go-webauthn/webauthn",
+	"github.com/google/uuid":                        "of go-webauthn/webauthn",
+	"github.com/philhofer/fwd":                      "of go-webauthn/webauthn",
+	"github.com/tinylib/msgp":                       "of go-webauthn/webauthn",
+	"github.com/x448/float16":                       "of go-webauthn/webauthn",
 	"golang.org/x/crypto":                           "argon2id and, for imported users, bcrypt",
 	"github.com/wneessen/go-mail":                   "SMTP, for hosts that import broker/mail; the broker does not",
 	"golang.org/x/oauth2":                           "the OAuth 2.0 client",

@@ -1,8 +1,13 @@
 package broker_test
 
 import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,6 +39,11 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 	t.Helper()
 	w := &world{t: t, store: memstore.New(), rp: brokertest.NewRelyingParty(t)}
 	w.store.Now = w.clock
+	for _, key := range signingKeys(t) {
+		if err := w.store.AddKey(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.op = providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Alg: "ES256", Now: w.clock, Users: []providertest.User{
 		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
 		{Subject: "bob", Username: "bob", Email: "bob@example.com", Name: "Bob"},
@@ -51,6 +61,34 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 	return w
 }
 
+// signingKeys returns the keys of all worlds, as a broker with their secret has made them once: an RSA key takes longer than
+// most tests.
+func signingKeys(t testing.TB) []*store.Key {
+	t.Helper()
+	keys, err := madeKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+var madeKeys = sync.OnceValues(func() ([]*store.Key, error) {
+	kept := memstore.New()
+	b, err := broker.New(broker.Config{BaseURL: "http://localhost/id", Secrets: worldSecrets, Store: kept})
+	if err != nil {
+		return nil, err
+	}
+	b.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/id/jwks", nil))
+	keys, err := kept.Keys(context.Background())
+	if err == nil && len(keys) == 0 {
+		err = errors.New("the broker made no keys")
+	}
+	return keys, err
+})
+
+// worldSecrets are those of every world.
+var worldSecrets = [][]byte{[]byte("a secret of the tests: 32 bytes!")}
+
 func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
 
 // cookieName is what the broker calls one of its cookies here, on a port of its own.
@@ -64,7 +102,7 @@ func (w *world) advance(d time.Duration) { w.late.Add(int64(d)) }
 func (w *world) config(edit func(*broker.Config)) broker.Config {
 	c := broker.Config{
 		BaseURL: w.base,
-		Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")},
+		Secrets: worldSecrets,
 		Store:   w.store,
 		Now:     w.clock,
 		Providers: []broker.Provider{

@@ -17,6 +17,7 @@ type Publisher interface {
 type DescriptorRequest struct {
 	URL         string // of the document itself
 	RedirectURI string // where answers go, as in [Request]
+	LogoutURI   string // where messages about logout go that a browser brings, see [LogoutAnswerer]
 }
 
 // A Descriptor is a document that the broker publishes for an upstream.

@@ -23,27 +23,41 @@ type LogoutRequest struct {
 	State       string // must come back with it, unchanged
 }
 
-// LogoutReceiver is the capability of an [IdentityProvider] that tells the broker, without a browser, whom it has signed
-// out.
+// LogoutReceiver is the capability of an [IdentityProvider] that tells the broker whom it has signed out: without a browser
+// or, if it is a [LogoutAnswerer] too, by way of one.
 type LogoutReceiver interface {
 	// ReceiveLogout verifies a message and returns whom it is about. It must refuse, with a [*Error], whatever it cannot
 	// verify: the caller ends sessions because of it. That a message was not received before is the caller's to check.
 	ReceiveLogout(ctx context.Context, m LogoutMessage) (*Logout, error)
 }
 
+// LogoutAnswerer is the capability of an [IdentityProvider] whose messages about logout come by way of the browser, and
+// have to be answered (SAML 2.0 single logout). It is a [LogoutStarter] and a [LogoutReceiver].
+type LogoutAnswerer interface {
+	// AnswerLogout says where to send the browser that brought l, which ReceiveLogout returned: back to the upstream. done
+	// says whether what it asked for was done.
+	AnswerLogout(ctx context.Context, l *Logout, done bool) (*Redirect, error)
+	// FinishLogout verifies the answer to what BeginLogout sent, whose Data comes with it. An error says that the session
+	// there may go on; here it has ended already.
+	FinishLogout(ctx context.Context, cb Callback) error
+}
+
 // LogoutMessage is what arrived at the broker's logout endpoint for this provider. Anybody may have sent it.
 type LogoutMessage struct {
-	Params url.Values // of the body, which was a form
+	URL    string     // the endpoint, with the raw query as it was requested
+	Params url.Values // of the body, which was a form, or of the query
 }
 
 // A Logout is what an upstream said: this session of its own has ended or, where it names none, all of this subject.
 // One of Subject and Session is not empty, and where both are given both count.
 type Logout struct {
-	Issuer  string // as in [Identity]
-	Subject string
-	Session string
-	ID      string    // of the message; the issuer gives no other the same
-	Expires time.Time // from then on the same message is refused anyway
+	Issuer       string // as in [Identity]
+	Subject      string
+	Session      string
+	MoreSessions []string  // that have ended as well
+	ID           string    // of the message; the issuer gives no other the same
+	Expires      time.Time // from then on the same message is refused anyway
+	State        string    // for AnswerLogout to send back
 }
 
 // A LogoutMode says whether signing out here signs out at the upstream as well, as far as it is a [LogoutStarter].

@@ -24,8 +24,9 @@ import (
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
 // Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
-// [LogoutReceiver], [TokenVerifier], [Publisher] and [Trusted]; and a method Insecure() []string that names the settings
-// which take a check away, for the broker to log at start.
+// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher] and [Trusted]; and a method
+// Insecure() []string that names the settings which take a check away, for the broker to log at start, and Stale() error that
+// says why logins go on with what was known of the upstream before, for the broker to log with each.
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
 	// protocol returns it (OAuth 2.0 "state", SAML RelayState).
@@ -89,6 +90,7 @@ type Identity struct {
 	AMR           []string
 	AuthTime      time.Time      // when the user proved who they are; zero if the upstream did not say
 	Session       string         // the upstream's own session: OpenID "sid", SAML SessionIndex
+	SessionUntil  time.Time      // when it ends there at the latest, and so here; zero if the upstream did not say
 	Claims        map[string]any // what it said, merged; JSON numbers are json.Number
 	Tokens        *Tokens        // what the upstream issued; nil where it issues nothing
 	// LogoutHint is what BeginLogout will be given, where that is not an ID token; "" if there is nothing to sign out of.

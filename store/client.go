@@ -100,7 +100,7 @@ type Clients interface {
 	ListClients(ctx context.Context, after string, limit int) ([]*Client, error)
 	// PutClient adds c if c.Version is 0; ErrExists if its id is taken. Otherwise it replaces the client c.ID if its
 	// version is still c.Version; ErrConflict if it is not or if there is no such client. Then it counts c.Version up.
-	// Secrets are kept as they are given, which must be sealed: see PutClient of the package broker.
+	// Secrets are kept as they are given, which must be sealed: see PutClient of the package broker, and the package seal.
 	PutClient(ctx context.Context, c *Client) error
 	// DeleteClient removes the client; ErrNotFound if there is none. What was granted to it stays, for the caller to remove.
 	DeleteClient(ctx context.Context, id string) error

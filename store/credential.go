@@ -26,7 +26,7 @@ type Credential struct {
 	UserID string         // never changes
 	Kind   CredentialKind // never changes
 	Label  string         // for people, such as the name of a device
-	Secret []byte         // see the kinds
+	Secret []byte         // sealed; see the kinds
 	// Step is what was used last, so that nothing is used twice: of a TOTP the time step whose code was accepted (RFC 6238
 	// §5.2), of a passkey its signature counter (WebAuthn Level 3 §6.1.1). Two uses of the same are two updates of the
 	// same version, of which one wins.

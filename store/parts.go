@@ -26,8 +26,7 @@ import (
 //   - after the links or the user: a user who is linked and up to date;
 //   - after the grant: one whose code nobody was told, which expires.
 //
-// What wraps a store is best put around the places and not around Parts: a wrapper is not known to Commit, which then writes
-// every part by itself.
+// What wraps Parts forwards Commit by calling the function of that name, as store/seal does: nobody else knows Parts.
 type Parts struct {
 	Users
 	Links

@@ -31,6 +31,9 @@
 //   - Nil and empty slices and maps are the same; either may come back as the other.
 //   - A method that fails leaves the Version of what it was given alone.
 //   - A query whose fields name nothing is an error, never everything.
+//
+// What is called sealed here is so where a store keeps it: the broker puts each store behind the package store/seal, which
+// those who read and write secrets by other means have to use as well.
 package store
 
 import (
@@ -107,7 +110,7 @@ type Link struct {
 	UserID    string
 	Username  string // as the upstream last said, for display
 	Email     string // as the upstream last said, for display
-	Tokens    []byte // the upstream's tokens, sealed by the broker; nil unless the provider stores tokens
+	Tokens    []byte // the upstream's tokens, sealed; nil unless the provider stores tokens
 	CreatedAt time.Time
 	LastLogin time.Time
 	Version   int64 // for [Links.UpdateLink]; the store counts it up from 1
@@ -137,7 +140,7 @@ type Session struct {
 	Upstream   LinkKey // who vouched; the zero value if nobody upstream did
 	// UpstreamSession is the upstream's name for its own session (OpenID "sid", SAML SessionIndex), "" if it gave none.
 	UpstreamSession string
-	UpstreamIDToken []byte // sealed by the broker, for signing out there; nil if there is none
+	UpstreamIDToken []byte // sealed, for signing out there; nil if there is none
 	ACR             string
 	AMR             []string
 	Notes           map[string]string // by mappers, for tokens; they vanish with the session
@@ -212,7 +215,7 @@ type Grant struct {
 	RefreshHash  []byte
 	PreviousHash []byte
 	GraceUntil   time.Time
-	Answer       []byte // sealed by the broker; until GraceUntil
+	Answer       []byte // sealed; until GraceUntil
 
 	CreatedAt time.Time
 	ExpiresAt time.Time // the end of the grant and of all that was issued for it
@@ -262,7 +265,7 @@ type Key struct {
 	ID         string // the "kid"
 	Algorithm  string // JWA name, such as "RS256"
 	Generation int    // counts up per algorithm: of several nodes that rotate at once, one adds the next generation
-	Private    []byte // PKCS #8, sealed by the broker
+	Private    []byte // PKCS #8, sealed
 	CreatedAt  time.Time
 	NotBefore  time.Time // the first moment it may sign
 }

@@ -115,6 +115,14 @@ func (r *Remote) PublicKeys(ctx context.Context, id string, now time.Time) ([]Pu
 	return found, nil
 }
 
+// Err returns what kept the set from being fetched when that was last tried, though an older one may still be in use. It is
+// nil if it was fetched, and before the first try.
+func (r *Remote) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
 // board returns the fetch that the caller should wait for, having started it (mine) if none was on its way. It returns
 // nil if the caller can do with what is there, or has to because it is too early for another fetch.
 func (r *Remote) board(ctx context.Context, id string, now time.Time) (flight <-chan struct{}, mine bool) {

@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -21,9 +20,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,8 +33,6 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
-	"github.com/go-idbroker/idbroker/store/memstore"
-	"github.com/go-idbroker/idbroker/store/sqlstore"
 )
 
 // What a brokered login costs the broker's process: upstream, browser and application live in a child process, so that
@@ -63,32 +61,56 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// BenchmarkLogin reports CPU time, allocations, SQL statements and write transactions a login, and the ratio of its CPU time to the
-// floor's in the same run. Run it with -benchtime 2000x or more.
+// BenchmarkLogin reports CPU time, allocations, SQL statements and commits a login, what the database's own processes need,
+// bytes written, and the ratio of the CPU time to the floor's in the same run. Run it with -benchtime 2000x or more:
+//
+//	go test ./integration -run '^$' -bench Login -benchtime 4000x
+//
+// The user of a returning login is one of a thousand, or of as many as IDBROKER_BENCH_USERS says: what a login costs must
+// not depend on it.
 func BenchmarkLogin(b *testing.B) {
 	var floor float64
 	b.Run("floor", func(b *testing.B) {
 		d := startDriver(b)
 		f := newFloor(b, d.upstream)
-		floor = d.measure(b, f.URL, "returning", nil)
+		floor = d.measure(b, f.URL, load{"returning", 1, 1}, &benchStore{})
 	})
-	for _, kind := range []string{"returning", "new"} {
-		b.Run("memstore/"+kind, func(b *testing.B) {
-			d := startDriver(b)
-			reportRatio(b, d.measure(b, serveBroker(b, memstore.New(), d.upstream), kind, nil), floor)
-		})
-		b.Run("sqlite/"+kind, func(b *testing.B) {
-			d := startDriver(b)
-			db, counts := countedSQLite(b)
-			reportRatio(b, d.measure(b, serveBroker(b, sqlstore.New(db), d.upstream), kind, counts), floor)
-		})
+	for _, open := range []struct {
+		name string
+		open func(testing.TB) *benchStore
+	}{
+		{"memstore", benchMemory}, {"sqlite", benchSQLite("NORMAL")}, {"sqlite-full", benchSQLite("FULL")}, {"postgres", benchPostgres},
+	} {
+		for _, l := range loads(b) {
+			b.Run(fmt.Sprintf("%s/%s/%d-at-once/of-%d", open.name, l.kind, l.atOnce, l.users), func(b *testing.B) {
+				d, s := startDriver(b), open.open(b)
+				s.fill(b, l.users, d.upstream)
+				cpu := d.measure(b, serveBroker(b, s.store, d.upstream), l, s)
+				if floor > 0 {
+					b.ReportMetric(cpu/floor, "x-floor")
+				}
+			})
+		}
 	}
 }
 
-func reportRatio(b *testing.B, cpu, floor float64) {
-	if floor > 0 {
-		b.ReportMetric(cpu/floor, "x-floor")
+// A load is how logins come: of users who were there before or are new, how many at once, and how many there are.
+type load struct {
+	kind          string
+	atOnce, users int
+}
+
+func loads(b *testing.B) []load {
+	b.Helper()
+	list := []load{{"new", 1, 1000}, {"returning", 1, 1000}, {"returning", 8, 1000}, {"returning", 32, 1000}}
+	if many := os.Getenv("IDBROKER_BENCH_USERS"); many != "" {
+		n, err := strconv.Atoi(many)
+		if err != nil {
+			b.Fatal(err)
+		}
+		list = append(list, load{"returning", 1, n}, load{"returning", 8, n})
 	}
+	return list
 }
 
 const (
@@ -97,7 +119,7 @@ const (
 	benchReturn = "https://app.example/callback"
 )
 
-func serveBroker(b *testing.B, s store.Store, upstream string) string {
+func serveBroker(b *testing.B, s store.Store, upstream string, others ...broker.Provider) string {
 	server := httptest.NewUnstartedServer(nil)
 	base := "http://" + server.Listener.Addr().String()
 	idp, err := oidc.New(oidc.Config{
@@ -109,7 +131,7 @@ func serveBroker(b *testing.B, s store.Store, upstream string) string {
 	}
 	br, err := broker.New(broker.Config{
 		BaseURL: base, Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: s,
-		Providers:       []broker.Provider{{Alias: "up", IdP: idp}},
+		Providers:       append(others, broker.Provider{Alias: "up", IdP: idp}),
 		DefaultProvider: "up",
 		Clients:         []store.Client{{ID: benchClient, Secrets: [][]byte{[]byte(benchSecret)}, RedirectURIs: []string{benchReturn}}},
 	})
@@ -241,31 +263,42 @@ func (d *benchDriver) line(b *testing.B) string {
 	return d.out.Text()
 }
 
-func (d *benchDriver) run(b *testing.B, base, kind string, n int) {
+func (d *benchDriver) run(b *testing.B, base string, l load, n int) {
 	b.Helper()
-	fmt.Fprintln(d.in, base, kind, n)
+	fmt.Fprintln(d.in, base, l.kind, l.atOnce, l.users, n)
 	if got := d.line(b); got != "done" {
 		b.Fatal(got)
 	}
 }
 
-// measure has b.N logins made and reports what they cost this process.
-func (d *benchDriver) measure(b *testing.B, base, kind string, counts *sqlCounts) float64 {
+// measure has b.N logins made and reports what they cost this process and that of the database.
+func (d *benchDriver) measure(b *testing.B, base string, l load, s *benchStore) float64 {
 	b.Helper()
-	d.run(b, base, kind, 20) // keys, discovery, connections
+	d.run(b, base, l, 20*l.atOnce) // keys, discovery, connections and what is prepared on each
 	b.ReportAllocs()
-	if counts != nil {
-		counts.reset()
+	s.counts.reset()
+	var databaseCPU, written int64
+	if s.cpu != nil {
+		databaseCPU = s.cpu(b)
+	}
+	if s.written != nil {
+		written = s.written(b)
 	}
 	b.ResetTimer()
 	before := cpuTime(b)
-	d.run(b, base, kind, b.N)
+	d.run(b, base, l, b.N)
 	cpu := float64(cpuTime(b)-before) / float64(b.N)
 	b.StopTimer()
 	b.ReportMetric(cpu/1e3, "cpu-µs/login")
-	if counts != nil {
-		b.ReportMetric(float64(counts.statements.Load())/float64(b.N), "statements/login")
-		b.ReportMetric(float64(counts.writes.Load())/float64(b.N), "write-tx/login")
+	if s.cpu != nil {
+		b.ReportMetric(float64(s.cpu(b)-databaseCPU)/1e3/float64(b.N), "database-cpu-µs/login")
+	}
+	if s.written != nil {
+		b.ReportMetric(float64(s.written(b)-written)/float64(b.N), "written-B/login")
+	}
+	if n := s.counts.statements.Load(); n > 0 {
+		b.ReportMetric(float64(n)/float64(b.N), "statements/login")
+		b.ReportMetric(float64(s.counts.writes.Load())/float64(b.N), "commits/login")
 	}
 	return cpu
 }
@@ -280,7 +313,7 @@ func cpuTime(b *testing.B) int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-// drive is the child process: it serves an upstream, prints its issuer, and for each line "base kind n" makes n logins.
+// drive is the child process: it serves an upstream, prints its issuer, and for each line "base kind atOnce users n" makes n logins.
 func drive(in io.Reader, out io.Writer) error {
 	u, err := newBenchUpstream()
 	if err != nil {
@@ -290,19 +323,29 @@ func drive(in io.Reader, out io.Writer) error {
 	fmt.Fprintln(out, u.server.URL)
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		var base, kind string
-		var n int
-		if _, err := fmt.Sscan(lines.Text(), &base, &kind, &n); err != nil {
+		var base string
+		var l load
+		var n int64
+		if _, err := fmt.Sscan(lines.Text(), &base, &l.kind, &l.atOnce, &l.users, &n); err != nil {
 			return err
 		}
-		answer := "done"
-		for range n {
-			if err := u.login(base, kind); err != nil {
-				answer = err.Error()
-				break
-			}
+		var answer atomic.Value
+		answer.Store("done")
+		var left atomic.Int64
+		left.Store(n)
+		var done sync.WaitGroup
+		for range l.atOnce {
+			done.Go(func() {
+				for left.Add(-1) >= 0 {
+					if err := u.login(base, l); err != nil {
+						answer.Store(err.Error())
+						return
+					}
+				}
+			})
 		}
-		fmt.Fprintln(out, strings.ReplaceAll(answer, "\n", " "))
+		done.Wait()
+		fmt.Fprintln(out, strings.ReplaceAll(answer.Load().(string), "\n", " "))
 	}
 	return lines.Err()
 }
@@ -315,7 +358,7 @@ type benchUpstream struct {
 
 	mu     sync.Mutex
 	nonces map[string]string // by code
-	kinds  map[string]string // by code
+	names  map[string]string // by code
 	serial int
 }
 
@@ -324,8 +367,8 @@ func newBenchUpstream() (*benchUpstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &benchUpstream{key: key, nonces: map[string]string{}, kinds: map[string]string{}}
-	u.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	u := &benchUpstream{key: key, nonces: map[string]string{}, names: map[string]string{}}
+	u.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	mux := http.NewServeMux()
 	u.server = httptest.NewServer(mux)
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
@@ -353,14 +396,9 @@ func reply(w http.ResponseWriter, v any) {
 func (u *benchUpstream) token(w http.ResponseWriter, r *http.Request) {
 	code := r.FormValue("code")
 	u.mu.Lock()
-	nonce, kind := u.nonces[code], u.kinds[code]
+	nonce, sub := u.nonces[code], u.names[code]
 	delete(u.nonces, code)
-	delete(u.kinds, code)
-	u.serial++
-	sub := "someone"
-	if kind == "new" {
-		sub = fmt.Sprint("user-", u.serial)
-	}
+	delete(u.names, code)
 	u.mu.Unlock()
 	now := time.Now()
 	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
@@ -378,7 +416,7 @@ func (u *benchUpstream) token(w http.ResponseWriter, r *http.Request) {
 }
 
 // login signs a new browser in and redeems the code.
-func (u *benchUpstream) login(base, kind string) error {
+func (u *benchUpstream) login(base string, l load) error {
 	verifier := rand.Text() + rand.Text()
 	sum := sha256.Sum256([]byte(verifier))
 	start, err := u.client.Get(base + "/authorize?" + url.Values{
@@ -395,7 +433,12 @@ func (u *benchUpstream) login(base, kind string) error {
 	}
 	code := rand.Text()
 	u.mu.Lock()
-	u.nonces[code], u.kinds[code] = asked.Query().Get("nonce"), kind
+	u.serial++
+	name := fmt.Sprint("new-", u.serial)
+	if l.kind == "returning" {
+		name = fmt.Sprint("user-", 1+u.serial*7919%l.users) // no two of those at once
+	}
+	u.nonces[code], u.names[code] = asked.Query().Get("nonce"), name
 	u.mu.Unlock()
 	back := url.Values{"code": {code}, "state": {asked.Query().Get("state")}}
 	r, err := http.NewRequest(http.MethodGet, asked.Query().Get("redirect_uri")+"?"+back.Encode(), nil)
@@ -452,18 +495,4 @@ func location(r *http.Response) (*url.URL, error) {
 		return nil, fmt.Errorf("%s: status %d: %.300s", r.Request.URL.Path, r.StatusCode, body)
 	}
 	return r.Location()
-}
-
-func benchDSN(b testing.TB) string {
-	return "file:" + filepath.Join(b.TempDir(), "bench.db") +
-		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate"
-}
-
-// countedSQLite opens a database whose statements and write transactions are counted.
-func countedSQLite(b *testing.B) (*sql.DB, *sqlCounts) {
-	b.Helper()
-	counts := &sqlCounts{}
-	db := sql.OpenDB(counts.connector(b, benchDSN(b)))
-	b.Cleanup(func() { db.Close() })
-	return db, counts
 }

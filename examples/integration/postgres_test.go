@@ -89,7 +89,7 @@ func startPostgres(t testing.TB, settings ...string) *postgres {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	p, err := runPostgres(t.Context(), binaries, dir, settings...)
 	if err != nil {
 		t.Fatal(err)
@@ -124,11 +124,11 @@ func runPostgres(ctx context.Context, binaries, dir string, settings ...string) 
 		if err := cmp.Or(err, err2, os.Chown(dir, uid, gid)); err != nil {
 			return nil, err
 		}
-		p.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)} //nolint:gosec // an account's ids fit
+		p.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	password := rand.Text()
 	file, data := filepath.Join(dir, "password"), filepath.Join(dir, "data")
-	if err := os.WriteFile(file, []byte(password), 0o644); err != nil { //nolint:gosec // the folder is the account's alone
+	if err := os.WriteFile(file, []byte(password), 0o644); err != nil {
 		return nil, err
 	}
 	init := p.command(ctx, filepath.Join(binaries, "initdb"), "-A", "scram-sha-256", "--pwfile="+file, "-U", "broker", "-E", "UTF8",

@@ -71,7 +71,7 @@ func TestSchemas(t *testing.T) {
 			newest := int(queryInt(t, fresh, `SELECT MAX(version) FROM idbroker_migrations`))
 			if *update {
 				file := fmt.Sprintf("testdata/schema_%04d.%s.sql", newest, name)
-				if err := os.WriteFile(file, []byte(peer.dump(t, fresh, dsn)), 0o644); err != nil { //nolint:gosec // a part of the sources
+				if err := os.WriteFile(file, []byte(peer.dump(t, fresh, dsn)), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -20,15 +20,12 @@ func (c *sqlCounts) reset() {
 	c.writes.Store(0)
 }
 
-// connector opens connections to SQLite that count.
-func (c *sqlCounts) connector(t testing.TB, dsn string) driver.Connector {
+// open opens a database that counts, by the driver of another.
+func (c *sqlCounts) open(t testing.TB, like *sql.DB, dsn string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := sql.OpenDB(&countingConnector{driver: like.Driver(), dsn: dsn, counts: c})
 	t.Cleanup(func() { db.Close() })
-	return &countingConnector{driver: db.Driver(), dsn: dsn, counts: c}
+	return db
 }
 
 type countingConnector struct {

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
@@ -66,6 +68,9 @@ func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
 	s.loadTLS()
 	if _, _, err := s.storeKind(); err != nil && !s.doc.has("store") {
 		s.doc.problem("store", "%v", err)
+	}
+	if _, err := redis.ParseURL(string(s.Redis)); err != nil && s.Redis != "" && !s.doc.has("redis") {
+		s.doc.problem("redis", "is to be redis://HOST:PORT or rediss://HOST:PORT") // err may have a password in it
 	}
 	s.build()
 	// A broker that nobody uses tells what else is wrong.

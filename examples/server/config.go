@@ -17,6 +17,7 @@ type config struct {
 	TLS             *tlsFiles     `yaml:"tls"`
 	Log             logging       `yaml:"log"`
 	Store           secret        `yaml:"store"` // which may have a password in it
+	Redis           secret        `yaml:"redis"` // likewise
 	Secrets         []secret      `yaml:"secrets"`
 	Keys            schedule      `yaml:"keys"`
 	Name            string        `yaml:"name"`

@@ -96,7 +96,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},

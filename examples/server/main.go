@@ -19,11 +19,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/go-idbroker/idbroker/broker"
 )
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
-const usage = `usage: server -config FILE [-check] [-confirm ALIAS]
+const usage = `usage: server -config FILE [-check] [-confirm ALIAS] [-reseal]
 
 Serves the broker that FILE describes. A relative FILE is looked for in the folder that the program runs in: with
 "go run -C examples ./server" that is the folder examples. SIGHUP reads FILE again, SIGTERM ends it.
@@ -41,6 +43,7 @@ func command(args []string, out, errOut io.Writer) int {
 	file := flags.String("config", "", "the configuration `FILE`")
 	check := flags.Bool("check", false, "only say what is wrong with FILE; the status is 1 if anything is")
 	confirm := flags.String("confirm", "", "only confirm that the provider `ALIAS`, which was changed, speaks of the same people as before")
+	reseal := flags.Bool("reseal", false, "only seal again with the first of its secrets what others have sealed in the store")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -50,14 +53,14 @@ func command(args []string, out, errOut io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	if err := start(*file, *check, *confirm, out, errOut); err != nil {
+	if err := start(*file, *check, *reseal, *confirm, out, errOut); err != nil {
 		fmt.Fprintln(errOut, err) //nolint:errcheck // nobody is left to be told
 		return 1
 	}
 	return 0
 }
 
-func start(file string, check bool, confirm string, out, errOut io.Writer) error {
+func start(file string, check, reseal bool, confirm string, out, errOut io.Writer) error {
 	s, err := load(file)
 	if err != nil {
 		return err
@@ -70,7 +73,14 @@ func start(file string, check bool, confirm string, out, errOut io.Writer) error
 	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
 	defer stop()
 	if confirm != "" {
-		return confirmProvider(ctx, s, confirm, errOut)
+		return once(s, errOut, func(b *broker.Broker) error { return b.ConfirmProvider(ctx, confirm) })
+	}
+	if reseal {
+		return once(s, errOut, func(b *broker.Broker) error {
+			n, err := b.Reseal(ctx)
+			_, err2 := fmt.Fprintf(out, "%d values were sealed again\n", n)
+			return errors.Join(err, err2)
+		})
 	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)

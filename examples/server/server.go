@@ -21,9 +21,12 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
+	"github.com/go-idbroker/idbroker/store/redisstore"
 	"github.com/go-idbroker/idbroker/store/sqlstore"
 )
 
@@ -77,7 +80,20 @@ func run(ctx context.Context, first *setup, again <-chan os.Signal, errOut io.Wr
 	return s.serve(ctx, listener, again)
 }
 
+// openStore opens the store, and the Redis that keeps a part of it where there is one.
 func (s *server) openStore(c *setup) (closeStore func() error, err error) {
+	closeRest, err := s.openRest(c)
+	if err != nil || c.Redis == "" {
+		return closeRest, err
+	}
+	closeRedis, err := s.openRedis(c)
+	if err != nil {
+		return nil, errors.Join(err, closeRest())
+	}
+	return func() error { return errors.Join(closeRedis(), closeRest()) }, nil
+}
+
+func (s *server) openRest(c *setup) (closeStore func() error, err error) {
 	kind, where, err := c.storeKind()
 	if err != nil {
 		return nil, err
@@ -116,6 +132,26 @@ func openSQLite(file string) (*sql.DB, error) {
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate")
 }
 
+// openRedis takes sessions and transient values out of the store.
+func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
+	options, err := redis.ParseURL(string(c.Redis))
+	if err != nil {
+		return nil, errors.New("redis: is no URL of one")
+	}
+	options.ContextTimeoutEnabled = true
+	client := redis.NewClient(options)
+	fast := redisstore.New(redisstore.DoFunc(func(ctx context.Context, args ...any) (any, error) {
+		reply, err := client.Do(ctx, args...).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil, nil
+		}
+		return reply, err
+	}))
+	rest := s.store
+	s.store = store.Parts{Users: rest, Links: rest, Sessions: fast, Grants: rest, Transient: fast, Keyring: rest}
+	return client.Close, nil
+}
+
 func (s *server) node(c *setup) (*node, error) {
 	config := c.options
 	config.Store, config.Logger = s.store, s.log
@@ -133,8 +169,8 @@ func (s *server) node(c *setup) (*node, error) {
 	return n, nil
 }
 
-// confirmProvider has a provider that was changed trusted again, by whatever server uses the store.
-func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writer) (err error) {
+// once does something with the broker of c beside whatever server uses the store.
+func once(c *setup, errOut io.Writer, do func(*broker.Broker) error) (err error) {
 	s := &server{}
 	s.log, s.level = newLogger(c.Log, errOut)
 	closeStore, err := s.openStore(c)
@@ -146,22 +182,20 @@ func confirmProvider(ctx context.Context, c *setup, alias string, errOut io.Writ
 	if err != nil {
 		return err
 	}
-	return n.broker.ConfirmProvider(ctx, alias)
+	return do(n.broker)
 }
 
 // use lets n serve from now on. What the one before has begun it ends.
 func (s *server) use(ctx context.Context, n *node) {
 	ctx, cancel := context.WithCancel(ctx)
 	var upkeep sync.WaitGroup
-	upkeep.Go(func() {
-		debug.FreeOSMemory()  // reading a file of ten thousand providers takes much more than they do
-		_ = n.broker.Run(ctx) // it ends with ctx and says nothing else
-	})
+	upkeep.Go(func() { _ = n.broker.Run(ctx) }) // it ends with ctx and says nothing else
 	n.stop = func() { cancel(); upkeep.Wait() }
 	s.level.Set(n.Log.Level.level())
 	if before := s.current.Swap(n); before != nil {
 		before.stop()
 	}
+	debug.FreeOSMemory() // reading a file of ten thousand providers takes much more than they do
 }
 
 // serve serves until ctx ends, then no new connection, and what is under way to its end.
@@ -256,6 +290,7 @@ func fixed(old, c *setup) error {
 		{"base_url", c.BaseURL != old.BaseURL},
 		{"listen", c.Listen != old.Listen},
 		{"store", c.Store != old.Store},
+		{"redis", c.Redis != old.Redis},
 		{"tls", (c.cert == nil) != (old.cert == nil)},
 		{"log.format", c.Log.Format != old.Log.Format},
 	} {

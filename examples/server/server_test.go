@@ -113,6 +113,35 @@ func TestReload(t *testing.T) {
 	p.stop()
 }
 
+// After a new secret was put first, -reseal makes the old one superfluous while the server runs.
+func TestReseal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.start()
+	brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo")
+	var said bytes.Buffer
+	reseal := func() int {
+		return command([]string{"-config", filepath.Join(s.dir, "server.yaml"), "-reseal"}, &said, &said)
+	}
+	if status := reseal(); status != 0 || !strings.Contains(said.String(), "0 values were sealed again") {
+		t.Fatalf("with nothing to do: status %d, said %s", status, said.String())
+	}
+	s.edit("secrets: [{file: secret}]", "secrets: [a new secret of thirty-two bytes.., {file: secret}]")
+	p.signal(syscall.SIGHUP)
+	p.waitLog("configuration taken over")
+	said.Reset()
+	if status := reseal(); status != 0 || strings.Contains(said.String(), "0 values") {
+		t.Fatalf("after a new secret: status %d, said %s", status, said.String())
+	}
+	s.edit("secrets: [{file: secret}]", "secrets: [a new secret of thirty-two bytes..]")
+	p.signal(syscall.SIGHUP)
+	p.waitLog("configuration taken over")
+	if page := brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo"); !strings.Contains(page.Body, "Signed in as Alice") {
+		t.Errorf("without the old secret: at %s\n%s", page.URL, page.Body)
+	}
+	p.stop()
+}
+
 // A provider that is pointed elsewhere waits for -confirm, of which the server that runs learns.
 func TestConfirm(t *testing.T) {
 	t.Parallel()

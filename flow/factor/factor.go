@@ -10,7 +10,11 @@
 //		{ID: "code", Do: factor.SecondFactor{}},
 //	}}}
 //
-// A host that asks on pages of its own uses [Local].
+// A host that asks on pages of its own uses [Local]. That, and not what is checked here, decides who may come to it: to change a
+// credential, a user should have proved themselves just before.
+//
+// Passwords and recovery codes are kept as hashes. The seed of an authenticator app has to be kept itself: wrap the store by the
+// package store/seal, so that it rests encrypted.
 //
 // # Guessing
 //

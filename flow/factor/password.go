@@ -64,8 +64,9 @@ const (
 //
 // A password is text: it is compared as the OpaqueString of RFC 8265 §4.2, Unicode normal form C with every space the same
 // (as NIST SP 800-63B §3.1.1.2 asks), and its length is counted in characters. There are no rules of composition. Hashes are
-// PHC strings; those of bcrypt ("$2a$", "$2b$", "$2y$") are verified too, for users who come from elsewhere, and say that they
-// are outdated.
+// PHC strings; those of bcrypt ("$2a$", "$2b$", "$2y$") are verified too, for users who come from elsewhere, and made
+// anew when their users come with the right password. Until then such a user's wrong password takes another time than one of
+// nobody.
 type Passwords struct {
 	// Memory is that of one hash, in KiB; 0 is 19 MiB.
 	Memory uint32

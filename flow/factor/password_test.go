@@ -202,6 +202,10 @@ func TestPasswordsAtOnce(t *testing.T) {
 	if _, _, err := full.Verify(ctx, hash, right); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v from a full queue, want %v", err, context.Canceled)
 	}
+	// Nobody's password waits for the same work: its absence would be seen.
+	if _, _, err := full.Verify(ctx, nil, right); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v for nobody from a full queue, want %v", err, context.Canceled)
+	}
 	close(free)
 	wg.Wait()
 }

@@ -115,7 +115,25 @@ func (p *Provider) refresh(ctx context.Context) (*upstream, error) {
 	up := p.newUpstream(m, old)
 	up.refreshAt = p.now().Add(metadataLifetime)
 	p.current.Store(up)
+	p.failed.Store(nil)
 	return up, nil
+}
+
+// Stale returns why what is known of the provider could not be fetched again, while logins go on with what was known before.
+// It is nil if nothing is amiss.
+func (p *Provider) Stale() error {
+	up := p.current.Load()
+	if up == nil {
+		return nil // a login fails, and says why
+	}
+	var errs []error
+	if last := p.failed.Load(); last != nil {
+		errs = append(errs, last.err)
+	}
+	if keys, ok := up.keys.(*token.Remote); ok {
+		errs = append(errs, keys.Err())
+	}
+	return errors.Join(errs...)
 }
 
 // discover fetches the metadata and checks it.

@@ -189,6 +189,9 @@ func TestDiscoveryStaleWhileError(t *testing.T) {
 	o := newOP(t)
 	p := newProvider(t, o.config())
 	o.must(t, p)
+	if err := p.Stale(); err != nil {
+		t.Errorf("Stale() = %v although nothing is amiss", err)
+	}
 	o.discover = func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }
 	o.advance(30 * 24 * time.Hour)
 	o.must(t, p)
@@ -199,10 +202,15 @@ func TestDiscoveryStaleWhileError(t *testing.T) {
 	if got := o.count(path); got > 3 { // 3: a flight may have landed between two looks
 		t.Errorf("%d requests: a provider that is down is asked too often", got)
 	}
-	o.discover = nil
+	if err := p.Stale(); err == nil || !strings.Contains(err.Error(), "status 502") {
+		t.Errorf("Stale() = %v, want what the refresh failed by", err)
+	}
+	o.mu.Lock()
+	o.discover = nil // a flight may be on its way
+	o.mu.Unlock()
 	o.advance(time.Minute)
 	before := o.count(path)
-	until(t, func() bool { o.must(t, p); return o.count(path) > before })
+	until(t, func() bool { o.must(t, p); return o.count(path) > before && p.Stale() == nil })
 }
 
 // One who leaves does not end the request that others wait for.

@@ -198,8 +198,11 @@ func (o *op) setDown(down bool) {
 }
 
 func (o *op) serveMetadata(w http.ResponseWriter, _ *http.Request) {
-	if o.discover != nil {
-		o.discover(w)
+	o.mu.Lock()
+	discover := o.discover
+	o.mu.Unlock()
+	if discover != nil {
+		discover(w)
 		return
 	}
 	o.mu.Lock()

@@ -436,11 +436,11 @@ func (p *Provider) checkSubject(up *upstream, name *nameID) error {
 	case format == NameIDTransient:
 		return fail(provider.Misconfigured, "the NameID is transient, another one at each login: set SubjectAttribute")
 	case p.cfg.NameIDFormat != NameIDUnspecified && format != p.cfg.NameIDFormat:
-		return fail(provider.Misconfigured, "the NameID has the format %s, and NameIDFormat is %q", quote(name.Format), p.cfg.NameIDFormat)
+		return fail(provider.Misconfigured, "the NameID has the format %s, NameIDFormat is %q", quote(name.Format), p.cfg.NameIDFormat)
 	case name.NameQualifier != "" && name.NameQualifier != up.entityID,
 		name.SPNameQualifier != "" && name.SPNameQualifier != p.cfg.EntityID:
 		// Within another domain, or for another service provider, the same name may be somebody else's.
-		return fail(provider.Misconfigured, "the NameID is qualified by %s and %s", quote(name.NameQualifier), quote(name.SPNameQualifier))
+		return fail(provider.Misconfigured, "the NameID is qualified by %s, %s", quote(name.NameQualifier), quote(name.SPNameQualifier))
 	case name.Value == "null":
 		return errors.New("the NameID is null")
 	}

@@ -51,7 +51,8 @@ var usual = struct{ username, email, firstName, lastName, name, groups []string 
 		"urn:oid:2.5.4.3", "cn",
 	},
 	groups: []string{
-		"groups", "memberOf", "http://schemas.xmlsoap.org/claims/Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
+		"groups", "memberOf", "http://schemas.xmlsoap.org/claims/Group",
+		"http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
 	},
 }
 
@@ -231,7 +232,9 @@ func (p *Provider) identity(up *upstream, a *assertion) (*provider.Identity, err
 		AuthTime:  a.authn.at,
 		Session:   a.authn.session,
 		Claims:    a.attributes.claims(),
-		Once:      &provider.Once{ID: a.id, Until: p.usableUntil(a.issued)},
+
+		SessionUntil: a.authn.sessionUntil,
+		Once:         &provider.Once{ID: a.id, Until: p.usableUntil(a.issued)},
 	}
 	if a.subject.Format == string(NameIDEmail) && id.Email == "" && own.Email == "" {
 		id.Email = a.subject.Value

@@ -51,7 +51,7 @@ func (p *Provider) Begin(ctx context.Context, r provider.Request) (*provider.Red
 		return nil, err
 	}
 	if up.wantsSigned && p.signingKey() == nil {
-		return nil, fail(provider.Misconfigured, "begin login: the identity provider wants signed requests, and there are no SigningKeys")
+		return nil, fail(provider.Misconfigured, "begin login: the identity provider wants signed requests: set SigningKeys")
 	}
 	m, err := p.authnRequest(to, r, w)
 	if err != nil {

@@ -37,7 +37,7 @@ type inbound struct {
 	data       []byte // the document
 	relayState string
 	detached   *detached // for HTTP-Redirect, nil if it was not signed
-	redirect   bool
+	covered    bool      // by a signature that was verified already
 }
 
 // A detached signature stands in the query beside what it covers (SAML Bindings §3.4.4.1).
@@ -84,7 +84,7 @@ func receive(name, requested string, params url.Values, allowed ...Binding) (*in
 }
 
 func receiveRedirect(name string, query map[string]string) (*inbound, error) {
-	in := &inbound{redirect: true}
+	in := &inbound{}
 	value := func(name string) string {
 		s, _ := url.QueryUnescape(query[name]) // splitQuery has seen that it can be
 		return s
@@ -180,7 +180,7 @@ func deflated(data []byte) []byte {
 func inflate(data []byte) ([]byte, error) {
 	r := inflaters.Get().(io.ReadCloser) //nolint:errcheck // the pool holds nothing else
 	defer inflaters.Put(r)
-	if err := r.(flate.Resetter).Reset(bytes.NewReader(data), nil); err != nil { //nolint:errcheck // package flate says that it is one
+	if err := r.(flate.Resetter).Reset(bytes.NewReader(data), nil); err != nil { //nolint:errcheck // it always is
 		return nil, err
 	}
 	out, err := io.ReadAll(io.LimitReader(r, maxInflated+1))
@@ -194,7 +194,8 @@ func inflate(data []byte) ([]byte, error) {
 }
 
 // send returns the redirect that takes a message of ours to the identity provider. A key that is nil signs nothing.
-func send(name, to string, binding Binding, m *message, relayState string, key *Key, algorithm SignatureAlgorithm) (*provider.Redirect, error) {
+func send(name, to string, binding Binding, m *message, relayState string,
+	key *Key, algorithm SignatureAlgorithm) (*provider.Redirect, error) {
 	if binding == HTTPPost {
 		if key != nil {
 			if err := key.envelop(algorithm, m.root); err != nil {

@@ -431,9 +431,9 @@ func isNil(private crypto.Signer) bool {
 	case nil:
 		return true
 	case *rsa.PrivateKey:
-		return k == nil || k.N == nil
+		return k == nil || k.N == nil || k.D == nil
 	case *ecdsa.PrivateKey:
-		return k == nil || k.Curve == nil || k.X == nil || k.D == nil
+		return k == nil || k.Curve == nil || k.X == nil || k.D == nil //nolint:staticcheck // whether it is there is all that is looked at
 	}
 	return false
 }
@@ -509,6 +509,9 @@ func (c *Config) checkAnswer(bad report) {
 		if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsAny(target, "\\\r\n\t") {
 			bad("Unsolicited: %q is no path of the host's site", target)
 		}
+	}
+	if len(c.Unsolicited) > 0 && c.ForceAuthn {
+		bad("Unsolicited: nobody can be made to prove anew who they are where nobody asked: use MaxAge instead of ForceAuthn")
 	}
 	if c.InsecureAllowCBC && len(c.DecryptionKeys) == 0 {
 		bad("InsecureAllowCBC: there are no DecryptionKeys")

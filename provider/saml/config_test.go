@@ -49,6 +49,10 @@ func TestNewRefuses(t *testing.T) {
 		{"nil signing key", "Private and Certificate", func(c *saml.Config) {
 			c.SigningKeys = []saml.Key{{Private: (*rsa.PrivateKey)(nil), Certificate: spKey().Certificate}}
 		}},
+		{"public signing key", "Private and Certificate", func(c *saml.Config) {
+			public := spKey().Certificate.PublicKey.(*rsa.PublicKey)
+			c.SigningKeys = []saml.Key{{Private: &rsa.PrivateKey{PublicKey: *public}, Certificate: spKey().Certificate}}
+		}},
 		{"zero signing key", "Private and Certificate", func(c *saml.Config) {
 			c.SigningKeys = []saml.Key{{Private: &ecdsa.PrivateKey{}, Certificate: ecKey().Certificate}}
 		}},

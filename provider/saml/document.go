@@ -60,6 +60,8 @@ func parseIn(place *etree.Element, data []byte, l limits) (*etree.Element, error
 		return nil, fmt.Errorf("XML of %d bytes", len(data))
 	case bytes.Count(data, []byte("<")) > l.tags:
 		return nil, errors.New("XML with too many elements")
+	case bytes.Count(data, []byte(`"`))+bytes.Count(data, []byte("'")) > 4*l.tags: // of attributes, two each
+		return nil, errors.New("XML with too many quotes")
 	case !utf8.Valid(data):
 		return nil, errors.New("XML that is not UTF-8")
 	}
@@ -357,6 +359,8 @@ func decodeBase64(s string) ([]byte, error) {
 	}, s)
 	return base64.StdEncoding.Strict().DecodeString(s)
 }
+
+func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 // quote makes what somebody else wrote fit for a line of a log.
 func quote(s string) string {

@@ -7,18 +7,19 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha1" //nolint:gosec // attacks are signed with it
+	_ "crypto/sha1" // attacks are signed with it
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -42,18 +43,23 @@ const (
 
 var epoch = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
-// Keys are made once: RSA keys take long.
+// Keys are files, so that the processes of a fuzz run have the same.
 var (
-	idpKey   = sync.OnceValue(func() saml.Key { return newKey("idp", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	otherKey = sync.OnceValue(func() saml.Key { return newKey("other", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	spKey    = sync.OnceValue(func() saml.Key { return newKey("sp", newRSA(2048), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	weakKey  = sync.OnceValue(func() saml.Key { return newKey("weak", newRSA(1024), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0)) })
-	ecKey    = sync.OnceValue(func() saml.Key {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(err)
-		return newKey("ec", k, epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0))
-	})
+	idpKey   = sync.OnceValue(func() saml.Key { return keyOf("idp") })
+	otherKey = sync.OnceValue(func() saml.Key { return keyOf("other") })
+	spKey    = sync.OnceValue(func() saml.Key { return keyOf("sp") })
+	weakKey  = sync.OnceValue(func() saml.Key { return keyOf("weak") })
+	ecKey    = sync.OnceValue(func() saml.Key { return keyOf("ec") })
 )
+
+func keyOf(name string) saml.Key {
+	data, err := os.ReadFile("testdata/" + name + ".pem")
+	must(err)
+	block, _ := pem.Decode(data)
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	must(err)
+	return newKey(name, private.(crypto.Signer), epoch.AddDate(-1, 0, 0), epoch.AddDate(1, 0, 0))
+}
 
 func must(err error) {
 	if err != nil {
@@ -159,22 +165,21 @@ func write(e *etree.Element) string {
 
 // A forge makes responses, good ones unless it is told otherwise.
 type forge struct {
-	request     string // id
-	key         saml.Key
-	method      string // signature algorithm
-	signed      string // "r", "a", "ra" or ""
-	encrypt     func(string) string
-	at          time.Time
-	edit        func(response *etree.Element) // before anything is signed
-	signedEdit  func(response *etree.Element) // after the assertion was signed, before the response is
-	after       func(response *etree.Element) // after everything was signed
-	text        func(string) string           // of the document, at the end
-	attributes  string
-	nameID      string
-	inclusive   string
-	keepDER     bool
-	canonical   dsig.Canonicalizer
-	prettyPrint bool
+	request    string // id
+	key        saml.Key
+	method     string // signature algorithm
+	signed     string // "r", "a", "ra" or ""
+	encrypt    func(string) string
+	at         time.Time
+	edit       func(response *etree.Element) // before anything is signed
+	signedEdit func(response *etree.Element) // after the assertion was signed, before the response is
+	after      func(response *etree.Element) // after everything was signed
+	text       func(string) string           // of the document, at the end
+	attributes string
+	nameID     string
+	inclusive  string
+	keepDER    bool
+	canonical  dsig.Canonicalizer
 }
 
 func newForge(request string) *forge {

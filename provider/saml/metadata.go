@@ -327,7 +327,8 @@ func fixed(location, response string, b Binding) map[Binding]endpoint {
 	return map[Binding]endpoint{b: {location, response}}
 }
 
-var durationForm = regexp.MustCompile(`^P(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?$`)
+var durationForm = regexp.MustCompile(`^P(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?` +
+	`(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?$`)
 
 // parseDuration reads an xs:duration. Years and months are taken short.
 func parseDuration(s string) (time.Duration, error) {

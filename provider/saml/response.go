@@ -30,7 +30,7 @@ func (p *Provider) open(up *upstream, in *inbound, l *login) (*assertion, error)
 	if err != nil {
 		return nil, err
 	}
-	response, signed, err := p.verifyResponse(response, keys, in.detached != nil)
+	response, signed, err := p.verifyResponse(response, keys, in.detached != nil || in.covered)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,8 @@ type Provider struct {
 	failed  atomic.Pointer[failure]
 	flight  singleflight.Group
 	told    atomic.Pointer[notice] // the last certificate that was said to expire
+
+	published atomic.Pointer[published]
 }
 
 var _ provider.IdentityProvider = (*Provider)(nil)
@@ -87,15 +89,14 @@ func (p *Provider) Finish(ctx context.Context, cb provider.Callback) (*provider.
 	if err != nil {
 		return nil, err
 	}
-	in, err := receive("SAMLResponse", cb.URL, cb.Params, p.cfg.ResponseBinding)
+	in, err := p.inbound(ctx, cb)
 	if err != nil {
-		return nil, fail(provider.Invalid, "answer: %w", err)
+		return nil, err
 	}
 	return p.accept(ctx, in, l)
 }
 
-// accept reads an answer. One that is signed by an unknown key is looked at again if there are new keys. l is nil where
-// nobody asked for it.
+// accept reads an answer. One that is signed by an unknown key is looked at again if there are new keys.
 func (p *Provider) accept(ctx context.Context, in *inbound, l *login) (*provider.Identity, error) {
 	var identity *provider.Identity
 	err := p.withKeys(ctx, func(up *upstream) (err error) {
@@ -132,7 +133,8 @@ func (p *Provider) checkEssential(all attributes) error {
 	if slices.ContainsFunc(values, p.required.MatchString) {
 		return nil
 	}
-	return fail(provider.ClaimMismatch, "none of the %d values of attribute %q is one that is required", len(values), p.cfg.EssentialAttribute)
+	return fail(provider.ClaimMismatch, "none of the %d values of attribute %q is one that is required",
+		len(values), p.cfg.EssentialAttribute)
 }
 
 // Format prints the names of both sides, whatever the verb: the rest holds secrets.

@@ -266,7 +266,7 @@ func canonical(e *etree.Element, prefixes string) ([]byte, error) {
 	return b, nil
 }
 
-// signedBy reports whether value is the signature of data by one of the keys.
+// signedBy reports whether value is the signature of data by one of the keys, which passed checkPublic when they were read.
 func signedBy(keys []crypto.PublicKey, algorithm string, data, value []byte) bool {
 	method, ok := signatureMethods[algorithm]
 	if !ok {
@@ -276,9 +276,6 @@ func signedBy(keys []crypto.PublicKey, algorithm string, data, value []byte) boo
 	h.Write(data)
 	digest := h.Sum(nil)
 	for _, key := range keys {
-		if checkPublic(key) != nil {
-			continue
-		}
 		switch key := key.(type) {
 		case *rsa.PublicKey:
 			if method.rsa && rsa.VerifyPKCS1v15(key, method.hash, digest, value) == nil {

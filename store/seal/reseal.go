@@ -1,7 +1,7 @@
 package seal
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,34 +19,76 @@ const maxFailures = 10
 // Reseal seals with the current key whatever of the [store.SecretFields] and of the clients' secrets another key has sealed,
 // and returns how many values that were. It reads all of them once, in batches, and writes those; it may run on every node at
 // once and while the store is in use, and is repeated from the beginning where it was interrupted. A value that cannot be
-// opened is passed over and told by the error. A store that is no [store.Secrets] is [errors.ErrUnsupported].
+// opened is passed over and told by the error; so are fields whose keeper is no [store.Secrets], by [errors.ErrUnsupported].
 func (s *Store) Reseal(ctx context.Context) (int, error) {
-	in, ok := store.As[store.Secrets](s.in)
-	if !ok {
-		return 0, fmt.Errorf("seal: reseal: the store cannot list its secrets: %w", errors.ErrUnsupported)
-	}
 	r := &resealing{s: s.s}
 	for _, field := range store.SecretFields() {
-		if err := r.field(ctx, in, field); err != nil {
-			return r.done, fmt.Errorf("seal: reseal %s: %w", field, err)
+		if field == store.SecretCredential && !has[store.Credentials](s.in) {
+			continue
+		}
+		if err := r.field(ctx, keeper(s.in, field), field); err != nil {
+			return r.done, err
 		}
 	}
-	if _, ok := store.As[store.Clients](s.in); ok {
+	if has[store.Clients](s.in) {
 		if err := r.clients(ctx, &s.clients); err != nil {
-			return r.done, fmt.Errorf("seal: reseal %s: %w", fieldClient, err)
+			return r.done, err
 		}
 	}
-	if r.failed > 0 {
-		return r.done, fmt.Errorf("seal: reseal: %d values stay as they are: %w", r.failed, errors.Join(r.errs...))
+	return r.done, r.err()
+}
+
+// Reseal does what [Store.Reseal] does, for clients alone.
+func (c *clients) Reseal(ctx context.Context) (int, error) {
+	r := &resealing{s: c.s}
+	err := r.clients(ctx, c)
+	return r.done, cmp.Or(err, r.err())
+}
+
+// Reseal does what [Store.Reseal] does, for credentials alone.
+func (c *credentials) Reseal(ctx context.Context) (int, error) {
+	r := &resealing{s: c.s}
+	in, _ := c.in.(store.Secrets)
+	err := r.field(ctx, in, store.SecretCredential)
+	return r.done, cmp.Or(err, r.err())
+}
+
+func has[T any](s store.Store) bool {
+	_, ok := store.As[T](s)
+	return ok
+}
+
+// keeper returns who lists the secrets of a field in s, or nil if nobody does.
+func keeper(s store.Store, field store.SecretField) store.Secrets {
+	parts, ok := s.(store.Parts)
+	if !ok {
+		in, _ := store.As[store.Secrets](s)
+		return in
 	}
-	return r.done, nil
+	var in store.Secrets
+	switch field {
+	case store.SecretTokens:
+		in, _ = parts.Links.(store.Secrets)
+	case store.SecretIDToken:
+		in, _ = parts.Sessions.(store.Secrets)
+	case store.SecretPrivate:
+		in, _ = parts.Keyring.(store.Secrets)
+	}
+	return in
 }
 
 type resealing struct {
 	s      *Sealer
 	done   int
-	failed int
-	errs   []error // the first of them
+	failed int     // values that stay as they are, and fields
+	errs   []error // why, each reason once
+}
+
+func (r *resealing) err() error {
+	if r.failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("seal: reseal: values stay as they are, number %d: %w", r.failed, errors.Join(r.errs...))
 }
 
 // fail notes that a value stays as it is.
@@ -57,15 +99,17 @@ func (r *resealing) fail(err error) {
 }
 
 func (r *resealing) field(ctx context.Context, in store.Secrets, field store.SecretField) error {
+	if in == nil {
+		r.fail(fmt.Errorf("%s: who keeps them cannot list them: %w", field, errors.ErrUnsupported))
+		return nil
+	}
 	for after := []string(nil); ; {
 		page, err := in.Secrets(ctx, field, after, resealBatch)
-		if err != nil {
-			return err
+		for i := 0; i < len(page) && err == nil; i++ {
+			err = r.value(ctx, in, page[i])
 		}
-		for _, secret := range page {
-			if err := r.value(ctx, in, secret); err != nil {
-				return err
-			}
+		if err != nil {
+			return fmt.Errorf("seal: reseal %s: %w", field, err)
 		}
 		if len(page) < resealBatch {
 			return nil
@@ -120,13 +164,11 @@ func (r *resealing) passOver(ctx context.Context, err error) error {
 func (r *resealing) clients(ctx context.Context, c *clients) error {
 	for after := ""; ; {
 		page, err := c.in.ListClients(ctx, after, resealBatch)
-		if err != nil {
-			return err
+		for i := 0; i < len(page) && err == nil; i++ {
+			err = r.client(ctx, c, page[i])
 		}
-		for _, client := range page {
-			if err := r.client(ctx, c, client); err != nil {
-				return err
-			}
+		if err != nil {
+			return fmt.Errorf("seal: reseal %s: %w", fieldClient, err)
 		}
 		if len(page) < resealBatch {
 			return nil
@@ -142,7 +184,7 @@ func (r *resealing) client(ctx context.Context, c *clients, client *store.Client
 		if err != nil {
 			return r.passOver(ctx, err)
 		}
-		if next != nil && !bytes.Equal(next, secret) {
+		if next != nil {
 			client.Secrets[i] = next
 			resealed++
 		}

@@ -397,6 +397,11 @@ func TestAttacksOnValues(t *testing.T) {
 			value, err := m.Get(ctx, "p", "put")
 			return errors.Join(err, m.Put(ctx, "p", "other", value, end))
 		}, func(s *seal.Store) error { _, err := s.Take(ctx, "p", "other"); return err }, seal.ErrAltered},
+		"a value whose purpose and key only look the same": {func(m *memstore.Store) error {
+			err := sealer(t, older).Store(m).Put(ctx, "p", "k\x00\x00x", []byte(secret), end)
+			value, err2 := m.Get(ctx, "p", "k\x00\x00x")
+			return errors.Join(err, err2, m.Put(ctx, "p\x00\x00k", "x", value, end))
+		}, func(s *seal.Store) error { _, err := s.Get(ctx, "p\x00\x00k", "x"); return err }, seal.ErrAltered},
 		"a value of another purpose": {func(m *memstore.Store) error {
 			value, err := m.Get(ctx, "p", "put")
 			return errors.Join(err, m.Put(ctx, "q", "put", value, end))

@@ -1,8 +1,10 @@
 package seal
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -301,13 +303,40 @@ func (s *Store) Take(ctx context.Context, purpose, key string) ([]byte, error) {
 	return value, err
 }
 
-// Keys implements [store.Keyring].
+// A LostKeysError is that of [Store.Keys] where some keys can be opened with none of the sealer's, and so by nobody who has
+// no others.
+type LostKeysError struct {
+	IDs []string // of the keys in the store
+	Err error    // why, of the first
+}
+
+func (e *LostKeysError) Error() string { return fmt.Sprintf("keys %q: %v", e.IDs, e.Err) }
+
+// Unwrap returns Err.
+func (e *LostKeysError) Unwrap() error { return e.Err }
+
+// Keys implements [store.Keyring]. With a [*LostKeysError] it returns the others.
 func (s *Store) Keys(ctx context.Context) ([]*store.Key, error) {
 	keys, err := s.in.Keys(ctx)
-	return allOpened(ctx, keys, err, func(ctx context.Context, k *store.Key) (err error) {
+	if err != nil {
+		return nil, err
+	}
+	opened, lost := make([]*store.Key, 0, len(keys)), &LostKeysError{}
+	for _, k := range keys {
 		k.Private, err = s.s.open(ctx, at(store.SecretPrivate, k.ID), k.Private)
-		return err
-	})
+		switch {
+		case err == nil:
+			opened = append(opened, k)
+		case errors.Is(err, ErrNoKey) || errors.Is(err, ErrNotSealed) || errors.Is(err, ErrAltered):
+			lost.IDs, lost.Err = append(lost.IDs, k.ID), cmp.Or(lost.Err, err)
+		default:
+			return nil, err // a KMS that is down has lost nothing
+		}
+	}
+	if len(lost.IDs) > 0 {
+		return opened, lost
+	}
+	return opened, nil
 }
 
 // AddKey implements [store.Keyring].
@@ -385,6 +414,9 @@ type clients struct {
 	in store.Clients
 }
 
+// Insecure names the settings that weaken it.
+func (c *clients) Insecure() []string { return c.s.Insecure() }
+
 func (c *clients) seal(ctx context.Context, client *store.Client) (err error) {
 	client.Secrets = slices.Clone(client.Secrets)
 	for i, secret := range client.Secrets {
@@ -448,6 +480,9 @@ type credentials struct {
 	s  *Sealer
 	in store.Credentials
 }
+
+// Insecure names the settings that weaken it.
+func (c *credentials) Insecure() []string { return c.s.Insecure() }
 
 func ofCredential(c *store.Credential) place {
 	return at(store.SecretCredential, c.ID, c.UserID, string(c.Kind))

@@ -17,7 +17,7 @@
 //
 // # PostgreSQL
 //
-// Versions from 12 on; tested with 15 and pgx. Give the pool as many idle connections as it may open: a new one, which
+// Tested with version 15 and pgx. Give the pool as many idle connections as it may open: a new one, which
 // prepares its statements first, costs more than a login. Any isolation level will do and READ COMMITTED, the default, is
 // the fastest; what fails because of others is repeated. Statements are prepared, so a pooler in between must know
 // prepared statements (PgBouncer from 1.21 on) or pool sessions. What an index holds is at most 2,700 bytes after

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,11 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/seal"
 	"github.com/go-idbroker/idbroker/token"
 )
 
 const (
-	secretPurpose = "client secret"
-	sealedPrefix  = "sealed:" // of a secret in a store, so that one which cannot be opened is taken for nothing else
 	// MaxTokenLifetime is shorter than a retired key stays published.
 	MaxTokenLifetime = 12 * time.Hour
 )
@@ -47,13 +45,11 @@ func (g *Gate) stored(ctx context.Context, id string) (*store.Client, error) {
 	if errors.Is(err, store.ErrNotFound) || err == nil && c.ID != id {
 		return nil, ErrUnknownClient
 	}
+	if errors.Is(err, seal.ErrNotSealed) || errors.Is(err, seal.ErrAltered) { // written past PutClient
+		return nil, fmt.Errorf("%w: %w", ErrClientDisabled, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read client: %w", err)
-	}
-	for i, secret := range c.Secrets {
-		if c.Secrets[i], err = g.openSecret(c.ID, secret); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrClientDisabled, err)
-		}
 	}
 	if err := errors.Join(CheckClient(c)...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrClientDisabled, err)
@@ -61,16 +57,7 @@ func (g *Gate) stored(ctx context.Context, id string) (*store.Client, error) {
 	return c, nil
 }
 
-func (g *Gate) openSecret(clientID string, sealed []byte) ([]byte, error) {
-	if rest, ok := bytes.CutPrefix(sealed, []byte(sealedPrefix)); ok {
-		if plain, err := g.sealer.OpenBytes(secretPurpose, clientID, rest); err == nil {
-			return plain, nil
-		}
-	}
-	return nil, errors.New("Secrets: one was not sealed for this client by this broker")
-}
-
-// PutClient checks a client and writes it to the store with its secrets sealed. Those that are sealed already, because it
+// PutClient checks a client and writes it to the store, which seals its secrets. Those that are sealed already, because it
 // was read there, are taken for what they are.
 func (g *Gate) PutClient(ctx context.Context, c *store.Client) error {
 	if g.clientStore == nil {
@@ -79,25 +66,23 @@ func (g *Gate) PutClient(ctx context.Context, c *store.Client) error {
 	if _, ok := g.clients[c.ID]; ok {
 		return fmt.Errorf("client %q: %w in the configuration, which comes first", c.ID, store.ErrExists)
 	}
-	open, sealed := *c, *c
-	open.Secrets, sealed.Secrets = slices.Clone(c.Secrets), slices.Clone(c.Secrets)
-	for i, secret := range c.Secrets {
-		if bytes.HasPrefix(secret, []byte(sealedPrefix)) {
-			plain, err := g.openSecret(c.ID, secret)
-			if err != nil {
-				return fmt.Errorf("client %q: %w", c.ID, err)
-			}
-			open.Secrets[i] = plain
+	open := *c
+	if sealed, ok := g.clientStore.(interface {
+		OpenClient(context.Context, *store.Client) (*store.Client, error)
+	}); ok {
+		opened, err := sealed.OpenClient(ctx, c)
+		if err != nil {
+			return fmt.Errorf("client %q: Secrets: %w", c.ID, err)
 		}
-		sealed.Secrets[i] = append([]byte(sealedPrefix), g.sealer.SealBytes(secretPurpose, c.ID, open.Secrets[i])...)
+		open = *opened
 	}
 	if err := errors.Join(CheckClient(&open)...); err != nil {
 		return fmt.Errorf("client %q: %w", c.ID, err)
 	}
-	if err := g.clientStore.PutClient(ctx, &sealed); err != nil {
+	if err := g.clientStore.PutClient(ctx, &open); err != nil {
 		return err
 	}
-	c.Version = sealed.Version
+	c.Version = open.Version
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
@@ -72,19 +71,17 @@ type Gate struct {
 	clients   map[string]*store.Client
 
 	clientStore store.Clients // may be nil
-	sealer      *web.Sealer   // of the secrets in it
 }
 
 // New returns a gate for providers and clients whose names are unique, and for more clients in a store, which may be nil
-// and whose secrets sealer opens.
-func New(providers []Provider, clients []store.Client, clientStore store.Clients, sealer *web.Sealer) *Gate {
+// and seals.
+func New(providers []Provider, clients []store.Client, clientStore store.Clients) *Gate {
 	g := &Gate{
 		providers: make(map[string]*Provider, len(providers)),
 		domains:   map[string]*Provider{},
 		clients:   make(map[string]*store.Client, len(clients)),
 
 		clientStore: clientStore,
-		sealer:      sealer,
 	}
 	for i := range providers {
 		p := &providers[i] // of the broker's own slice

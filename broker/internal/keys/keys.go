@@ -16,13 +16,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/seal"
 	"github.com/go-idbroker/idbroker/token"
 )
 
 const (
-	purpose = "signing key"
 	// fresh is how long a ring is used before the store is asked again. It bounds how long after a call of Replace on one
 	// node the others still use what was withdrawn.
 	fresh = 15 * time.Second
@@ -38,7 +37,6 @@ const (
 // tokens of the broker are signed with.
 type Keys struct {
 	Store      store.Keyring
-	Sealer     *web.Sealer
 	Now        func() time.Time
 	Log        *slog.Logger
 	Schedule   token.Schedule
@@ -239,16 +237,15 @@ func (k *Keys) successors(s *snapshot, withdrawn []string, now time.Time) (add [
 func (k *Keys) read(ctx context.Context, now time.Time) (s *snapshot, foreign []string, err error) {
 	s = &snapshot{read: now, number: k.begun.Add(1), opened: map[string]token.Key{}}
 	stored, err := k.Store.Keys(ctx)
-	if err != nil {
+	var lost *seal.LostKeysError
+	if errors.As(err, &lost) {
+		foreign = lost.IDs
+	} else if err != nil {
 		return nil, nil, fmt.Errorf("signing keys: %w", err)
 	}
 	var ring []token.Key
 	for _, sk := range stored {
 		key, err := k.open(sk)
-		if errors.Is(err, web.ErrSealed) {
-			foreign = append(foreign, sk.ID)
-			continue
-		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("signing key %s: %w", sk.ID, err)
 		}
@@ -269,18 +266,14 @@ func errForeign(ids []string) error {
 		"or withdraw all keys by RotateKeys", ids)
 }
 
-// open opens a stored key, or takes it from the last reading.
+// open parses a stored key, or takes it from the last reading.
 func (k *Keys) open(sk *store.Key) (token.Key, error) {
 	if old := k.cached.Load(); old != nil {
 		if key, ok := old.opened[sk.ID]; ok && key.NotBefore.Equal(sk.NotBefore) {
 			return key, nil
 		}
 	}
-	der, err := k.Sealer.OpenBytes(purpose, sk.ID, sk.Private)
-	if err != nil {
-		return token.Key{}, err
-	}
-	private, err := token.ParseKey(der)
+	private, err := token.ParseKey(sk.Private)
 	if err != nil {
 		return token.Key{}, err
 	}
@@ -330,7 +323,7 @@ func (k *Keys) generate(next token.Key, now time.Time) (*store.Key, error) {
 		ID:         id,
 		Algorithm:  next.Algorithm,
 		Generation: next.Generation,
-		Private:    k.Sealer.SealBytes(purpose, id, der),
+		Private:    der,
 		CreatedAt:  now.UTC(),
 		NotBefore:  next.NotBefore,
 	}, nil

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
-	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
+	"github.com/go-idbroker/idbroker/store/seal"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -61,22 +61,19 @@ func (f *flaky) DeleteKey(ctx context.Context, id string) error {
 	return f.Keyring.DeleteKey(ctx, id)
 }
 
-func sealer(t testing.TB, secrets ...string) *web.Sealer {
+// sealed puts a store behind a secret, as a broker does.
+func sealed(t testing.TB, s store.Store, secret string) *seal.Store {
 	t.Helper()
-	var list [][]byte
-	for _, s := range secrets {
-		list = append(list, bytes.Repeat([]byte(s), 32))
-	}
-	made, err := web.NewSealer(list)
+	secrets, err := seal.FromSecrets(bytes.Repeat([]byte(secret), 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made
+	return seal.New(secrets).Store(s)
 }
 
 func newKeys(t testing.TB, s store.Keyring, now func() time.Time) *keys.Keys {
 	return &keys.Keys{
-		Store: s, Sealer: sealer(t, "s"), Now: now, Log: slog.New(slog.DiscardHandler), Algorithms: []string{token.ES256},
+		Store: s, Now: now, Log: slog.New(slog.DiscardHandler), Algorithms: []string{token.ES256},
 	}
 }
 
@@ -326,9 +323,8 @@ func TestForeignKeys(t *testing.T) {
 	t.Parallel()
 	s := memstore.New()
 	clock := func() time.Time { return epoch }
-	old := signer(t, newKeys(t, s, clock))
-	k := newKeys(t, s, clock)
-	k.Sealer = sealer(t, "t")
+	old := signer(t, newKeys(t, sealed(t, s, "s"), clock))
+	k := newKeys(t, sealed(t, s, "t"), clock)
 	for _, f := range []func(context.Context) (*token.Ring, error){k.Ring, k.Published} {
 		if _, err := f(t.Context()); err == nil || !strings.Contains(err.Error(), "not among Config.Secrets") {
 			t.Errorf("keys of another secret: error %v", err)
@@ -344,4 +340,24 @@ func TestForeignKeys(t *testing.T) {
 		t.Errorf("Replace() = %v, keys %q", err, stored(t, s))
 	}
 	signer(t, k)
+}
+
+type noKMS struct{}
+
+func (noKMS) Current(context.Context) (string, error)      { return "k", nil }
+func (noKMS) Open(context.Context, string) ([]byte, error) { return nil, errDown }
+
+// A KMS that does not answer has lost no key: none is removed for it.
+func TestKeysBehindAKMSThatIsDown(t *testing.T) {
+	t.Parallel()
+	s := memstore.New()
+	clock := func() time.Time { return epoch }
+	old := signer(t, newKeys(t, sealed(t, s, "s"), clock))
+	k := newKeys(t, seal.New(noKMS{}).Store(s), clock)
+	if _, err := k.Ring(t.Context()); !errors.Is(err, errDown) {
+		t.Errorf("Ring() error = %v, want %v", err, errDown)
+	}
+	if err := k.Replace(t.Context()); !errors.Is(err, errDown) || !slices.Contains(stored(t, s), old) {
+		t.Errorf("Replace() = %v, keys %q", err, stored(t, s))
+	}
 }

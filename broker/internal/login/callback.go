@@ -1,6 +1,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,6 +29,9 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	state, err := stateOf(params)
+	if err != nil && s.unsolicited(w, r, p, params) {
+		return
+	}
 	if err != nil {
 		s.Fail(w, r, nil, err)
 		return
@@ -56,6 +60,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		s.upstreamFailed(w, r, t, p, wait.Flow, err)
 		return
 	}
+	noteStale(r.Context(), p)
 	if err := s.once(r.Context(), p.Alias, identity); err != nil {
 		s.Fail(w, r, t, err)
 		return
@@ -65,6 +70,17 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)
+}
+
+// noteStale says in the log that the upstream was used by what was known of it before.
+func noteStale(ctx context.Context, p *gate.Provider) {
+	old, ok := p.IdP.(interface{ Stale() error })
+	if !ok {
+		return
+	}
+	if err := old.Stale(); err != nil {
+		web.RecordOf(ctx).Err = fmt.Errorf("provider is used by what was known of it before: %w", err)
+	}
 }
 
 // answer returns the parameters of the callback: of the query or of the form, never of both.
@@ -129,6 +145,9 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 	case t.Passive:
 		rec.Err = err
 		s.Send(w, r, t, t.Refuse(passiveCode(failure)))
+	case flowID != "" && (failure.Kind == provider.Denied || failure.Kind == provider.LoginRequired):
+		rec.Err = err
+		s.leave(w, r, s.url("/flow/"+flowID)) // the login that sent the browser there goes on another way
 	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
 		rec.Err = err
 		s.leave(w, r, s.withNotice(t, p, failure.Kind))

@@ -49,7 +49,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 		return
 	}
 	s.Sessions.SetCookie(w, cookie)
-	if j.ID != "" {
+	if j.Key != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
 	s.remember(w, r, j)
@@ -110,7 +110,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.describeSession(login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
-	login.Session.UpstreamIDToken = s.sealIDToken(ctx, login.Session, j)
+	login.Session.UpstreamIDToken = s.logoutHint(ctx, j)
 	if login.Grant, answer, err = j.target.Grant(ctx, login.Session); err != nil {
 		return "", Answer{}, err
 	}
@@ -120,6 +120,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
 	s.forgetFormer(ctx, j)
+	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
@@ -184,8 +185,11 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 	if err != nil {
 		return nil, fmt.Errorf("user to be linked: %w", err)
 	}
+	if err := s.Gate.User(user); err != nil {
+		return nil, err
+	}
 	login.NewLink.UserID = user.ID
-	return user, s.Gate.User(user)
+	return s.linkUser(ctx, j, login, user, now)
 }
 
 // update puts into the login what changes about a user who is linked already.
@@ -284,6 +288,9 @@ func unique(values []string) []string {
 func (s *Service) describeSession(session *store.Session, j *journey) error {
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
+	if until := j.Identity.SessionUntil; !until.IsZero() && until.Before(session.ExpiresAt) {
+		session.ExpiresAt = until.UTC()
+	}
 	session.ACR, session.AMR = j.Identity.ACR, unique(slices.Concat(j.Identity.AMR, j.Draft.AMR))
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
@@ -297,15 +304,11 @@ func (s *Service) describeSession(session *store.Session, j *journey) error {
 	return nil
 }
 
-const (
-	// UpstreamPurpose is what [store.Session.UpstreamIDToken] is sealed for, in the context of the session's id.
-	UpstreamPurpose = "upstream ID token"
-	maxIDToken      = 6 << 10 // a longer one fits into no URL
-)
+const maxIDToken = 6 << 10 // a longer one fits into no URL
 
-// sealIDToken returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
+// logoutHint returns the upstream's ID token for the session, or what its provider has in place of one, if there is a way
 // to sign out there that may need it.
-func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *journey) []byte {
+func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
 	if j.provider.Logout == provider.LogoutNone {
 		return nil
 	}
@@ -327,7 +330,7 @@ func (s *Service) sealIDToken(ctx context.Context, session *store.Session, j *jo
 	if len(hint) > maxIDToken {
 		return nil
 	}
-	return s.Sealer.SealBytes(UpstreamPurpose, session.ID, []byte(hint))
+	return []byte(hint)
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.

@@ -3,7 +3,6 @@ package login
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -48,11 +47,11 @@ func (s *Service) leaveFlow(w http.ResponseWriter, r *http.Request, j *journey, 
 	s.begin(w, r, j.target, p, j.ID)
 }
 
-// keep stores the journey, sealed, under the hash of a handle that only this browser has.
+// keep stores the journey under the hash of a handle that only this browser has.
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error {
-	if j.ID == "" {
-		handle, hash := token.NewHandle(flowPurpose)
-		j.ID, j.Key = rand.Text(), hash
+	if j.Key == "" {
+		var handle string
+		handle, j.Key = token.NewHandle(flowPurpose)
 		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
 		if j.target.Keep != nil {
@@ -65,23 +64,19 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error
 	if err != nil {
 		return err
 	}
-	return s.Store.Put(r.Context(), flowPurpose, j.Key, s.Sealer.SealBytes(flowPurpose, j.Key, plain), j.Expires)
+	return s.Store.Put(r.Context(), flowPurpose, j.Key, plain, j.Expires)
 }
 
 // kept reads the journey that the browser claims with read, which is the store's Get or Take.
 func (s *Service) kept(r *http.Request, id string,
 	read func(ctx context.Context, purpose, key string) ([]byte, error)) (*journey, error) {
 	key := token.HashHandle(flowPurpose, s.Cookies.Get(r, flowCookie+id))
-	sealed, err := read(r.Context(), flowPurpose, key)
+	plain, err := read(r.Context(), flowPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, flow.ErrStale
 	}
 	if err != nil {
 		return nil, err
-	}
-	plain, err := s.Sealer.OpenBytes(flowPurpose, key, sealed)
-	if err != nil {
-		return nil, flow.ErrStale // the secret was exchanged meanwhile
 	}
 	j := &journey{}
 	d := json.NewDecoder(bytes.NewReader(plain))
@@ -187,7 +182,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
-	t.Lent = s.lend(r, j.target.Locales)
+	t.Lent = s.lend(r, j)
 	return t
 }
 
@@ -205,7 +200,7 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		return
 	}
 	again := ""
-	if j.ID != "" {
+	if j.Key != "" {
 		if keepErr := s.keep(w, r, j); keepErr != nil {
 			s.Fail(w, r, j.target, errors.Join(err, keepErr))
 			return

@@ -216,7 +216,7 @@ func (s *Service) keepLink(w http.ResponseWriter, r *http.Request, t *Target, re
 		return
 	}
 	handle, hash := token.NewHandle(linkPurpose)
-	if err := s.Store.Put(r.Context(), linkPurpose, hash, s.Sealer.SealBytes(linkPurpose, hash, plain), result.Expires); err != nil {
+	if err := s.Store.Put(r.Context(), linkPurpose, hash, plain, result.Expires); err != nil {
 		s.Fail(w, r, t, err)
 		return
 	}
@@ -228,14 +228,13 @@ func (s *Service) keepLink(w http.ResponseWriter, r *http.Request, t *Target, re
 func (s *Service) FinishLink(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	hash := token.HashHandle(linkPurpose, r.PathValue("handle"))
-	sealed, err := s.Store.Take(ctx, linkPurpose, hash)
+	plain, err := s.Store.Take(ctx, linkPurpose, hash)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.Fail(w, r, nil, err)
 		return
 	}
 	var result linkResult
-	plain, openErr := s.Sealer.OpenBytes(linkPurpose, hash, sealed)
-	if err != nil || openErr != nil || json.Unmarshal(plain, &result) != nil || !s.Now().Before(result.Expires) {
+	if err != nil || json.Unmarshal(plain, &result) != nil || !s.Now().Before(result.Expires) {
 		s.Expired(w, r, nil, "")
 		return
 	}
@@ -334,8 +333,6 @@ func (s *Service) Changed(r *http.Request, user *store.User, what, detail string
 	s.Log.InfoContext(r.Context(), "account changed", "user", user.ID, "changed", what, "detail", detail, "request", rec.ID)
 }
 
-const mailPatience = 30 * time.Second
-
 // Tell mails the user news of their account, without anybody waiting for it.
 func (s *Service) Tell(r *http.Request, user *store.User, m flow.Mail) {
 	if s.Mail == nil || user.Email == "" && m.To == "" {
@@ -363,8 +360,8 @@ func (s *Service) Unlink(ctx context.Context, l *store.Link) error {
 	}
 	for _, twin := range links {
 		if twin.Provider == l.Provider && twin.Subject == l.Subject {
-			if err := ignore(s.Store.DeleteLink(ctx, twin.LinkKey), store.ErrNotFound); err != nil {
-				return fmt.Errorf("delete link: %w", err)
+			if err := s.unlink(ctx, twin); err != nil {
+				return fmt.Errorf("unlink: %w", err)
 			}
 		}
 	}

@@ -98,7 +98,7 @@ func (s *Service) AnswerPassword(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	j := &journey{
-		Once: rand.Text(), Start: t.Start, Identity: &provider.Identity{}, Expires: s.Now().Add(journeyLifetime),
+		ID: rand.Text(), Once: rand.Text(), Start: t.Start, Identity: &provider.Identity{}, Expires: s.Now().Add(journeyLifetime),
 		target: t, provider: localProvider(),
 	}
 	// The first page of the flow is on the login page already.

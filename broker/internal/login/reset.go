@@ -140,7 +140,7 @@ func (s *Service) mailReset(ctx context.Context, name, journey, language, source
 		return err
 	}
 	handle, hash := token.NewHandle(resetPurpose)
-	if err := s.Store.Put(ctx, resetPurpose, hash, s.Sealer.SealBytes(resetPurpose, hash, plain), s.Now().Add(resetLifetime)); err != nil {
+	if err := s.Store.Put(ctx, resetPurpose, hash, plain, s.Now().Add(resetLifetime)); err != nil {
 		return err
 	}
 	s.Log.InfoContext(ctx, "password reset asked for", "user", user.ID)
@@ -177,13 +177,9 @@ func (s *Service) passwordOf(ctx context.Context, userID string) (*store.Credent
 // readReset returns what a mailed link allows, while it does.
 func (s *Service) readReset(ctx context.Context, handle string) (*reset, error) {
 	hash := token.HashHandle(resetPurpose, handle)
-	sealed, err := s.Store.Get(ctx, resetPurpose, hash)
+	plain, err := s.Store.Get(ctx, resetPurpose, hash)
 	if err != nil {
 		return nil, err
-	}
-	plain, err := s.Sealer.OpenBytes(resetPurpose, hash, sealed)
-	if err != nil {
-		return nil, store.ErrNotFound
 	}
 	var allowed reset
 	if err := json.Unmarshal(plain, &allowed); err != nil || !s.Now().Before(allowed.Expires) {

@@ -37,7 +37,6 @@ type Service struct {
 	Keys     *keys.Keys
 	Login    *login.Service // for its pages
 	Pages    *web.Pages
-	Sealer   *web.Sealer
 	Cookies  web.Cookies
 	Client   *http.Client // reaches applications; guarded
 	Now      func() time.Time

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
@@ -53,7 +54,11 @@ func (s *Service) Receive(w http.ResponseWriter, r *http.Request) {
 		refuse(w, rec, badMessage, err)
 		return
 	}
-	l, err := receiver.ReceiveLogout(r.Context(), provider.LogoutMessage{Params: r.PostForm})
+	at := s.tripURL(p.Alias, "/backchannel_logout")
+	if r.URL.RawQuery != "" {
+		at += "?" + r.URL.RawQuery
+	}
+	l, err := receiver.ReceiveLogout(r.Context(), provider.LogoutMessage{URL: at, Params: r.PostForm})
 	if err != nil {
 		refuse(w, rec, refusalOf(err), err)
 		return
@@ -69,7 +74,7 @@ var errReplayed = errors.New("the message was received before")
 
 // carryOut ends what an upstream's message names, once. A message that could not be carried out may come again.
 func (s *Service) carryOut(ctx context.Context, alias string, l *provider.Logout) error {
-	if l.Session == "" && l.Subject == "" || l.ID == "" {
+	if l.Session == "" && l.Subject == "" || l.ID == "" || slices.Contains(l.MoreSessions, "") {
 		return &provider.Error{Kind: provider.Invalid, Err: errors.New("the message names nothing")}
 	}
 	mark := messageKey(alias, l)
@@ -83,8 +88,12 @@ func (s *Service) carryOut(ctx context.Context, alias string, l *provider.Logout
 	case err != nil:
 		return fmt.Errorf("mark logout message: %w", err)
 	}
-	query := store.SessionQuery{Provider: alias, Issuer: l.Issuer, Subject: l.Subject, UpstreamSession: l.Session}
-	if err := s.endFound(ctx, "ended at the upstream", query); err != nil {
+	var err error
+	for _, session := range append([]string{l.Session}, l.MoreSessions...) {
+		query := store.SessionQuery{Provider: alias, Issuer: l.Issuer, Subject: l.Subject, UpstreamSession: session}
+		err = errors.Join(err, s.endFound(ctx, "ended at the upstream", query))
+	}
+	if err != nil {
 		_, again := s.Store.Take(context.WithoutCancel(ctx), seenPurpose, mark)
 		return errors.Join(err, again)
 	}

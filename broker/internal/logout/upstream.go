@@ -24,11 +24,12 @@ const (
 	upstreamPatience = 2 * time.Second
 )
 
-// A trip is a browser's way to the upstream and back. It is kept sealed in the store under a handle that only this browser
+// A trip is a browser's way to the upstream and back. It is kept in the store under a handle that only this browser
 // has, and taken from there when the browser is back.
 type trip struct {
 	URL    string
 	Form   url.Values
+	Data   []byte // the provider's own
 	Target Target // what follows then
 }
 
@@ -52,7 +53,7 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, ended *store.S
 	}
 	state := rand.Text()
 	redirect, err := s.begin(r.Context(), starter, provider.LogoutRequest{
-		IDToken:     s.idToken(ended),
+		IDToken:     string(ended.UpstreamIDToken), // however old
 		Subject:     ended.Upstream.Subject,
 		Session:     ended.UpstreamSession,
 		RedirectURI: s.tripURL(p.Alias, "/logout_response"),
@@ -78,27 +79,14 @@ func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter,
 	return starter.BeginLogout(ctx, request)
 }
 
-// idToken returns the upstream's ID token that the session has, however old; "" if it has none.
-func (s *Service) idToken(ended *store.Session) string {
-	if len(ended.UpstreamIDToken) == 0 {
-		return ""
-	}
-	plain, err := s.Sealer.OpenBytes(login.UpstreamPurpose, ended.ID, ended.UpstreamIDToken)
-	if err != nil {
-		return "" // the secret was exchanged meanwhile
-	}
-	return string(plain)
-}
-
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state string, redirect *provider.Redirect, t Target) error {
-	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Target: t})
+	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Data: redirect.Data, Target: t})
 	if err != nil {
 		return err
 	}
 	handle, _ := token.NewHandle(tripPurpose)
 	key := tripKey(alias, state, handle)
-	sealed := s.Sealer.SealBytes(tripPurpose, key, plain)
-	if err := s.Store.Put(r.Context(), tripPurpose, key, sealed, s.Now().Add(tripLifetime)); err != nil {
+	if err := s.Store.Put(r.Context(), tripPurpose, key, plain, s.Now().Add(tripLifetime)); err != nil {
 		return err
 	}
 	s.Cookies.Trim(w, r, tripCookie, 0, 0)
@@ -108,7 +96,7 @@ func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state stri
 
 // StartUpstream handles GET /broker/{alias}/logout: the visitor wants to sign out there as well.
 func (s *Service) StartUpstream(w http.ResponseWriter, r *http.Request) {
-	kept, _, err := s.kept(r, s.Store.Get)
+	kept, _, err := s.kept(r, r.URL.Query()["state"], s.Store.Get)
 	if err == nil {
 		_, err = s.Gate.Enabled(r.PathValue("alias"))
 	}
@@ -122,7 +110,7 @@ func (s *Service) StartUpstream(w http.ResponseWriter, r *http.Request) {
 // Returned handles GET /broker/{alias}/logout_response: the browser is back from there. What came of it is the upstream's
 // business; the sign-out here goes on to its end.
 func (s *Service) Returned(w http.ResponseWriter, r *http.Request) {
-	kept, state, err := s.kept(r, s.Store.Take)
+	kept, state, err := s.kept(r, r.URL.Query()["state"], s.Store.Take)
 	if err != nil {
 		s.Login.Fail(w, r, nil, err)
 		return
@@ -131,11 +119,11 @@ func (s *Service) Returned(w http.ResponseWriter, r *http.Request) {
 	s.leave(w, r, kept.Target, nil, nil)
 }
 
-// kept reads the trip that the request's state belongs to in this browser and for this provider, with read, which is the
-// store's Get or Take.
-func (s *Service) kept(r *http.Request,
+// kept reads the trip that the one state belongs to in this browser and for this provider, with read, which is the store's
+// Get or Take.
+func (s *Service) kept(r *http.Request, states []string,
 	read func(ctx context.Context, purpose, key string) ([]byte, error)) (kept *trip, state string, err error) {
-	alias, states := r.PathValue("alias"), r.URL.Query()["state"]
+	alias := r.PathValue("alias")
 	web.RecordOf(r.Context()).Note("provider", alias)
 	unknown := &login.Problem{Status: http.StatusBadRequest, Message: "logout_state"}
 	if len(states) != 1 {
@@ -146,16 +134,12 @@ func (s *Service) kept(r *http.Request,
 		return nil, "", unknown
 	}
 	key := tripKey(alias, states[0], handle)
-	sealed, err := read(r.Context(), tripPurpose, key)
+	plain, err := read(r.Context(), tripPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, "", unknown
 	}
 	if err != nil {
 		return nil, "", err
-	}
-	plain, err := s.Sealer.OpenBytes(tripPurpose, key, sealed)
-	if err != nil {
-		return nil, "", unknown
 	}
 	kept = &trip{}
 	if err := json.Unmarshal(plain, kept); err != nil {

@@ -136,18 +136,14 @@ func (p *Provider) keepDevice(ctx context.Context, key string, d *deviceRequest)
 	if err != nil {
 		return err
 	}
-	return p.Store.Put(ctx, devicePurpose, key, p.Login.Sealer.SealBytes(devicePurpose, key, plain), d.Expires.Add(deviceKept))
+	return p.Store.Put(ctx, devicePurpose, key, plain, d.Expires.Add(deviceKept))
 }
 
 // device returns what is kept under the key, or store.ErrNotFound.
 func (p *Provider) device(ctx context.Context, key string) (*deviceRequest, error) {
-	sealed, err := p.Store.Get(ctx, devicePurpose, key)
+	plain, err := p.Store.Get(ctx, devicePurpose, key)
 	if err != nil {
 		return nil, err
-	}
-	plain, err := p.Login.Sealer.OpenBytes(devicePurpose, key, sealed)
-	if err != nil {
-		return nil, store.ErrNotFound // the secret was exchanged meanwhile
 	}
 	d := &deviceRequest{}
 	if err := json.Unmarshal(plain, d); err != nil {

@@ -124,8 +124,7 @@ func (p *Provider) keepPushed(ctx context.Context, pushed *pushedRequest, lifeti
 	if err != nil {
 		return err
 	}
-	sealed := p.Login.Sealer.SealBytes(pushPurpose, pushed.key, plain)
-	return p.Store.Put(ctx, pushPurpose, pushed.key, sealed, p.Now().Add(lifetime))
+	return p.Store.Put(ctx, pushPurpose, pushed.key, plain, p.Now().Add(lifetime))
 }
 
 // pushed returns the request that was pushed under the request_uri of sent, or nil if that names none of ours. A request
@@ -136,16 +135,12 @@ func (p *Provider) pushed(ctx context.Context, sent url.Values) (*pushedRequest,
 		return nil, nil
 	}
 	key := token.HashHandle(pushPurpose, handle)
-	sealed, err := p.Store.Get(ctx, pushPurpose, key)
+	plain, err := p.Store.Get(ctx, pushPurpose, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, errNotPushed
 	}
 	if err != nil {
 		return nil, err
-	}
-	plain, err := p.Login.Sealer.OpenBytes(pushPurpose, key, sealed)
-	if err != nil {
-		return nil, errNotPushed // the secret was exchanged meanwhile
 	}
 	kept := &pushedRequest{key: key}
 	if err := json.Unmarshal(plain, kept); err != nil || kept.ClientID != sent.Get("client_id") {

@@ -20,7 +20,6 @@ import (
 // what was used up long ago, and not mistaken for a guesser: a thief who refreshes twice would else go unnoticed.
 const (
 	refreshPurpose = "refresh"
-	answerPurpose  = "refresh answer"
 	// refreshGrace is for a client that did not get the answer, or asked from two places at once.
 	refreshGrace = 10 * time.Second
 	// refreshAttempts is how often a lost race is followed by another look. The second already finds the winner's answer.
@@ -182,11 +181,11 @@ func (p *Provider) rotate(ctx context.Context, c *store.Client, g, narrow *store
 		return nil, err
 	}
 	answer.RefreshToken = p.newRefreshToken(g)
-	plain, err := json.Marshal(answer) //nolint:gosec // to be sealed
+	g.Answer, err = json.Marshal(keptAnswer{askedFor(ctx, narrow), answer})
 	if err != nil {
 		return nil, err
 	}
-	g.Answer, g.GraceUntil = p.Login.Sealer.SealBytes(answerPurpose, answerContext(ctx, narrow), plain), now.Add(refreshGrace)
+	g.GraceUntil = now.Add(refreshGrace)
 	if err := p.Store.UpdateGrant(ctx, g); err != nil {
 		return nil, err
 	}
@@ -195,17 +194,24 @@ func (p *Provider) rotate(ctx context.Context, c *store.Client, g, narrow *store
 
 // repeat gives the answer that was given to the same question.
 func (p *Provider) repeat(ctx context.Context, narrow *store.Grant) (*tokenResponse, error) {
-	plain, err := p.Login.Sealer.OpenBytes(answerPurpose, answerContext(ctx, narrow), narrow.Answer)
-	if err != nil {
+	var kept keptAnswer
+	if err := json.Unmarshal(narrow.Answer, &kept); err != nil {
+		return nil, err
+	}
+	if kept.Question != askedFor(ctx, narrow) {
 		return nil, invalidGrant("the refresh token was just used to ask for something else")
 	}
-	answer := &tokenResponse{}
-	return answer, json.Unmarshal(plain, answer)
+	return kept.Answer, nil
 }
 
-// answerContext names the question that an answer is for, so that nobody who asks for tokens for one API, or for one key,
-// gets those for another.
-func answerContext(ctx context.Context, narrow *store.Grant) string {
+// A keptAnswer is one with the question that it is for, so that nobody who asks for tokens for one API, or for one key, gets
+// those for another.
+type keptAnswer struct {
+	Question string
+	Answer   *tokenResponse
+}
+
+func askedFor(ctx context.Context, narrow *store.Grant) string {
 	scope, resources := strings.Join(narrow.Scope, " "), strings.Join(narrow.Resources, " ")
 	return strings.Join([]string{narrow.ID, scope, resources, provenKey(ctx)}, "\x00")
 }

@@ -57,6 +57,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed templates mail locales static
@@ -80,7 +81,7 @@ type Pages struct {
 	log        *slog.Logger
 	words      *catalogs
 	files      map[string]*file
-	pages      map[string]map[string]*template.Template // language, then page
+	pages      map[string]func() map[string]*template.Template // language, then page
 	mail       *template.Template
 }
 
@@ -99,7 +100,7 @@ type view struct {
 	Data                                any
 }
 
-// NewPages parses every template in every language and reads every static file, once. Its error joins all that is wrong
+// NewPages parses every template and reads every static file, once. Its error joins all that is wrong
 // with the theme.
 func NewPages(c Config) (*Pages, error) {
 	if !validBase(c.Base) {
@@ -133,7 +134,8 @@ func validBase(base string) bool {
 	return base != "/" && base[0] == '/' && path.Clean(base) == base && (&url.URL{Path: base}).EscapedPath() == base
 }
 
-// parse fills p.pages from the templates of all layers, of which the last one wins.
+// parse fills p.pages from the templates of all layers, of which the last one wins. What is wrong with a template is wrong in
+// every language, as each falls back to the first: the others are parsed when somebody wants them.
 func (p *Pages) parse(layers []fs.FS) error {
 	sources, err := readAll(layers, "templates", ".html")
 	if err != nil {
@@ -146,21 +148,39 @@ func (p *Pages) parse(layers []fs.FS) error {
 		}
 		delete(sources, name)
 	}
-	var errs []error
-	p.pages = make(map[string]map[string]*template.Template)
-	for _, lang := range p.words.langs {
-		p.pages[lang] = make(map[string]*template.Template)
-		for _, name := range slices.Sorted(maps.Keys(sources)) {
-			t, err := p.parsePage(shared, lang, name, string(sources[name]))
-			if err != nil {
-				errs = append(errs, fmt.Errorf("templates/%s.html in %s: %w", name, lang, err))
-				delete(sources, name) // most mistakes are the same in every language
-				continue
-			}
-			p.pages[lang][name] = t
-		}
+	first, err := p.parseIn(p.words.def(), shared, sources)
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	p.pages = map[string]func() map[string]*template.Template{
+		p.words.def(): func() map[string]*template.Template { return first },
+	}
+	for _, lang := range p.words.langs[1:] {
+		p.pages[lang] = sync.OnceValue(func() map[string]*template.Template {
+			pages, err := p.parseIn(lang, shared, sources)
+			if err != nil { // in this language alone: its visitors read the other
+				p.log.Error("templates not parsed", "language", lang, "err", err)
+				return first
+			}
+			return pages
+		})
+	}
+	return nil
+}
+
+// parseIn parses every page in one language.
+func (p *Pages) parseIn(lang string, shared *template.Template, sources map[string][]byte) (map[string]*template.Template, error) {
+	var errs []error
+	pages := make(map[string]*template.Template, len(sources))
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		t, err := p.parsePage(shared, lang, name, string(sources[name]))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("templates/%s.html in %s: %w", name, lang, err))
+			continue
+		}
+		pages[name] = t
+	}
+	return pages, errors.Join(errs...)
 }
 
 // parsePage parses one page in one language, and executes it once: html/template looks at contexts only then.
@@ -231,7 +251,7 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, page Page) {
 }
 
 func (p *Pages) execute(w io.Writer, lang string, page Page) error {
-	t := p.pages[lang][page.Name]
+	t := p.pages[lang]()[page.Name]
 	if t == nil {
 		return fmt.Errorf("no template %q", page.Name)
 	}

@@ -17,8 +17,9 @@ const MinSecret = 32
 // ErrSealed is returned for whatever cannot be opened: it was altered, sealed for something else, or with another secret.
 var ErrSealed = errors.New("web: cannot be opened")
 
-// A Sealer encrypts and authenticates what leaves the process and has to come back unread and unaltered. It seals with
-// the first secret and opens with any, so that secrets can be exchanged. It is safe for concurrent use.
+// A Sealer encrypts and authenticates what browsers and applications keep for the broker, to come back unread and unaltered;
+// what the store keeps, the package store/seal seals. It seals with the first secret and opens with any, so that secrets can
+// be exchanged. It is safe for concurrent use.
 type Sealer struct {
 	keys []sealKey
 }
@@ -65,7 +66,10 @@ func newSealKey(secret []byte) (sealKey, error) {
 // Seal returns plaintext sealed for purpose and context, as text that is safe in cookies and URLs. Only an Open with
 // the same purpose and context gets it back.
 func (s *Sealer) Seal(purpose, context string, plaintext []byte) string {
-	return base64.RawURLEncoding.EncodeToString(s.SealBytes(purpose, context, plaintext))
+	k := &s.keys[0]
+	out := make([]byte, 0, len(k.id)+len(plaintext)+k.aead.Overhead())
+	out = append(out, k.id[:]...)
+	return base64.RawURLEncoding.EncodeToString(k.aead.Seal(out, nil, plaintext, additional(purpose, context)))
 }
 
 // Open returns what was sealed, or ErrSealed.
@@ -74,25 +78,12 @@ func (s *Sealer) Open(purpose, context, sealed string) ([]byte, error) {
 	if err != nil || strings.ContainsAny(sealed, "\r\n") { // which even a strict decoder passes over
 		return nil, ErrSealed
 	}
-	return s.OpenBytes(purpose, context, raw)
-}
-
-// SealBytes is Seal for what is kept as bytes.
-func (s *Sealer) SealBytes(purpose, context string, plaintext []byte) []byte {
-	k := &s.keys[0]
-	out := make([]byte, 0, len(k.id)+len(plaintext)+k.aead.Overhead())
-	out = append(out, k.id[:]...)
-	return k.aead.Seal(out, nil, plaintext, additional(purpose, context))
-}
-
-// OpenBytes is Open for what is kept as bytes.
-func (s *Sealer) OpenBytes(purpose, context string, sealed []byte) ([]byte, error) {
 	for i := range s.keys {
 		k := &s.keys[i]
-		if len(sealed) < len(k.id) || [4]byte(sealed[:4]) != k.id {
+		if len(raw) < len(k.id) || [4]byte(raw[:4]) != k.id {
 			continue
 		}
-		if plain, err := k.aead.Open(nil, nil, sealed[len(k.id):], additional(purpose, context)); err == nil {
+		if plain, err := k.aead.Open(nil, nil, raw[len(k.id):], additional(purpose, context)); err == nil {
 			return plain, nil
 		}
 	}

@@ -86,7 +86,7 @@ func (s *Users) FindUsers(ctx context.Context, q store.UserQuery) ([]*store.User
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err says what went wrong
+	defer rows.Close()
 	var found []*store.User
 	for rows.Next() {
 		u, err := scan(rows)

@@ -1,0 +1,40 @@
+package login
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/provider"
+)
+
+// unsolicited takes an answer that no login of this browser waits for, if the provider lets its upstream send those
+// (provider.Unsolicited), and reports whether it has taken it. The login that it begins passes all that others pass:
+// the state of the provider, its flows, the commit.
+func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Provider, params url.Values) bool {
+	idp, ok := p.IdP.(provider.Unsolicited)
+	if !ok || params.Has("state") || !params.Has("SAMLResponse") && !params.Has("SAMLart") {
+		return false
+	}
+	identity, target, err := idp.FinishUnsolicited(r.Context(), provider.Callback{URL: s.callbackURL(p) + query(r), Params: params})
+	if err == nil && identity.Once == nil {
+		err = &provider.Error{Kind: provider.Invalid, Err: errors.New("an answer that nobody asked for, and that could be used again")}
+	}
+	if err == nil {
+		err = s.once(r.Context(), p.Alias, identity)
+	}
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return true
+	}
+	t, err := s.Resolve(r.Context(), "/login?"+url.Values{"return_to": {target}}.Encode())
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return true
+	}
+	t.via = p.Title()
+	s.vouched(w, r, t, p, identity, &pending{Expires: s.Now().Add(pendingLifetime)}, rand.Text())
+	return true
+}

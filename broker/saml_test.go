@@ -1,0 +1,410 @@
+package broker_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+	dsig "github.com/russellhaering/goxmldsig"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider/saml"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+const (
+	samlIdP   = "https://saml.example"
+	samlSSO   = samlIdP + "/sso"
+	samlSLO   = samlIdP + "/slo"
+	samlPages = samlIdP + "/page" // where its forms are posted from
+)
+
+// samlKey signs for the identity provider of these tests, and for the broker.
+var samlKey = sync.OnceValue(func() saml.Key {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		panic(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return saml.Key{Private: private, Certificate: certificate}
+})
+
+// newSAMLWorld has a provider "saml" beside the others.
+func newSAMLWorld(t *testing.T, edit func(*saml.Config, *broker.Provider)) *world {
+	t.Helper()
+	return newWorld(t, func(c *broker.Config) {
+		p := broker.Provider{Alias: "saml", Name: "SAML"}
+		s := saml.Config{
+			EntityID: c.BaseURL, IdPEntityID: samlIdP, Certificates: []*x509.Certificate{samlKey().Certificate},
+			Endpoints:   saml.Endpoints{SingleSignOn: samlSSO, SingleLogout: samlSLO},
+			SigningKeys: []saml.Key{samlKey()}, Now: c.Now,
+		}
+		if edit != nil {
+			edit(&s, &p)
+		}
+		idp, err := saml.New(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.IdP = idp
+		c.Providers = append(c.Providers, p)
+	})
+}
+
+// samlMessage returns the message in a redirect, and the RelayState.
+func samlMessage(t *testing.T, rawURL, name string) (*etree.Element, string) {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil || !u.Query().Has(name) {
+		t.Fatalf("%q brings no %s: %v", rawURL, name, err)
+	}
+	deflated, err := base64.StdEncoding.DecodeString(u.Query().Get(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return samlElement(t, string(data)), u.Query().Get("RelayState")
+}
+
+func samlElement(t *testing.T, text string) *etree.Element {
+	t.Helper()
+	doc := etree.NewDocument()
+	if err := doc.ReadFromString(text); err != nil {
+		t.Fatal(err)
+	}
+	return doc.Root()
+}
+
+// samlAnswer is a signed response about alice. An empty request is none.
+func (w *world) samlAnswer(id, request string) string {
+	w.t.Helper()
+	if request != "" {
+		request = ` InResponseTo="` + request + `"`
+	}
+	now := w.clock().UTC()
+	stamp, later, acs := now.Format(time.RFC3339), now.Add(5*time.Minute).Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")
+	return w.samlSigned(fmt.Sprintf(`<p:Response xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_r" Version="2.0" IssueInstant="%[1]s" Destination="%[3]s"%[4]s>`+
+		`<saml:Issuer>%[5]s</saml:Issuer><p:Status><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></p:Status>`+
+		`<saml:Assertion ID="%[7]s" Version="2.0" IssueInstant="%[1]s"><saml:Issuer>%[5]s</saml:Issuer><saml:Subject><saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">saml-alice</saml:NameID>`+
+		`<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="%[2]s" Recipient="%[3]s"%[4]s/></saml:SubjectConfirmation></saml:Subject>`+
+		`<saml:Conditions><saml:AudienceRestriction><saml:Audience>%[6]s</saml:Audience></saml:AudienceRestriction></saml:Conditions>`+
+		`<saml:AuthnStatement AuthnInstant="%[1]s" SessionIndex="%[7]s-session" SessionNotOnOrAfter="%[8]s"><saml:AuthnContext/></saml:AuthnStatement>`+
+		`<saml:AttributeStatement><saml:Attribute Name="mail"><saml:AttributeValue>alice@saml.example</saml:AttributeValue></saml:Attribute>`+
+		`<saml:Attribute Name="uid"><saml:AttributeValue>samlalice</saml:AttributeValue></saml:Attribute>`+
+		`<saml:Attribute Name="givenName"><saml:AttributeValue>Alice</saml:AttributeValue></saml:Attribute>`+
+		`<saml:Attribute Name="sn"><saml:AttributeValue>Liddell</saml:AttributeValue></saml:Attribute></saml:AttributeStatement></saml:Assertion></p:Response>`,
+		stamp, later, acs, request, samlIdP, w.base, id, now.Add(2*time.Hour).Format(time.RFC3339)))
+}
+
+// samlSigned returns a message with the identity provider's signature.
+func (w *world) samlSigned(text string) string {
+	w.t.Helper()
+	doc := etree.NewDocument()
+	if err := doc.ReadFromString(text); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, err := dsig.NewSigningContext(samlKey().Private, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
+	sig, err := ctx.ConstructSignature(doc.Root().Copy(), true)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sig.RemoveChild(sig.FindElement("./ds:KeyInfo"))
+	doc.Root().InsertChildAt(1, sig)
+	data, err := doc.WriteToBytes()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(data)
+}
+
+// samlLogin signs a browser in through "saml".
+func (w *world) samlLogin(t *testing.T, b *brokertest.Browser, id string) *brokertest.Page {
+	t.Helper()
+	b.Stop()
+	request, state := samlMessage(t, b.Get(w.URL+"/broker/saml/login?return_to=/deep").Header.Get("Location"), "SAMLRequest")
+	if len(state) > 80 { // SAML Bindings §3.4.3
+		t.Errorf("RelayState has %d bytes", len(state))
+	}
+	return b.Post(brokertest.CallbackURL(w.URL, "saml"), url.Values{
+		"SAMLResponse": {w.samlAnswer(id, request.SelectAttrValue("ID", ""))}, "RelayState": {state},
+	}, samlPages)
+}
+
+func TestSAMLLogin(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	b := stopped(t)
+	if to := w.samlLogin(t, b, "_a1").Header.Get("Location"); to != w.Origin+"/deep" {
+		t.Fatalf("login leads to %q", to)
+	}
+	if who := b.Get(w.Origin + "/").Who(); who.Username != "samlalice" || who.Email != "alice@saml.example" {
+		t.Errorf("signed in as %+v", who)
+	}
+	if w.users("samlalice") != 1 {
+		t.Error("no user, or several")
+	}
+	// SessionNotOnOrAfter ends the session here too.
+	if s := w.samlSessions(); len(s) != 1 || s[0].ExpiresAt.After(w.clock().Add(2*time.Hour)) {
+		t.Errorf("sessions = %+v", s)
+	}
+	w.advance(2 * time.Hour)
+	if page := b.Get(w.Origin + "/"); page.Status == http.StatusOK {
+		t.Errorf("signed in for longer than there: %s", page.Body)
+	}
+}
+
+// One assertion is good for one login, whatever answer and whichever browser it is brought by.
+func TestSAMLReplay(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, func(s *saml.Config, _ *broker.Provider) { s.Unsolicited = map[string]string{"": "/", "deep": "/deep"} })
+	if page := w.samlLogin(t, stopped(t), "_a1"); page.Status != http.StatusSeeOther {
+		t.Fatalf("login: %d %s", page.Status, page.Body)
+	}
+	if page := w.samlLogin(t, stopped(t), "_a1"); page.Status != http.StatusConflict {
+		t.Errorf("the same id again: %d %s", page.Status, page.Header.Get("Location"))
+	}
+	acs := brokertest.CallbackURL(w.URL, "saml")
+	unsolicited := url.Values{"SAMLResponse": {w.samlAnswer("_a2", "")}, "RelayState": {"deep"}}
+	first := stopped(t)
+	if page := first.Post(acs, unsolicited, samlPages); page.Header.Get("Location") != w.Origin+"/deep" {
+		t.Fatalf("unsolicited: %d %q %s", page.Status, page.Header.Get("Location"), page.Body)
+	}
+	if who := first.Get(w.Origin + "/").Who(); who.Username != "samlalice" {
+		t.Errorf("signed in as %+v", who)
+	}
+	second := stopped(t)
+	if page := second.Post(acs, unsolicited, samlPages); page.Status != http.StatusConflict {
+		t.Errorf("replayed: %d %s", page.Status, page.Header.Get("Location"))
+	}
+	// Of racing browsers one is signed in.
+	race := url.Values{"SAMLResponse": {w.samlAnswer("_a3", "")}}
+	statuses := make(chan int, 8)
+	for range cap(statuses) {
+		browser := stopped(t)
+		go func() { statuses <- browser.Post(acs, race, samlPages).Status }()
+	}
+	won := 0
+	for range cap(statuses) {
+		if <-statuses == http.StatusSeeOther {
+			won++
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of 8 were signed in, want one", won)
+	}
+}
+
+// What nobody asked for passes nothing that others do not pass.
+func TestSAMLUnsolicitedRefused(t *testing.T) {
+	t.Parallel()
+	allow := func(s *saml.Config, _ *broker.Provider) { s.Unsolicited = map[string]string{"": "/"} }
+	for name, test := range map[string]struct {
+		edit   func(*saml.Config, *broker.Provider)
+		form   func(*world) url.Values
+		status int
+	}{
+		"switched off": {nil, nil, http.StatusBadGateway},
+		"disabled": {func(s *saml.Config, p *broker.Provider) {
+			allow(s, p)
+			p.Disabled = true
+		}, nil, http.StatusNotFound},
+		"link only": {func(s *saml.Config, p *broker.Provider) {
+			allow(s, p)
+			p.LinkOnly = true
+		}, nil, http.StatusForbidden},
+		"unknown RelayState": {allow, func(w *world) url.Values {
+			return url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}, "RelayState": {"https://evil.example/"}}
+		}, http.StatusBadGateway},
+		"answer to somebody's request": {allow, func(w *world) url.Values {
+			return url.Values{"SAMLResponse": {w.samlAnswer("_a", "_request")}}
+		}, http.StatusBadGateway},
+		"with a state that is nobody's": {allow, func(w *world) url.Values {
+			return url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}, "RelayState": {strings.Repeat("A", 26)}}
+		}, http.StatusBadRequest},
+		"no answer": {allow, func(*world) url.Values { return url.Values{"x": {"y"}} }, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newSAMLWorld(t, test.edit)
+			form := url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}}
+			if test.form != nil {
+				form = test.form(w)
+			}
+			if page := stopped(t).Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages); page.Status != test.status {
+				t.Errorf("status %d, want %d\n%s", page.Status, test.status, page.Body)
+			}
+			if w.users("samlalice") != 0 {
+				t.Error("a user came to be")
+			}
+		})
+	}
+}
+
+// An answer of one provider is none of another's, the state least of all.
+func TestSAMLOtherProvider(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	b := stopped(t)
+	request, state := samlMessage(t, b.Get(w.URL+"/broker/saml/login").Header.Get("Location"), "SAMLRequest")
+	form := url.Values{"SAMLResponse": {w.samlAnswer("_a", request.SelectAttrValue("ID", ""))}, "RelayState": {state}}
+	if page := b.Post(brokertest.CallbackURL(w.URL, "demo"), form, samlPages); page.Status != http.StatusBadRequest {
+		t.Errorf("status %d at another provider", page.Status)
+	}
+	if page := stopped(t).Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages); page.Status != http.StatusBadRequest {
+		t.Errorf("status %d in another browser", page.Status)
+	}
+}
+
+func (w *world) samlSessions() []*store.Session {
+	w.t.Helper()
+	found, err := w.store.FindSessions(w.t.Context(), store.SessionQuery{Provider: "saml"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return found
+}
+
+// samlLogoutRequest is a signed request of the upstream.
+func (w *world) samlLogoutRequest(id, subject string, sessions ...string) string {
+	w.t.Helper()
+	s := fmt.Sprintf(`<p:LogoutRequest xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="%s" Version="2.0" IssueInstant="%s" Destination="%s"><saml:Issuer>%s</saml:Issuer>`,
+		id, w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", samlIdP)
+	if subject != "" {
+		s += `<saml:NameID>` + subject + `</saml:NameID>`
+	}
+	for _, session := range sessions {
+		s += `<p:SessionIndex>` + session + `</p:SessionIndex>`
+	}
+	return w.samlSigned(s + `</p:LogoutRequest>`)
+}
+
+func TestSAMLLogoutByUpstream(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	at := brokertest.CallbackURL(w.URL, "saml") + "/logout"
+	for i := range 4 {
+		w.samlLogin(t, stopped(t), fmt.Sprint("_a", i))
+	}
+	left := func() (names []string) {
+		for _, s := range w.samlSessions() {
+			names = append(names, s.UpstreamSession)
+		}
+		slices.Sort(names)
+		return names
+	}
+	send := func(message string) *brokertest.Page {
+		return stopped(t).Post(at, url.Values{"SAMLRequest": {message}, "RelayState": {"theirs"}}, samlPages)
+	}
+	for _, step := range []struct {
+		name, message string
+		status        int
+		left          []string
+	}{
+		{"a session that is not there", w.samlLogoutRequest("_l1", "saml-alice", "_x"), http.StatusSeeOther, []string{"_a0-session", "_a1-session", "_a2-session", "_a3-session"}},
+		{"another's session", w.samlLogoutRequest("_l2", "saml-bob", "_a0-session"), http.StatusSeeOther, []string{"_a0-session", "_a1-session", "_a2-session", "_a3-session"}},
+		{"one session", w.samlLogoutRequest("_l3", "saml-alice", "_a0-session"), http.StatusSeeOther, []string{"_a1-session", "_a2-session", "_a3-session"}},
+		{"the same message", w.samlLogoutRequest("_l3", "saml-alice"), http.StatusBadGateway, []string{"_a1-session", "_a2-session", "_a3-session"}},
+		{"two sessions", w.samlLogoutRequest("_l4", "", "_a1-session", "_a2-session"), http.StatusSeeOther, []string{"_a3-session"}},
+		{"all of a subject", w.samlLogoutRequest("_l5", "saml-alice"), http.StatusSeeOther, nil},
+	} {
+		page := send(step.message)
+		if got := left(); page.Status != step.status || !slices.Equal(got, step.left) {
+			t.Errorf("%s: status %d, left are %v, want %d, %v", step.name, page.Status, got, step.status, step.left)
+		}
+		if step.status != http.StatusSeeOther {
+			continue
+		}
+		answer, relayState := samlMessage(t, page.Header.Get("Location"), "SAMLResponse")
+		if relayState != "theirs" || answer.FindElement(".//samlp:StatusCode").SelectAttrValue("Value", "") != "urn:oasis:names:tc:SAML:2.0:status:Success" {
+			t.Errorf("%s: answer with RelayState %q", step.name, relayState)
+		}
+	}
+	unsigned := base64.StdEncoding.EncodeToString([]byte(`<p:LogoutRequest xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol"/>`))
+	for name, page := range map[string]*brokertest.Page{
+		"unsigned":            send(unsigned),
+		"nothing":             stopped(t).Get(at),
+		"another provider":    stopped(t).Post(brokertest.CallbackURL(w.URL, "demo")+"/logout", url.Values{"SAMLRequest": {unsigned}}, samlPages),
+		"nobody's answer":     stopped(t).Post(at, url.Values{"SAMLResponse": {unsigned}, "RelayState": {strings.Repeat("A", 26)}}, samlPages),
+		"without the browser": stopped(t).Post(w.URL+"/broker/saml/backchannel_logout", url.Values{"SAMLRequest": {w.samlLogoutRequest("_l9", "saml-alice")}}, ""),
+	} {
+		if page.Status < 400 || page.Header.Get("Location") != "" {
+			t.Errorf("%s: status %d, Location %q", name, page.Status, page.Header.Get("Location"))
+		}
+	}
+}
+
+func TestSAMLLogoutAtUpstream(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	for _, good := range []bool{true, false} {
+		b := stopped(t)
+		w.samlLogin(t, b, fmt.Sprint("_a", good))
+		page := b.Post(w.URL+"/logout", url.Values{"confirm": {"1"}, "return_to": {w.Origin + "/bye"}}, "")
+		link := page.Header.Get("Location")
+		if link == "" {
+			for _, l := range page.Links() {
+				if strings.Contains(l.URL, "/broker/saml/logout") {
+					link = l.URL
+				}
+			}
+		}
+		if link == "" {
+			t.Fatalf("%d\n%s", page.Status, page.Body)
+		}
+		request, state := samlMessage(t, b.Get(link).Header.Get("Location"), "SAMLRequest")
+		if request.FindElement("./saml:NameID").Text() != "saml-alice" || request.FindElement("./samlp:SessionIndex").Text() != fmt.Sprint("_a", good, "-session") {
+			t.Errorf("request = %v", request)
+		}
+		if n := len(w.samlSessions()); n != 0 {
+			t.Errorf("%d sessions are left", n)
+		}
+		answer := w.samlSigned(fmt.Sprintf(`<p:LogoutResponse xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_b" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><p:Status><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></p:Status></p:LogoutResponse>`,
+			w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", request.SelectAttrValue("ID", ""), samlIdP))
+		if !good { // forged, which changes nothing: the session here has ended
+			answer = base64.StdEncoding.EncodeToString([]byte("<x/>"))
+		}
+		form := url.Values{"SAMLResponse": {answer}, "RelayState": {state}}
+		if page := stopped(t).Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages); page.Status != http.StatusBadRequest {
+			t.Errorf("in another browser: status %d", page.Status)
+		}
+		page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages)
+		shows(t, page, http.StatusOK, w.Origin+"/bye")
+	}
+}
+
+func TestSAMLDescriptor(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	page := brokertest.NewBrowser(t).Get(brokertest.CallbackURL(w.URL, "saml") + "/descriptor")
+	shows(t, page, http.StatusOK, `Location="`+brokertest.CallbackURL(w.URL, "saml")+`"`, `Location="`+brokertest.CallbackURL(w.URL, "saml")+`/logout"`)
+}

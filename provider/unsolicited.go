@@ -1,0 +1,12 @@
+package provider
+
+import "context"
+
+// Unsolicited is the capability of an [IdentityProvider] whose upstream may sign in users who did not ask for it at the
+// broker (SAML 2.0: "IdP-initiated"). Whoever has an account there can sign somebody else's browser in to it, so that an
+// implementation refuses such answers unless its configuration says otherwise.
+type Unsolicited interface {
+	// FinishUnsolicited verifies an answer to no request, without Data, and returns who it is and the path of the host's
+	// site that they are to go on to. The Once of the Identity is not nil: the caller sees that the answer is used once.
+	FinishUnsolicited(ctx context.Context, cb Callback) (id *Identity, target string, err error)
+}
