@@ -272,17 +272,8 @@ func (c *Config) defaults() {
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}
-	var beside any = c.Store
-	switch p := beside.(type) {
-	case store.Parts:
-		beside = p.Links
-	case *store.Parts:
-		if p != nil {
-			beside = p.Links
-		}
-	}
-	if fences, ok := beside.(store.Fences); ok && c.Fences == nil {
-		c.Fences = fences
+	if c.Fences == nil {
+		c.Fences = besideLinks(c.Store)
 	}
 	if c.Passwords == nil {
 		c.Passwords = &factor.Passwords{}
@@ -290,4 +281,17 @@ func (c *Config) defaults() {
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()
 	}
+}
+
+// besideLinks returns the fences that are kept where the links are, nil if none are.
+func besideLinks(s store.Store) store.Fences {
+	switch p := s.(type) {
+	case store.Parts:
+		fences, _ := p.Links.(store.Fences)
+		return fences
+	case *store.Parts:
+		return besideLinks(*p)
+	}
+	fences, _ := store.As[store.Fences](s)
+	return fences
 }

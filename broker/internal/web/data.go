@@ -106,6 +106,7 @@ type ProofData struct {
 	Action                      string // URL to post the answer to
 	Hidden                      url.Values
 	Provider, Username, Account string
+	Disowns                     bool // every other way to sign in to Account goes with it
 
 	Done        bool
 	Application string // its name; "" if it has none
@@ -226,7 +227,7 @@ func sample(page string) (data any, builtin bool) {
 		}, true
 	case "proof":
 		return ProofData{
-			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Application: "A", Back: "/", Restart: "/",
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Disowns: true, Application: "A", Back: "/", Restart: "/",
 		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true

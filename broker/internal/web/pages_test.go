@@ -173,6 +173,9 @@ func pages() map[string]web.Page {
 		"proof": {Name: "proof", Data: web.ProofData{
 			Action: "/id/proof", Hidden: url.Values{"link": {`h"<`}}, Provider: "Google", Username: "<anna>", Account: "anna",
 		}},
+		"proof-disowns": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "anna@gmail.example", Account: "anna", Disowns: true,
+		}},
 		"proof-done": {Name: "proof", Data: web.ProofData{
 			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
 		}},
