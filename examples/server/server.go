@@ -155,6 +155,8 @@ func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
 func (s *server) node(c *setup) (*node, error) {
 	config := c.options
 	config.Store, config.Logger = s.store, s.log
+	handler := s.log.Handler()
+	c.log.to.Store(&handler)
 	b, err := broker.New(config)
 	if err != nil {
 		return nil, err
