@@ -121,7 +121,7 @@ type Provider struct {
 	TrustEmail bool
 	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.
 	Sync provider.SyncMode
-	// Mappers edit what its identities become, in this order.
+	// Mappers edit what its identities become, in this order. The package provider/mapper has those that are usual.
 	Mappers []provider.Mapper
 	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
 	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there

@@ -55,9 +55,9 @@ type SyncMode int
 const (
 	SyncInherit SyncMode = iota // a mapper: as its provider; a provider: as SyncImport
 	SyncImport                  // only when the user is created
-	// SyncForce: at every login, and what the upstream no longer says is taken away. First, last and full name, locale and
-	// picture become empty; an e-mail address is only ever replaced, as it may be the way back to an account, and a username
-	// never changes.
+	// SyncForce: at every login, and what the upstream does not say (any more) is taken away, names that users filled in
+	// here included. First, last and full name, locale and picture become empty; an e-mail address is only ever replaced, as
+	// it may be the way back to an account, and a username never changes.
 	SyncForce
 	// SyncLegacy: at every login what the upstream says is written, but nothing is taken away because it says it no longer. It
 	// is for upstreams that leave out what users have filled in here.
