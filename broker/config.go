@@ -111,7 +111,10 @@ type Provider struct {
 	Disabled bool
 	// HideOnLogin leaves its button out; a hint, an e-mail domain or the default still lead to it.
 	HideOnLogin bool
-	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end.
+	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end. They link it on the
+	// account page, or where the host sends them to {BaseURL}/link?provider={alias}&return_to={path}, which brings them back with
+	// the parameter link_status, or where a client sends them to /authorize with kc_action=idp_link:{alias}, whose answer has
+	// kc_action_status beside the code: success, cancelled or error each. Every enabled provider can be linked so.
 	LinkOnly bool
 	// ShowInAccount says whether users see it on their account page. The zero value is provider.AccountAlways.
 	ShowInAccount provider.AccountMode
