@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/account"
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
@@ -61,6 +62,7 @@ type Broker struct {
 	keys     *keys.Keys
 	login    *login.Service
 	logouts  *logout.Service
+	account  *account.Service
 	handler  http.Handler
 	sealed   []resealer // all that keeps secrets
 }
@@ -97,7 +99,7 @@ func New(c Config) (*Broker, error) {
 	b.login = &login.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
 		Cookies: cookies,
-		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	if c.Mailer != nil {
@@ -108,6 +110,8 @@ func New(c Config) (*Broker, error) {
 		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
 	b.login.Ended = b.logouts.Ended
+	b.login.EndAll = b.logouts.EndEverything
+	b.account = b.accountService(&c, sealer)
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
 		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
@@ -120,6 +124,8 @@ func New(c Config) (*Broker, error) {
 			return provider.Resolve(ctx, query)
 		case "/device":
 			return provider.ResolveDevice(query)
+		case "/link":
+			return b.linkTarget(query)
 		}
 		return b.hostTarget(query)
 	}

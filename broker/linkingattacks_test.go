@@ -149,7 +149,9 @@ func TestPreHijack(t *testing.T) {
 	page := l.come(victim)
 	l.wantNoLink(victim) // nothing is merged in silence
 	page.Submit(press("link"))
-	l.wantLinked(victim.Get(l.box.links()[0]).Submit(nil))
+	confirm := victim.Get(l.box.links()[0])
+	shows(t, confirm, http.StatusOK, "every other way to sign in to it is removed")
+	l.wantLinked(confirm.Submit(nil))
 	if u := l.named("alice"); !u.EmailVerified {
 		t.Error("the address is not verified")
 	}

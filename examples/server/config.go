@@ -8,7 +8,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 )
 
-// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config or store.Client is that one:
+// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config, saml.Config or store.Client is that one:
 // README.md says what it means, and a test that neither forgets any.
 
 type config struct {
@@ -25,6 +25,9 @@ type config struct {
 	Theme           string        `yaml:"theme"`
 	DefaultProvider string        `yaml:"default_provider"`
 	FirstLogin      flowName      `yaml:"first_login"`
+	Credentials     bool          `yaml:"credentials"`
+	LocalLogin      bool          `yaml:"local_login"`
+	Account         bool          `yaml:"account"`
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
 	SessionIdle     time.Duration `yaml:"session_idle"`
 	Providers       []upstream    `yaml:"providers"`
@@ -54,7 +57,7 @@ type schedule struct {
 	Retire   time.Duration `yaml:"retire"`
 }
 
-// An upstream is one of providers. There is one type so far.
+// An upstream is one of providers. The keys of the type oidc stand in it, those of others in a mapping with the type's name.
 type upstream struct {
 	Type        upstreamType `yaml:"type"`
 	Alias       string       `yaml:"alias"`
@@ -64,15 +67,19 @@ type upstream struct {
 	Disabled    bool         `yaml:"disabled"`
 	HideOnLogin bool         `yaml:"hide_on_login"`
 	LinkOnly    bool         `yaml:"link_only"`
-	Domains     []string     `yaml:"domains"`
-	TrustEmail  bool         `yaml:"trust_email"`
-	Sync        syncMode     `yaml:"sync"`
-	Logout      logoutMode   `yaml:"logout"`
-	FirstLogin  flowName     `yaml:"first_login"`
+
+	ShowInAccount accountMode `yaml:"show_in_account"`
+
+	Domains    []string   `yaml:"domains"`
+	TrustEmail bool       `yaml:"trust_email"`
+	Sync       syncMode   `yaml:"sync"`
+	Logout     logoutMode `yaml:"logout"`
+	FirstLogin flowName   `yaml:"first_login"`
 
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
 	openID
+	SAML *samlIdP `yaml:"saml"`
 }
 
 type openID struct {
@@ -171,14 +178,16 @@ type (
 	flowName     string
 	syncMode     string
 	logoutMode   string
+	accountMode  string
 	logLevel     string
 	logFormat    string
 )
 
-func (upstreamType) names() []string { return []string{"oidc"} }
+func (upstreamType) names() []string { return []string{"oidc", "saml"} }
 func (flowName) names() []string     { return []string{"default"} }
 func (syncMode) names() []string     { return []string{"import", "force"} }
 func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
+func (accountMode) names() []string  { return []string{"always", "when_linked", "never"} }
 func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
 func (logFormat) names() []string    { return []string{"text", "json"} }
 
@@ -208,4 +217,14 @@ func (m logoutMode) mode() provider.LogoutMode {
 		return provider.LogoutNone
 	}
 	return provider.LogoutOffer
+}
+
+func (m accountMode) mode() provider.AccountMode {
+	switch m {
+	case "when_linked":
+		return provider.AccountWhenLinked
+	case "never":
+		return provider.AccountNever
+	}
+	return provider.AccountAlways
 }

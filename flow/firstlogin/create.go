@@ -7,7 +7,7 @@
 //
 //	cfg.FirstLogin = flow.Flow{
 //		{ID: "terms", Do: acceptTerms{}},
-//		{ID: "account", Sub: firstlogin.Default()},
+//		{ID: "login", Sub: firstlogin.Default()},
 //	}
 //
 // # Who may be linked to an account that exists
