@@ -614,3 +614,22 @@ func TestAccountEmailOfAnother(t *testing.T) {
 	}
 	shows(t, b.Get(link).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "Your e-mail address was changed")
 }
+
+// A password that is all there is stays, and an address that is another user's name becomes nobody's.
+func TestAccountPasswordIsLastWay(t *testing.T) {
+	t.Parallel()
+	w, alice, _, box := newPasswordWorld(t, nil)
+	must(t, w.store.DeleteLink(t.Context(), w.linksOf(alice.ID)[0].LinkKey))
+	b := brokertest.NewBrowser(t)
+	b.Get(w.Origin + "/").Submit(answer("alice", password))
+	all, err := w.store.CredentialsOf(t.Context(), alice.ID)
+	must(t, err)
+	form := url.Values{"credential": {all[0].ID}, "decision": {"yes"}}
+	shows(t, b.Post(w.at("remove"), form, ""), http.StatusOK, "only way to sign in")
+	if all, err = w.store.CredentialsOf(t.Context(), alice.ID); len(all) != 1 || err != nil {
+		t.Errorf("credentials %v, %v", all, err)
+	}
+	must(t, w.store.CreateUser(t.Context(), &store.User{ID: "n", Username: "name@example.com"}))
+	b.Get(w.at("email")).Submit(url.Values{"email": {"name@example.com"}})
+	shows(t, b.Get(box.link(t)).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "cannot be used here")
+}
