@@ -18,6 +18,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
@@ -35,6 +36,7 @@ var leftOut = map[string]string{
 	"broker.Provider.IdP":          "made of the other keys",
 	"broker.Provider.Mappers":      "the library has none",
 	"oidc.Config.Now":              "for tests",
+	"saml.Config.Now":              "for tests",
 	"token.Key.Generation":         "of the broker's own keys",
 	"token.Key.NotBefore":          "of the broker's own keys",
 	"store.Client.Version":         "of clients in a store",
@@ -51,7 +53,11 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	if err := os.WriteFile(icon, []byte("<svg/>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, private := pair(t, 1)
+	certificate, private := pair(t, 1)
+	file := filepath.Join(dir, "certificate.pem") // and metadata: nothing looks into that yet
+	if err := os.WriteFile(file, []byte(certificate), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := &setup{
 		doc:      &document{file: "test.yaml", keys: map[reflect.Type]map[string]reflect.StructField{}},
 		assigner: assigner{}, clients: map[provider.HTTPOptions]*http.Client{},
@@ -59,12 +65,15 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	fill(t, reflect.ValueOf(&s.config).Elem(), map[string]string{
 		"Icon": icon, "Theme": dir, "Private": private, "FirstLogin": "default", "PostLogin": "terms", "Directory": "",
 		"Addr": "smtp.example.com:587", "From": "no-reply@example.com",
+		"Metadata": file, "Certificate": file, "Certificates": file, "MetadataCertificates": file,
 	})
 	s.Flows = map[string][]step{"terms": {{Step: "allow"}}}
 	s.Mailer.SMTP.InsecurePlaintext, s.Mailer.SMTP.ImplicitTLS = false, false // do not go with a password, nor with each other
+	*s.Providers[0].SAML.AttributeService = 1
 	s.Secrets = []secret{"0123456789abcdef0123456789abcdef"}
 	s.build()
 	upstream := s.openID("providers[0]", s.Providers[0].openID)
+	federated := s.saml("providers[0].saml", *s.Providers[0].SAML)
 	for _, p := range s.doc.problems {
 		if !p.library { // everything at once is too much for the library
 			t.Errorf("%s: %s", p.path, p.text)
@@ -73,6 +82,8 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	for _, made := range []any{
 		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0], filledSMTP(t),
+		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
+		federated.RequestedAttributes[0],
 	} {
 		v := reflect.ValueOf(made)
 		for _, field := range reflect.VisibleFields(v.Type()) {
@@ -100,7 +111,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "Account", "Flows"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "Account", "Flows"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
@@ -108,6 +119,11 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[upstream](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config]()},
 		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
 		{reflect.TypeFor[privateKey](), reflect.TypeFor[token.Key]()},
+		{reflect.TypeFor[samlIdP](), reflect.TypeFor[saml.Config]()},
+		{reflect.TypeFor[samlEndpoints](), reflect.TypeFor[saml.Endpoints]()},
+		{reflect.TypeFor[samlAttributes](), reflect.TypeFor[saml.Attributes]()},
+		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
+		{reflect.TypeFor[requestedAttribute](), reflect.TypeFor[saml.RequestedAttribute]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
 		{reflect.TypeFor[smtp](), reflect.TypeFor[mail.SMTP]()},
 	} {
@@ -124,7 +140,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 
 var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
-	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](),
+	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](), reflect.TypeFor[saml.Config](),
 	reflect.TypeFor[mail.SMTP](),
 }
 
@@ -287,8 +303,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(has)) {
-		// Of a secret, a parameter, the name of a flow, and the steps in a step.
-		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
+		// Of a secret, a parameter, an application, the name of a flow, and the steps in a step.
+		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.|unsolicited\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
 		if !elsewhere && !slices.Contains(known, path) {
 			t.Errorf("example.yaml shows %s, which is no key", path)
 		}
