@@ -21,12 +21,18 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 	table := map[string]map[string]http.Handler{
 		// People.
 		"/login":                 {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
+		"/login/password":        {"POST": sameSite(b.login.AnswerPassword)},
+		"/reset":                 {"GET": http.HandlerFunc(b.login.ShowReset), "POST": sameSite(b.login.AskReset)},
+		"/reset/set":             {"POST": sameSite(b.login.SetReset)},
+		"/link":                  {"GET": http.HandlerFunc(b.hostLink), "POST": sameSite(b.login.AnswerLink)},
+		"/link/{handle}":         {"GET": http.HandlerFunc(b.login.FinishLink)},
 		"/logout":                b.logout(p, sameSite),
 		"/device":                {"GET": http.HandlerFunc(p.Device), "POST": sameSite(p.DeviceAnswer)},
 		"/broker/{alias}/login":  {"GET": http.HandlerFunc(b.login.StartProvider)},
 		"/broker/{alias}/logout": {"GET": http.HandlerFunc(b.logouts.StartUpstream)},
 		"/consent":               {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
 		"/flow/{id}":             {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
+		"/proof":                 {"GET": http.HandlerFunc(b.login.ShowProof), "POST": sameSite(b.login.AnswerProof)},
 		"/icon/{alias}":          {"GET": http.HandlerFunc(b.icon)},
 		"/static/{file}":         {"GET": b.pages.Static()},
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.

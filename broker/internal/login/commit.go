@@ -49,7 +49,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 		return
 	}
 	s.Sessions.SetCookie(w, cookie)
-	if j.ID != "" {
+	if j.Key != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
 	s.remember(w, r, j)
@@ -95,6 +95,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err != nil {
 		return "", Answer{}, err
 	}
+	if j.target.Same != "" && user.ID != j.target.Same {
+		return "", Answer{}, &Problem{Status: http.StatusForbidden, Message: "other_user", Err: errors.New("another user signed in than was to sign in again")}
+	}
 	if j.session == "" {
 		if j.session, err = s.Sessions.ID(r); err != nil {
 			return "", Answer{}, err
@@ -117,6 +120,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
 	s.forgetFormer(ctx, j)
+	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
@@ -160,6 +164,9 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
+	if j.local() {
+		return j.account.user, nil
+	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}
@@ -178,8 +185,11 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 	if err != nil {
 		return nil, fmt.Errorf("user to be linked: %w", err)
 	}
+	if err := s.Gate.User(user); err != nil {
+		return nil, err
+	}
 	login.NewLink.UserID = user.ID
-	return user, s.Gate.User(user)
+	return s.linkUser(ctx, j, login, user, now)
 }
 
 // update puts into the login what changes about a user who is linked already.

@@ -3,7 +3,6 @@ package login
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -50,9 +49,9 @@ func (s *Service) leaveFlow(w http.ResponseWriter, r *http.Request, j *journey, 
 
 // keep stores the journey under the hash of a handle that only this browser has.
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error {
-	if j.ID == "" {
-		handle, hash := token.NewHandle(flowPurpose)
-		j.ID, j.Key = rand.Text(), hash
+	if j.Key == "" {
+		var handle string
+		handle, j.Key = token.NewHandle(flowPurpose)
 		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
 		if j.target.Keep != nil {
@@ -89,7 +88,7 @@ func (s *Service) kept(r *http.Request, id string,
 	if j.target, err = s.Resolve(r.Context(), j.Start); err != nil {
 		return nil, err
 	}
-	if j.provider, err = s.Gate.Login(j.Alias, j.target.Providers); err != nil {
+	if j.provider, err = s.entrance(j.Alias, j.target); err != nil {
 		return nil, err
 	}
 	j.target.via = j.provider.Title()
@@ -117,7 +116,12 @@ func (s *Service) ShowFlow(w http.ResponseWriter, r *http.Request) {
 		s.Expired(w, r, j.target, "")
 		return
 	}
+	reset := ""
+	if page.Name == "password" && s.mayReset() {
+		reset = s.url("/reset?" + url.Values{fieldJourney: {j.ID}}.Encode())
+	}
 	s.Render(w, r, j.target, web.Page{Name: page.Name, Status: http.StatusOK, Data: web.FlowData{
+		Reset:  reset,
 		Action: s.flowURL(j),
 		Hidden: map[string]string{fieldTurn: j.State.Token()},
 		Data:   page.Data,
@@ -178,7 +182,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
-	t.Lent = s.lend(r, j.target.Locales)
+	t.Lent = s.lend(r, j)
 	return t
 }
 
@@ -196,7 +200,7 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		return
 	}
 	again := ""
-	if j.ID != "" {
+	if j.Key != "" {
 		if keepErr := s.keep(w, r, j); keepErr != nil {
 			s.Fail(w, r, j.target, errors.Join(err, keepErr))
 			return

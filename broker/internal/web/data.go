@@ -16,7 +16,17 @@ type LoginData struct {
 	NoticeArgs  map[string]string // its placeholders
 	Application string            // name of the application that the visitor signs in to; "" if it has none
 	Email       *EmailForm        // asks for the e-mail address to find the provider by its domain; nil for none
+	Local       *LocalForm        // asks for a password of the broker's own; nil for none
 	Back        *Link             // to the application; nil for none
+}
+
+// LocalForm is the part of the login page that asks for a password. It is posted to Action as "username", "password" and "start".
+type LocalForm struct {
+	Action   string
+	Start    string
+	Username string            // what was entered the last time
+	Errors   map[string]string // field to message id, as in [FlowData]
+	Reset    string            // URL for who has forgotten the password; "" for none
 }
 
 // A Button leads to a provider. If it is the only way to sign in, it is shown as the page's main button.
@@ -90,6 +100,20 @@ func (d PostData) check() error {
 	return checkURL(d.URL)
 }
 
+// ProofData is the data of the page "proof", which somebody sees who has opened a mailed link: it asks whether Username at Provider
+// shall sign in to Account from now on or, if Done, says that this is settled.
+type ProofData struct {
+	Action                      string // URL to post the answer to
+	Hidden                      url.Values
+	Provider, Username, Account string
+	Disowns                     bool // every other way to sign in to Account goes with it
+
+	Done        bool
+	Application string // its name; "" if it has none
+	Back        string // URL of the application; "" for none
+	Restart     string // URL to start over; "" for none
+}
+
 // FlowData is the data of a page that a flow step shows, in a template of ours or of the theme.
 type FlowData struct {
 	Action      string            // URL to post the answer to
@@ -97,6 +121,7 @@ type FlowData struct {
 	Data        map[string]any    // the step's own
 	Errors      map[string]string // field to message id: "field.<field>.<id>" or "field.<id>"
 	Application string
+	Reset       string // URL for who has forgotten the password that the page asks for; "" for none
 }
 
 // errURL does not say which: an address may hold a code.
@@ -159,8 +184,14 @@ func hue(name string) uint32 {
 	return (h.Sum32() >> 8) % 6 // the lowest bits hardly differ between short names
 }
 
-// flowPages are the pages of the steps in flow/factor, with an error for each of their fields.
+// flowPages are the pages of the steps in flow/factor and flow/firstlogin, with an error for each of their fields.
 var flowPages = map[string]map[string]string{
+	"review":          {"username": "invalid", "email": "required", "name": "required", "first_name": "required", "last_name": "required"},
+	"confirm-link":    {},
+	"override-link":   {},
+	"verify-email":    {"mail": "failed", "confirmed": "not_yet"},
+	"choose-provider": {"provider": "not_linked"},
+
 	"password":     {"username": "required", "password": "refused"},
 	"otp":          {"code": "refused"},
 	"recovery":     {"code": "refused"},
@@ -176,6 +207,7 @@ func sample(page string) (data any, builtin bool) {
 			Providers: []Button{{Name: "A", URL: "/a", Icon: "/a.svg"}, {Name: "B", URL: "/b", Last: true}},
 			Notice:    "denied", Application: "A", Back: &Link{URL: "/"},
 			Email: &EmailForm{Action: "/", Hidden: url.Values{"k": {"v"}}, Value: "v", Error: "invalid"},
+			Local: &LocalForm{Action: "/", Start: "/", Username: "a", Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/"},
 		}, true
 	case "error":
 		return ErrorData{Message: "generic", Retry: "/", Back: "/", Application: "A"}, true
@@ -193,10 +225,17 @@ func sample(page string) (data any, builtin bool) {
 			Application: "A", Account: "a@a.example", Scopes: []string{"openid", "other"}, Action: "/",
 			Hidden: url.Values{"k": {"v"}}, Field: "decision",
 		}, true
+	case "proof":
+		return ProofData{
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Disowns: true, Application: "A", Back: "/", Restart: "/",
+		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
 	case "post":
 		return PostData{URL: "https://a.example/", Fields: url.Values{"k": {"v"}}, Application: "A"}, true
+	}
+	if data, ok := sampleAccount(page); ok {
+		return data, true
 	}
 	if data, ok := sampleDevice(page); ok {
 		return data, true
@@ -204,7 +243,7 @@ func sample(page string) (data any, builtin bool) {
 	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
 	errors, builtin := flowPages[page]
 	if builtin {
-		flow.Data, flow.Errors = map[string]any{"another": true}, errors
+		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1"}, errors
 	}
 	return flow, builtin
 }
