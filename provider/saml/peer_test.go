@@ -222,7 +222,7 @@ func TestRow68MetadataRefresh(t *testing.T) {
 	must(err)
 	p.idp.Edit(providertest.SAMLHooks{Metadata: func(string) string { return withoutFirstKey(metadata) }})
 	passed.Add(7 * 60) // the key that signs is withdrawn, and the metadata fetched anew
-	for range 1000 { // the first login has them fetched, and does not wait for it
+	for range 1000 {   // the first login has them fetched, and does not wait for it
 		if _, err := p.login(provider.Request{}); err != nil {
 			return
 		}
