@@ -24,7 +24,6 @@ import (
 	"github.com/beevik/etree"
 	saml2 "github.com/russellhaering/gosaml2"
 	"github.com/russellhaering/gosaml2/types"
-	dsig "github.com/russellhaering/goxmldsig"
 
 	"github.com/go-idbroker/idbroker/provider/providertest"
 )
@@ -78,12 +77,7 @@ func newSAMLRP(t testing.TB, cfg providertest.SAMLConfig, edit func(*providertes
 		edit(&sp)
 	}
 	idp.Register(sp)
-	return &samlRP{t, idp, &saml2.SAMLServiceProvider{
-		IdentityProviderSSOURL: idp.SSO(), IdentityProviderIssuer: idp.EntityID(), ServiceProviderIssuer: samlSP, AssertionConsumerServiceURL: samlACS,
-		SignAuthnRequests: true, AudienceURI: samlSP, IDPCertificateStore: &dsig.MemoryX509CertificateStore{Roots: idp.Certificates()},
-		SPKeyStore: samlSPKey(), SignAuthnRequestsCanonicalizer: dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(""),
-		SignAuthnRequestsAlgorithm: dsig.RSASHA256SignatureMethod,
-	}}
+	return &samlRP{t, idp, gosaml(idp)}
 }
 
 // requestURL is a signed request by HTTP-Redirect, once it was edited.

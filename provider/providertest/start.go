@@ -19,7 +19,10 @@
 // username or e-mail address), refuse=1, or consent=allow. A program that wants a demonstration provider mounts
 // [NewOIDC] on a listener of its own.
 //
-// [StartSAML] and [NewSAML] are the same for SAML 2.0.
+// [StartSAML] and [NewSAML] are the same for SAML 2.0. [ReplaySAML] sends a service provider every forgery of a SAML message that
+// is known, and fails the test for each that it takes:
+//
+//	providertest.ReplaySAML(t, providertest.SAMLProviderTarget(idp, provider, acs, logout))
 package providertest
 
 import (
