@@ -67,7 +67,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 	}
 	for _, made := range []any{
-		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
+		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0],
 	} {
 		v := reflect.ValueOf(made)
@@ -105,6 +105,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
 		{reflect.TypeFor[privateKey](), reflect.TypeFor[token.Key]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
+		{reflect.TypeFor[clientClaim](), reflect.TypeFor[store.ClientClaim]()},
 	} {
 		for key, field := range keysOf(pair[0]) {
 			if !slices.Contains(ours, field.Name) && !slices.ContainsFunc(pair[1:], func(lib reflect.Type) bool {
