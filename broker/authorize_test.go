@@ -362,7 +362,7 @@ func testPromptNoneShowsNoPage(t *testing.T) {
 			w.deleteUser("alice")
 			w.other.LoginAs("twin") // who is called alice there
 			w.login("Other")
-		}, "access_denied"},
+		}, "interaction_required"},
 		{"the upstream lies", nil, func(w *world) { w.op.Break(providertest.NonceWrong) }, "login_required"},
 		{"the upstream is down", nil, func(w *world) { w.op.Break(providertest.TokenDown) }, "login_required"},
 		{"nothing is wrong", nil, nil, ""},

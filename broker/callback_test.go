@@ -301,7 +301,7 @@ func (laxUpstream) Begin(_ context.Context, r provider.Request) (*provider.Redir
 }
 
 func (laxUpstream) Finish(context.Context, provider.Callback) (*provider.Identity, error) {
-	return &provider.Identity{Subject: "lax", Username: "lax"}, nil
+	return &provider.Identity{Subject: "lax", Username: "lax", Email: "lax@example.com", Name: "Lax"}, nil
 }
 
 func TestCallbackExpires(t *testing.T) { // behaviours §1.6: the way back to where it began

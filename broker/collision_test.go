@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/go-idbroker/idbroker/broker"
@@ -15,7 +16,8 @@ func TestSubjectsOfProvidersStayApart(t *testing.T) {
 	w := newWorld(t, nil)
 	rename := func(issuer, subject, name string) []provider.Mapper {
 		return []provider.Mapper{{Name: "same", Stage: provider.StageLookup, Map: func(m *provider.Mapping) error {
-			m.Identity.Issuer, m.Identity.Subject, m.Identity.Username, m.Identity.Email = issuer, subject, name, ""
+			m.Identity.Issuer, m.Identity.Subject, m.Identity.Username = issuer, subject, name
+			m.Identity.Email = strings.ReplaceAll(name, " ", ".") + "@example.com"
 			return nil
 		}}}
 	}

@@ -350,6 +350,12 @@ func logInsecure(log *slog.Logger, client *store.Client) {
 	}
 }
 
+func logInsecureFlow(log *slog.Logger, name string, f flow.Flow) {
+	for _, setting := range f.Insecure() {
+		log.Warn("insecure setting", "flow", name, "setting", setting)
+	}
+}
+
 // logInsecureParties says the same of what reaches clients and of providers, which say it by a method Insecure.
 func (c *Config) logInsecureParties() {
 	if c.ClientHTTP.InsecureAllowHTTP {
@@ -376,7 +382,11 @@ func (c *Config) logInsecureParties() {
 			c.Logger.Warn("insecure setting", "mailer", fmt.Sprintf("%T", c.Mailer), "setting", setting)
 		}
 	}
+	logInsecureFlow(c.Logger, "FirstLogin", c.FirstLogin)
+	logInsecureFlow(c.Logger, "PostLogin", c.PostLogin)
 	for _, p := range c.Providers {
+		logInsecureFlow(c.Logger, p.Alias+": FirstLogin", p.FirstLogin)
+		logInsecureFlow(c.Logger, p.Alias+": PostLogin", p.PostLogin)
 		weak, ok := p.IdP.(interface{ Insecure() []string })
 		if !ok {
 			continue

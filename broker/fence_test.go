@@ -22,7 +22,7 @@ import (
 func (w *world) elsewhere() *providertest.OIDC {
 	return providertest.StartOIDC(w.t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Alg: "ES256", Now: w.clock, Users: []providertest.User{
 		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
-		{Subject: "mallory", Username: "mallory", Email: "mallory@example.com", EmailVerified: true},
+		{Subject: "mallory", Username: "mallory", Email: "mallory@example.com", EmailVerified: true, Name: "Mallory"},
 	}})
 }
 

@@ -140,7 +140,7 @@ func TestCreatedInAnotherTabWhilePaused(t *testing.T) {
 func TestClaimsAfterAPause(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.op.SetUser(providertest.User{Subject: "alice", Username: "alice", Claims: map[string]any{"emp": json.Number("9007199254740993")}})
+	w.op.SetUser(providertest.User{Subject: "alice", Username: "alice", Email: "alice@example.com", Name: "Alice", Claims: map[string]any{"emp": json.Number("9007199254740993")}})
 	var got any
 	w.reconfigure(func(c *broker.Config) {
 		c.Theme = askTheme

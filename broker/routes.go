@@ -27,6 +27,7 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/broker/{alias}/logout": {"GET": http.HandlerFunc(b.logouts.StartUpstream)},
 		"/consent":               {"GET": http.HandlerFunc(p.ShowConsent), "POST": sameSite(p.AnswerConsent)},
 		"/flow/{id}":             {"GET": http.HandlerFunc(b.login.ShowFlow), "POST": sameSite(b.login.AnswerFlow)},
+		"/proof":                 {"GET": http.HandlerFunc(b.login.ShowProof), "POST": sameSite(b.login.AnswerProof)},
 		"/icon/{alias}":          {"GET": http.HandlerFunc(b.icon)},
 		"/static/{file}":         {"GET": b.pages.Static()},
 		// Upstreams, whose POST comes from their own pages: the sealed state guards it.

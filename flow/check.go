@@ -71,6 +71,25 @@ func (f Flow) Decides() bool {
 	return false
 }
 
+// Insecure returns, for the log, what the enabled steps of f name as insecure about themselves by a method Insecure() []string,
+// each after its step's ID.
+func (f Flow) Insecure() []string {
+	var all []string
+	for i := range f {
+		s := &f[i]
+		if s.When == Disabled {
+			continue
+		}
+		if weak, ok := s.Do.(interface{ Insecure() []string }); ok {
+			for _, setting := range weak.Insecure() {
+				all = append(all, s.ID+": "+setting)
+			}
+		}
+		all = append(all, s.Sub.Insecure()...)
+	}
+	return all
+}
+
 func (s *Step) decides() bool {
 	_, ok := s.Do.(Decider)
 	return ok

@@ -59,7 +59,7 @@ type Authenticator interface {
 	// reaches the step, and with one of them when its page was answered or the browser came back. An empty answer is an
 	// answer: ask again, never succeed. An error means that it could not be decided: it is logged and never shown; an
 	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID,
-	// SharedEmail, AMR and Password is undone if it, or a sub-flow it stands in, ends without success.
+	// SharedEmail, AMR, Password, ProvedEmail and Replace is undone if it, or a sub-flow it stands in, ends without success.
 	Authenticate(ctx context.Context, t *Turn) (Result, error)
 }
 
@@ -103,6 +103,13 @@ type Lent struct {
 	// Mail sends a mail in the visitor's language; nil if the broker sends none. It returns when the mail is on its way, or an
 	// error that says that it is not.
 	Mail func(ctx context.Context, m Mail) error
+	// Journey names this login: unguessable, and the same as long as it goes on. Start is the path and query below BaseURL that
+	// begin the same login anew; "" if nothing does.
+	Journey, Start string
+	// Upstream returns the provider with this alias if somebody can log in with it now. It may be nil.
+	Upstream func(alias string) (Provider, bool)
+	// Note adds to what is logged of this request: no secret, and no address. It may be nil.
+	Note func(key, value string)
 	// Source names where the visitor's request comes from, for limits on guessing; "" if that is not known.
 	Source string
 	// KnownDevice names the visitor's browser if this user has signed in with it before: "" if not, or if nobody knows. It
@@ -180,10 +187,30 @@ type Draft struct {
 	// Password is the hash of the password that the user will have, by [Passwords.Hash]; nil leaves it as it is. It is
 	// written right after the login.
 	Password []byte
+	// ProvedEmail is an address of which the visitor has proved in this flow that they read its mail. If it is still that of the
+	// user UserID, it counts as verified from now on; and if it was not before, nothing by which others could sign in as that user
+	// outlives the login: their credentials, other links and sessions were made by somebody who had not proved the address.
+	ProvedEmail string
+	// Replace takes the other links of UserID to the same provider away.
+	Replace bool
+	// EditedEmail and EditedUsername say that the visitor has changed these, so that nobody vouches for them. They are never
+	// taken back, not even by [Restart].
+	EditedEmail, EditedUsername bool
+	// Review says whether the visitor can, or wants to, look through the profile again.
+	Review Review
 	// Existing is who stands in the way of a new user; nil if nobody does. It is knowledge, not a decision: nothing may
 	// be written for that user before their account has proved itself. Its contents never reach a page.
 	Existing *Existing
 }
+
+// A Review is what can be done about a draft's profile.
+type Review int
+
+const (
+	ReviewNever  Review = iota // the flow has no step for it
+	ReviewAgain                // after a [Restart], there is a step that shows it on request
+	ReviewWanted               // that was requested
+)
 
 // Existing says which account has what a new user would need.
 type Existing struct {
@@ -213,13 +240,16 @@ type decision struct {
 	SharedEmail bool     `json:"s,omitempty"`
 	AMR         []string `json:"m,omitempty"`
 	Password    []byte   `json:"p,omitempty"`
+	ProvedEmail string   `json:"e,omitempty"`
+	Replace     bool     `json:"l,omitempty"`
 }
 
 func (d *Draft) decision() decision {
-	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password)}
+	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password), d.ProvedEmail, d.Replace}
 }
 
 func (d *Draft) decide(to decision) {
 	d.New, d.UserID, d.SharedEmail = to.New, to.UserID, to.SharedEmail
 	d.AMR, d.Password = slices.Clone(to.AMR), slices.Clone(to.Password)
+	d.ProvedEmail, d.Replace = to.ProvedEmail, to.Replace
 }

@@ -336,7 +336,7 @@ func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
 	t.Helper()
 	s := &scene{t: t, store: in, clients: clients, rp: NewRelyingParty(t)}
 	s.upstream = providertest.StartOIDC(t, providertest.OIDCConfig{AutoLogin: "alice", Alg: "ES256", Users: []providertest.User{
-		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true},
+		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice"},
 	}})
 	client := s.rp.Client()
 	client.RedirectURIs = append(client.RedirectURIs, s.rp.url+"/held")

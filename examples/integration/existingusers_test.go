@@ -44,9 +44,9 @@ func TestExistingUsers(t *testing.T) {
 	users := hostusers.New(db)
 	s := store.Parts{Users: users, Links: rest, Sessions: rest, Grants: rest, Transient: rest, Keyring: rest}
 	op := providertest.StartOIDC(t, providertest.OIDCConfig{Alg: "ES256", AutoLogin: "ada", AlwaysAsk: true, Users: []providertest.User{
-		{Subject: "ada", Username: "ada", Email: "ada@example.com", EmailVerified: true},
-		{Subject: "old", Username: "old", Email: "old@example.com", EmailVerified: true},
-		{Subject: "eve", Username: "eve", Email: "eve@example.com", EmailVerified: true},
+		{Subject: "ada", Username: "ada", Email: "ada@example.com", EmailVerified: true, Name: "Ada"},
+		{Subject: "old", Username: "old", Email: "old@example.com", EmailVerified: true, Name: "Old"},
+		{Subject: "eve", Username: "eve", Email: "eve@example.com", EmailVerified: true, Name: "Eve"},
 		{Subject: "new", Username: "new", Email: "new@example.com", EmailVerified: true, Name: "Grace Hopper"},
 	}})
 	srv := brokertest.Start(t, func(base string) broker.Config {

@@ -247,7 +247,7 @@ func startRedisBroker(t *testing.T, settings ...string) *redisBroker {
 	var users []providertest.User
 	for i := range redisUsers {
 		name := fmt.Sprint("user", i)
-		users = append(users, providertest.User{Subject: name, Username: name, Email: name + "@example.com", EmailVerified: true})
+		users = append(users, providertest.User{Subject: name, Username: name, Email: name + "@example.com", EmailVerified: true, Name: name})
 	}
 	op := providertest.StartOIDC(t, providertest.OIDCConfig{Alg: "ES256", AutoLogin: "user0", AlwaysAsk: true, Users: users})
 	b.srv = brokertest.Start(t, func(base string) broker.Config {

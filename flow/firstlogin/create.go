@@ -15,26 +15,22 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/store"
 )
 
-// Default returns the flow for first logins where the host gives none: who is new becomes a user, and where an account
-// with their e-mail address or username exists already, a page says so.
-func Default() flow.Flow {
-	return flow.Flow{{ID: "create", Do: CreateUserIfUnique{}}}
-}
-
-// AccountExists is the reason with which [CreateUserIfUnique] denies.
+// AccountExists is the reason with which [CreateUserIfUnique] and [ConfirmLink] deny.
 const AccountExists = "account_exists"
 
 // CreateUserIfUnique decides that a user is created from the draft's profile, if no account has its e-mail address or
-// its username. It writes both into the profile as they will be stored (see [Email], [Username]): an e-mail address that
-// is none is dropped; and where the profile has no username, the new user's is the e-mail address or, where there is
-// none either, made of the provider's alias and the upstream's subject.
+// its username (see [Decide]). It writes both into the profile as they will be stored (see [Email], [Username]): an e-mail
+// address that is none is dropped; and where the profile has no username, the new user's is the e-mail address or, where there
+// is none either, made of the provider's alias and the upstream's subject.
 //
 // Where an account exists, the draft's Existing says which and in what respect. The step then skips, for the next
 // Alternative to prove that account; where it is Required, it denies with [AccountExists] and as data "field", which is
@@ -42,6 +38,9 @@ const AccountExists = "account_exists"
 type CreateUserIfUnique struct {
 	// SharedEmail lets several users have the same e-mail address. It then names nobody, and is no username.
 	SharedEmail bool
+	// RequirePassword has a new user choose a password, as by factor.UpdatePassword, on its page. Where the broker keeps no
+	// credentials that is an error, and nobody is created.
+	RequirePassword bool
 }
 
 var _ flow.Decider = CreateUserIfUnique{}
@@ -52,74 +51,106 @@ func (CreateUserIfUnique) Decides() {}
 // Authenticate decides.
 func (c CreateUserIfUnique) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
 	d := t.Draft
-	d.Existing = nil
 	if d.UserID != "" { // somebody is known: there is nobody to create
+		d.Existing = nil
 		return flow.Skip(), nil
 	}
-	d.Profile.Email = Email(d.Profile.Email)
-	d.Profile.EmailVerified = d.Profile.EmailVerified && d.Profile.Email != ""
-	existing, err := c.existing(ctx, t)
+	decision, err := look(ctx, t, Policy{SharedEmail: c.SharedEmail})
 	if err != nil {
-		return flow.Result{}, fmt.Errorf("look for existing account: %w", err)
+		return flow.Result{}, err
 	}
-	if existing == nil {
+	switch {
+	case decision.Action == Create:
 		d.New, d.SharedEmail = true, c.SharedEmail
-		return flow.Success(), nil
+		return c.password(ctx, t)
+	case t.Required():
+		return flow.DenyPage(AccountExists, map[string]any{"field": decision.Field}), nil
 	}
-	d.Existing = existing
-	if t.Required() {
-		return flow.DenyPage(AccountExists, map[string]any{"field": existing.Field}), nil
-	}
+	d.New, d.SharedEmail = false, false // somebody has taken the name while a password was chosen
 	return flow.Skip(), nil
 }
 
-// existing returns who stands in the way, nil if nobody does, and chooses the username.
-func (c CreateUserIfUnique) existing(ctx context.Context, t *flow.Turn) (*flow.Existing, error) {
+func (c CreateUserIfUnique) password(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	if !c.RequirePassword {
+		return flow.Success(), nil
+	}
+	if _, ok := factor.LocalOf(t); !ok {
+		return flow.Result{}, errors.New("a password is required, but the broker keeps no credentials")
+	}
+	return factor.UpdatePassword{Missing: true}.Authenticate(ctx, t)
+}
+
+// look decides about the draft's profile, writes who exists into the draft, and what was decided into the log.
+func look(ctx context.Context, t *flow.Turn, p Policy) (Decision, error) {
+	t.Draft.Existing = nil
+	q, err := p.question(ctx, t)
+	if err != nil {
+		return Decision{}, fmt.Errorf("look for existing account: %w", err)
+	}
+	d := Decide(q)
+	if d.Action == Ask || d.Action == Link {
+		t.Draft.Existing = &flow.Existing{UserID: d.UserID, Field: d.Field}
+	}
+	note(t, "first_login", d.String())
+	return d, nil
+}
+
+func note(t *flow.Turn, key, value string) {
+	if t.Note != nil {
+		t.Note(key, value)
+	}
+}
+
+// question collects what the decision depends on. It writes the profile's e-mail address and username as they will be stored,
+// and chooses a username for who brings none.
+func (c Policy) question(ctx context.Context, t *flow.Turn) (q Question, err error) {
 	p := &t.Draft.Profile
+	p.Email = Email(p.Email)
+	p.EmailVerified = p.EmailVerified && p.Email != ""
+	p.Username = Username(p.Username)
+	q = Question{Provider: t.Provider, Identity: t.Identity, Edited: t.Draft.EditedEmail || t.Draft.EditedUsername, Policy: c}
 	if p.Email != "" && !c.SharedEmail {
-		if who, err := find(ctx, t, "email", store.UserQuery{Email: p.Email}); who != nil || err != nil {
-			return who, err
+		if q.ByEmail, err = t.Accounts.FindUsers(ctx, store.UserQuery{Email: p.Email}); err != nil {
+			return q, err
+		}
+		if len(q.ByEmail) == 0 && p.Username == "" {
+			p.Username = p.Email
 		}
 	}
-	if p.Username = Username(p.Username); p.Username == "" && !c.SharedEmail {
-		p.Username = p.Email
-	}
-	if p.Username != "" {
-		return c.byUsername(ctx, t, p.Username)
-	}
-	// Nobody chose the name that is made up, so somebody else's having it says nothing about who this is: subjects that
-	// differ in case alone, for instance, or a dot in an alias.
-	for _, name := range madeUp(t) {
-		who, err := c.byUsername(ctx, t, name)
-		if err != nil {
-			return nil, err
-		}
-		if p.Username = name; who == nil {
-			return nil, nil
-		}
-	}
-	return nil, fmt.Errorf("every username for somebody without one is taken")
-}
-
-// byUsername returns who has this username or, as that would be the name of one person and the address of another, this
-// e-mail address.
-func (c CreateUserIfUnique) byUsername(ctx context.Context, t *flow.Turn, name string) (*flow.Existing, error) {
-	who, err := find(ctx, t, "username", store.UserQuery{Username: name})
-	if who != nil || err != nil || !strings.Contains(name, "@") || name == t.Draft.Profile.Email {
-		return who, err
-	}
-	return find(ctx, t, "username", store.UserQuery{Email: name})
-}
-
-func find(ctx context.Context, t *flow.Turn, field string, q store.UserQuery) (*flow.Existing, error) {
-	users, err := t.Accounts.FindUsers(ctx, q)
 	switch {
-	case err != nil || len(users) == 0:
-		return nil, err
-	case len(users) > 1: // it would be a guess which of them it is
-		return &flow.Existing{Field: field}, nil
+	case p.Username != "":
+		q.ByUsername, err = named(ctx, t, p.Username)
+	case len(q.ByEmail) == 0:
+		err = invent(ctx, t)
 	}
-	return &flow.Existing{UserID: users[0].ID, Field: field}, nil
+	q.Profile = *p
+	return q, err
+}
+
+// invent chooses a username for somebody who brings none. Nobody chose it, so somebody else's having it says nothing about who
+// this is: subjects that differ in case alone, for instance, or a dot in an alias.
+func invent(ctx context.Context, t *flow.Turn) error {
+	for _, name := range madeUp(t) {
+		taken, err := named(ctx, t, name)
+		if err != nil {
+			return err
+		}
+		if len(taken) == 0 {
+			t.Draft.Profile.Username = name
+			return nil
+		}
+	}
+	return errors.New("every username for somebody without one is taken")
+}
+
+// named returns who has this username or, as that would be the name of one person and the address of another, this e-mail
+// address.
+func named(ctx context.Context, t *flow.Turn, name string) ([]*store.User, error) {
+	users, err := t.Accounts.FindUsers(ctx, store.UserQuery{Username: name})
+	if len(users) > 0 || err != nil || !strings.Contains(name, "@") || name == t.Draft.Profile.Email {
+		return users, err
+	}
+	return t.Accounts.FindUsers(ctx, store.UserQuery{Email: name})
 }
 
 // madeUp returns the usernames for somebody who brings none, the nicest first.

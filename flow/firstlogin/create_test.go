@@ -22,6 +22,8 @@ func accounts(users ...*store.User) *flowtest.Accounts {
 	return &flowtest.Accounts{Users: users}
 }
 
+var createOnly = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
+
 func TestDefaultPassesCheck(t *testing.T) {
 	t.Parallel()
 	if err := firstlogin.Default().Check(); err != nil {
@@ -162,7 +164,7 @@ func TestMadeUpUsernamesDoNotCollide(t *testing.T) {
 		{"up", "", "abc"}, {"up", "", "ABC"}, {"up", "", "Abc"}, {"up", "other", "abc"}, {"up.a", "", "bc"}, {"up", "", "a.bc"},
 		{"up", "", "a.Bc"}, {"up", "", strings.Repeat("x", 300)}, {"up", "", "a\x00b"}, {"up", "", "\u200b"},
 	} {
-		d := flowtest.Start(t, firstlogin.Default(), flowtest.Login{
+		d := flowtest.Start(t, createOnly, flowtest.Login{
 			Provider: flow.Provider{Alias: who.alias},
 			Identity: &provider.Identity{Issuer: who.issuer, Subject: who.subject},
 			Accounts: all,
@@ -177,7 +179,7 @@ func TestMadeUpUsernamesDoNotCollide(t *testing.T) {
 
 func TestMadeUpUsernameThatIsSomebodysEmail(t *testing.T) {
 	t.Parallel()
-	d := flowtest.Start(t, firstlogin.Default(), flowtest.Login{
+	d := flowtest.Start(t, createOnly, flowtest.Login{
 		Provider: flow.Provider{Alias: "up"},
 		Identity: &provider.Identity{Subject: "bob@example.com"},
 		Accounts: accounts(&store.User{Username: "bob", Email: "up.bob@example.com"}),
@@ -217,7 +219,7 @@ func TestBrokenStore(t *testing.T) {
 	errDown := errors.New("down")
 	for _, id := range []provider.Identity{{Email: "ann@example.com"}, {Username: "ann"}, {Subject: "ann"}} {
 		turn := &flow.Turn{Identity: &id, Draft: &flow.Draft{Profile: provider.ProfileOf(&id, true)}, Accounts: &brokenAccounts{err: errDown}}
-		out, err := firstlogin.Default().Run(t.Context(), &flow.State{}, turn)
+		out, err := createOnly.Run(t.Context(), &flow.State{}, turn)
 		if !errors.Is(err, errDown) || strings.Contains(err.Error(), "ann") {
 			t.Errorf("got %v and error %v, want %v", out.Kind, err, errDown)
 		}

@@ -37,8 +37,7 @@ type inbound struct {
 	data       []byte // the document
 	relayState string
 	detached   *detached // for HTTP-Redirect, nil if it was not signed
-	redirect   bool
-	covered    bool // by a signature that was verified already
+	covered    bool      // by a signature that was verified already
 }
 
 // A detached signature stands in the query beside what it covers (SAML Bindings §3.4.4.1).
@@ -85,7 +84,7 @@ func receive(name, requested string, params url.Values, allowed ...Binding) (*in
 }
 
 func receiveRedirect(name string, query map[string]string) (*inbound, error) {
-	in := &inbound{redirect: true}
+	in := &inbound{}
 	value := func(name string) string {
 		s, _ := url.QueryUnescape(query[name]) // splitQuery has seen that it can be
 		return s

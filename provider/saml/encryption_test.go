@@ -105,6 +105,28 @@ func TestEncryptedRefused(t *testing.T) {
 					`<saml:Assertion ID="_x"/></saml:Advice>`, 1))
 			}
 		}},
+		{"a signature in an attribute", "not one assertion", nil, func(f *forge) {
+			f.encrypt = func(s string) string {
+				return gcm(spKey()).encrypt(strings.Replace(s, "</saml:AttributeValue>",
+					`<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/></saml:AttributeValue>`, 1))
+			}
+		}},
+		{"no encrypted key", "too many", nil, func(f *forge) {
+			f.encrypt = gcm(spKey()).encrypt
+			f.after = func(r *etree.Element) {
+				k := r.FindElement(".//xenc:EncryptedKey")
+				k.Parent().RemoveChild(k)
+			}
+		}},
+		{"nine encrypted keys", "too many", nil, func(f *forge) {
+			f.encrypt = gcm(spKey()).encrypt
+			f.after = func(r *etree.Element) {
+				k := r.FindElement(".//xenc:EncryptedKey")
+				for range 8 {
+					k.Parent().AddChild(k.Copy())
+				}
+			}
+		}},
 		{"something else", "not one assertion", nil, func(f *forge) {
 			f.encrypt = func(string) string { return gcm(spKey()).encrypt(`<x/>`) }
 		}},

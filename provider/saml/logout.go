@@ -141,9 +141,6 @@ func (p *Provider) signedMessage(up *upstream, in *inbound) (*etree.Element, err
 	if err != nil {
 		return nil, err
 	}
-	if in.redirect && in.detached == nil {
-		return nil, errors.New("it is not signed")
-	}
 	if in.detached != nil {
 		if err := in.detached.verify(keys); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"slices"
 	"testing"
 
 	"github.com/beevik/etree"
@@ -113,14 +114,16 @@ func TestSignedInfoRefused(t *testing.T) {
 	}
 	cfg := config()
 	ecdsaSigned(&cfg)
-	identity, err := try(t, cfg, func(f *forge) {
-		f.key, f.method = ecKey(), string(saml.ECDSASHA256)
-		f.after = func(r *etree.Element) {
-			v := r.FindElement(".//ds:SignatureValue")
-			v.SetText(base64Of(append(decode(t, v.Text()), 0)))
-		}
-	})
-	refused(t, identity, err, "none of the keys")
+	for _, at := range []int{0, 32, 64} { // s has two lengths, if the two halves may have any
+		identity, err := try(t, cfg, func(f *forge) {
+			f.key, f.method = ecKey(), string(saml.ECDSASHA256)
+			f.after = func(r *etree.Element) {
+				v := r.FindElement(".//ds:SignatureValue")
+				v.SetText(base64Of(slices.Insert(decode(t, v.Text()), at, 0)))
+			}
+		})
+		refused(t, identity, err, "none of the keys")
+	}
 }
 
 // The prefixes that InclusiveNamespaces names are kept, as Shibboleth's signatures need it.

@@ -139,6 +139,9 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 	case t.Passive:
 		rec.Err = err
 		s.Send(w, r, t, t.Refuse(passiveCode(failure)))
+	case flowID != "" && (failure.Kind == provider.Denied || failure.Kind == provider.LoginRequired):
+		rec.Err = err
+		s.leave(w, r, s.url("/flow/"+flowID)) // the login that sent the browser there goes on another way
 	case failure.Kind == provider.Denied, failure.Kind == provider.LoginRequired:
 		rec.Err = err
 		s.leave(w, r, s.withNotice(t, p, failure.Kind))

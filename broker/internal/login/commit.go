@@ -49,7 +49,7 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 		return
 	}
 	s.Sessions.SetCookie(w, cookie)
-	if j.ID != "" {
+	if j.Key != "" {
 		s.Cookies.Clear(w, flowCookie+j.ID)
 	}
 	s.remember(w, r, j)
@@ -117,6 +117,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
 	s.forgetFormer(ctx, j)
+	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
@@ -178,8 +179,11 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 	if err != nil {
 		return nil, fmt.Errorf("user to be linked: %w", err)
 	}
+	if err := s.Gate.User(user); err != nil {
+		return nil, err
+	}
 	login.NewLink.UserID = user.ID
-	return user, s.Gate.User(user)
+	return s.linkUser(ctx, j, login, user, now)
 }
 
 // update puts into the login what changes about a user who is linked already.

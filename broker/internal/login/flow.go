@@ -3,7 +3,6 @@ package login
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -50,9 +49,9 @@ func (s *Service) leaveFlow(w http.ResponseWriter, r *http.Request, j *journey, 
 
 // keep stores the journey under the hash of a handle that only this browser has.
 func (s *Service) keep(w http.ResponseWriter, r *http.Request, j *journey) error {
-	if j.ID == "" {
-		handle, hash := token.NewHandle(flowPurpose)
-		j.ID, j.Key = rand.Text(), hash
+	if j.Key == "" {
+		var handle string
+		handle, j.Key = token.NewHandle(flowPurpose)
 		s.Cookies.Trim(w, r, flowCookie, maxPending-1, maxPendingSize)
 		s.Cookies.Set(w, flowCookie+j.ID, handle, journeyLifetime, false)
 		if j.target.Keep != nil {
@@ -178,7 +177,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
 	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
-	t.Lent = s.lend(r, j.target.Locales)
+	t.Lent = s.lend(r, j)
 	return t
 }
 
@@ -196,7 +195,7 @@ func (s *Service) flowFailed(w http.ResponseWriter, r *http.Request, j *journey,
 		return
 	}
 	again := ""
-	if j.ID != "" {
+	if j.Key != "" {
 		if keepErr := s.keep(w, r, j); keepErr != nil {
 			s.Fail(w, r, j.target, errors.Join(err, keepErr))
 			return

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,7 +29,7 @@ const (
 // A journey is what happens between an upstream's word and the session: the flows. It can pause at a page, and then is
 // kept sealed in the store. Nothing it decides is written before its end.
 type journey struct {
-	ID       string             // names it in URLs, once it has paused
+	ID       string             // names it in URLs, once it has paused, and to its steps
 	Key      string             // under which it is kept, once it has paused
 	Once     string             // the state of the login, which commits at most once
 	Start    string             // of the target
@@ -100,7 +101,7 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 	if stale(t, id, s.Now()) {
 		return nil, errStale
 	}
-	j := &journey{Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
+	j := &journey{ID: rand.Text(), Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
 	if err := s.lookUp(ctx, j); err != nil {
 		return nil, err
 	}
@@ -226,8 +227,15 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 	s.finish(w, r, j)
 }
 
+// undecided are the reasons of the engine itself.
+var undecided = map[string]bool{flow.ReasonSkipped: true, flow.ReasonUndecided: true, flow.ReasonRestarts: true}
+
 // denied shows why a flow let nobody in. The step's data that is text fills in the message.
 func (s *Service) denied(w http.ResponseWriter, r *http.Request, j *journey, out flow.Outcome) {
+	if out.Failed != nil && undecided[out.Reason] { // what could not be told is no reason to send somebody away
+		s.Fail(w, r, j.target, out.Failed)
+		return
+	}
 	args := map[string]string{}
 	for name, value := range out.Data {
 		if text, ok := value.(string); ok {
@@ -235,11 +243,14 @@ func (s *Service) denied(w http.ResponseWriter, r *http.Request, j *journey, out
 		}
 	}
 	message := out.Reason
-	switch message {
-	case firstlogin.AccountExists:
+	switch {
+	case message == firstlogin.AccountExists:
 		message += "_" + args["field"]
-	case flow.ReasonSkipped, flow.ReasonUndecided, flow.ReasonRestarts:
+	case undecided[message]:
 		message = "no_way"
+		if j.Stage == stageFirstLogin && j.Draft.Existing != nil { // it could not prove itself
+			message = firstlogin.AccountExists + "_" + j.Draft.Existing.Field
+		}
 	}
 	s.Fail(w, r, j.target, &Problem{
 		Status: http.StatusForbidden, Message: message, Args: args, Err: fmt.Errorf("step %q denied: %s", out.Step, out.Reason),

@@ -14,11 +14,27 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 )
 
-// lend returns what steps may use of the broker. locales are the languages that the application wants.
-func (s *Service) lend(r *http.Request, locales string) flow.Lent {
-	lent := flow.Lent{BaseURL: s.Base.String(), Source: s.Source(r), Transient: s.Store}
+// lend returns what steps of the journey may use of the broker.
+func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
+	rec := web.RecordOf(r.Context())
+	lent := flow.Lent{
+		BaseURL: s.Base.String(), Source: s.Source(r), Transient: s.Store, Journey: j.ID, Start: j.Start, Note: rec.Note,
+		Upstream: func(alias string) (flow.Provider, bool) {
+			p, err := s.Gate.Login(alias, j.target.Providers)
+			if err != nil {
+				return flow.Provider{}, false
+			}
+			return flow.Provider{Alias: p.Alias, Name: p.Title(), TrustEmail: p.TrustEmail}, true
+		},
+	}
 	if s.Mail != nil {
-		lent.Mail = func(ctx context.Context, m flow.Mail) error { return s.Mail(ctx, s.Pages.Language(r, locales), m) }
+		lent.Mail = func(ctx context.Context, m flow.Mail) error {
+			err := s.Mail(ctx, s.Pages.Language(r, j.target.Locales), m)
+			if err != nil { // a step may go on without it
+				rec.Err = fmt.Errorf("send mail %q: %w", m.Name, err)
+			}
+			return err
+		}
 	}
 	if s.Credentials != nil {
 		lent.Credentials, lent.Passwords = s.Credentials, s.Passwords

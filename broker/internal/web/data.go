@@ -90,6 +90,19 @@ func (d PostData) check() error {
 	return checkURL(d.URL)
 }
 
+// ProofData is the data of the page "proof", which somebody sees who has opened a mailed link: it asks whether Username at Provider
+// shall sign in to Account from now on or, if Done, says that this is settled.
+type ProofData struct {
+	Action                      string // URL to post the answer to
+	Hidden                      url.Values
+	Provider, Username, Account string
+
+	Done        bool
+	Application string // its name; "" if it has none
+	Back        string // URL of the application; "" for none
+	Restart     string // URL to start over; "" for none
+}
+
 // FlowData is the data of a page that a flow step shows, in a template of ours or of the theme.
 type FlowData struct {
 	Action      string            // URL to post the answer to
@@ -159,8 +172,14 @@ func hue(name string) uint32 {
 	return (h.Sum32() >> 8) % 6 // the lowest bits hardly differ between short names
 }
 
-// flowPages are the pages of the steps in flow/factor, with an error for each of their fields.
+// flowPages are the pages of the steps in flow/factor and flow/firstlogin, with an error for each of their fields.
 var flowPages = map[string]map[string]string{
+	"review":          {"username": "invalid", "email": "required", "name": "required", "first_name": "required", "last_name": "required"},
+	"confirm-link":    {},
+	"override-link":   {},
+	"verify-email":    {"mail": "failed", "confirmed": "not_yet"},
+	"choose-provider": {"provider": "not_linked"},
+
 	"password":     {"username": "required", "password": "refused"},
 	"otp":          {"code": "refused"},
 	"recovery":     {"code": "refused"},
@@ -193,6 +212,10 @@ func sample(page string) (data any, builtin bool) {
 			Application: "A", Account: "a@a.example", Scopes: []string{"openid", "other"}, Action: "/",
 			Hidden: url.Values{"k": {"v"}}, Field: "decision",
 		}, true
+	case "proof":
+		return ProofData{
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Application: "A", Back: "/", Restart: "/",
+		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
 	case "post":
@@ -204,7 +227,7 @@ func sample(page string) (data any, builtin bool) {
 	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
 	errors, builtin := flowPages[page]
 	if builtin {
-		flow.Data, flow.Errors = map[string]any{"another": true}, errors
+		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1"}, errors
 	}
 	return flow, builtin
 }

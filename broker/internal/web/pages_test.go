@@ -128,6 +128,50 @@ func pages() map[string]web.Page {
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": "anna", "must": true},
 			Errors: map[string]string{"password": "breached", "repeat": "not_repeated"},
 		}},
+		"review": {Name: "review", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data:   map[string]any{"username": `anna"<`, "email": "anna@", "first_name": "Anna", "last_name": "", "single": false},
+			Errors: map[string]string{"email": "invalid", "last_name": "required", "username": "invalid"},
+		}},
+		"review-single": {Name: "review", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data: map[string]any{"username": "", "email": "", "name": "Anna & Co", "single": true, "email_optional": true},
+		}},
+		"confirm-link": {Name: "confirm-link", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data: map[string]any{"field": "email", "provider": "Universität & École", "review": true, "link": true},
+		}},
+		"confirm-link-username": {Name: "confirm-link", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data: map[string]any{"field": "username", "provider": "Google", "review": true, "link": false},
+		}},
+		"override-link": {Name: "override-link", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data: map[string]any{"provider": "Google", "former": "anna@old.example", "now": "<anna@new.example>"},
+		}},
+		"verify-email": {Name: "verify-email", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "another": true},
+			Errors: map[string]string{"confirmed": "not_yet"},
+		}},
+		"verify-email-failed": {Name: "verify-email", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15"},
+			Errors: map[string]string{"mail": "failed"},
+		}},
+		"choose-provider": {Name: "choose-provider", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
+			Data: map[string]any{"provider": "Google", "another": true, "providers": []any{
+				map[string]any{"alias": "uni", "name": "Universität & École"}, map[string]any{"alias": "hub", "name": "GitHub"},
+			}},
+			Errors: map[string]string{"provider": "not_linked"},
+		}},
+		"proof": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {`h"<`}}, Provider: "Google", Username: "<anna>", Account: "anna",
+		}},
+		"proof-done": {Name: "proof", Data: web.ProofData{
+			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
+		}},
 		"passkey": {Name: "passkey", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"options": `{"challenge":"<"'>"}`, "another": true},
 			Errors: map[string]string{"credential": "refused"},
@@ -266,6 +310,22 @@ func TestHostile(t *testing.T) {
 			"recovery": web.FlowData{Action: script, Errors: map[string]string{"code": markup}},
 			"new-password": web.FlowData{
 				Action: script, Data: map[string]any{"username": markup}, Errors: map[string]string{"password": markup, "repeat": markup},
+			},
+			"review": web.FlowData{
+				Action: script, Data: map[string]any{"username": markup, "email": markup, "first_name": markup, "last_name": markup},
+				Errors: map[string]string{"username": markup, "email": markup, "first_name": markup, "last_name": markup},
+			},
+			"confirm-link":  web.FlowData{Action: script, Data: map[string]any{"field": markup, "provider": markup, "review": true, "link": true}},
+			"override-link": web.FlowData{Action: script, Data: map[string]any{"provider": markup, "former": markup, "now": markup}},
+			"verify-email": web.FlowData{
+				Action: script, Data: map[string]any{"email": markup, "provider": markup, "minutes": markup, "another": true},
+				Errors: map[string]string{"confirmed": markup},
+			},
+			"choose-provider": web.FlowData{Action: script, Errors: map[string]string{"provider": markup}, Data: map[string]any{
+				"provider": markup, "providers": []any{map[string]any{"alias": markup, "name": markup}},
+			}},
+			"proof": web.ProofData{
+				Action: script, Hidden: url.Values{markup: {markup}}, Provider: markup, Username: markup, Account: markup,
 			},
 			"passkey": web.FlowData{
 				Action: script, Data: map[string]any{"options": markup, "create": markup}, Errors: map[string]string{"credential": markup},

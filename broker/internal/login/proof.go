@@ -1,0 +1,129 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+const (
+	fieldLink = "link" // of the address that was mailed and of its page's form
+	maxProof  = 4 << 10
+)
+
+// ShowProof handles GET /proof: somebody, or their mail server, has opened a link that was mailed. It changes nothing.
+func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
+	handle := r.URL.Query().Get(fieldLink)
+	p, err := firstlogin.ReadProof(r.Context(), s.Store, handle, s.Now())
+	t := s.proofTarget(r.Context(), p)
+	if err != nil {
+		s.proofFailed(w, r, t, err)
+		return
+	}
+	provider, err := s.Gate.Enabled(p.Link.Provider)
+	if err != nil {
+		s.proofFailed(w, r, t, err)
+		return
+	}
+	user, err := s.Store.User(r.Context(), p.UserID)
+	if err == nil && user.Email != p.Email {
+		err = firstlogin.ErrProofRevoked
+	}
+	if err == nil {
+		err = s.Gate.User(user)
+	}
+	if err != nil {
+		s.proofFailed(w, r, t, err)
+		return
+	}
+	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: web.ProofData{
+		Action: s.url("/proof"), Hidden: url.Values{fieldLink: {handle}},
+		Provider: provider.Title(), Username: p.Upstream, Account: user.Username,
+	}})
+}
+
+// AnswerProof handles POST /proof: who has opened the link confirms. In the browser that has asked for the mail the login goes on
+// at once; in any other there is a page that says so.
+func (s *Service) AnswerProof(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxProof)
+	if err := r.ParseForm(); err != nil {
+		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
+		return
+	}
+	handle := r.PostForm.Get(fieldLink)
+	read, err := firstlogin.ReadProof(r.Context(), s.Store, handle, s.Now())
+	t := s.proofTarget(r.Context(), read)
+	if err == nil {
+		_, err = s.Gate.Enabled(read.Link.Provider)
+	}
+	if err == nil {
+		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.Store, handle, s.Now())
+	}
+	if err != nil {
+		s.proofFailed(w, r, t, err)
+		return
+	}
+	web.RecordOf(r.Context()).Note("user", read.UserID)
+	j, err := s.kept(r, read.Journey, s.Store.Get)
+	switch {
+	case err != nil: // another browser, or the login is over
+		s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: s.proofDone(t)})
+	case j.State.Page() == nil || j.State.Page().Name != firstlogin.PageVerifyEmail:
+		s.leave(w, r, s.flowURL(j))
+	default:
+		s.resume(w, r, j.ID, &flow.Turn{Token: j.State.Token(), Input: url.Values{"confirmed": {"1"}}})
+	}
+}
+
+func (s *Service) proofDone(t *Target) web.ProofData {
+	data := web.ProofData{Done: true}
+	if t != nil {
+		data.Application, data.Back = t.Application, t.Back
+		if t.Start != "" {
+			data.Restart = s.url(t.Start)
+		}
+	}
+	return data
+}
+
+// proofTarget returns what the login was for that has asked for the mail, nil if that cannot be told.
+func (s *Service) proofTarget(ctx context.Context, p *firstlogin.Proof) *Target {
+	if p == nil || p.Start == "" {
+		return nil
+	}
+	t, err := s.Resolve(ctx, p.Start)
+	if err != nil {
+		return nil
+	}
+	t.Passive = false // there is somebody to show a page to
+	if provider, err := s.Gate.Enabled(p.Link.Provider); err == nil {
+		t.via = provider.Title()
+	}
+	return t
+}
+
+// proofFailed shows why a mailed link proves nothing, and the way back to the application.
+func (s *Service) proofFailed(w http.ResponseWriter, r *http.Request, t *Target, err error) {
+	for _, known := range []struct {
+		err     error
+		status  int
+		message string
+	}{
+		{firstlogin.ErrProofUsed, http.StatusConflict, "proof_used"},
+		{firstlogin.ErrProofExpired, http.StatusGone, "proof_expired"},
+		{firstlogin.ErrProofRevoked, http.StatusGone, "proof_expired"},
+		{store.ErrNotFound, http.StatusGone, "proof_expired"},
+	} {
+		if errors.Is(err, known.err) {
+			s.Fail(w, r, t, &Problem{Status: known.status, Message: known.message, Err: err})
+			return
+		}
+	}
+	s.Fail(w, r, t, err)
+}

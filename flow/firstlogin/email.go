@@ -1,0 +1,326 @@
+package firstlogin
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// Bounds of mailed links.
+const (
+	proofLifetime  = 15 * time.Minute
+	proofKept      = 24 * time.Hour // longer, so that who comes late is told so
+	mailsOfJourney = 5
+	mailsOfAccount = 10
+	mailsForget    = time.Hour
+)
+
+// Purposes of [store.Transient], each a name space of its own.
+const (
+	linkPurpose    = "linkmail" // a mailed link, by the hash of its handle
+	usedPurpose    = "linkmail used"
+	proofPurpose   = "linkproof" // what a click has proved, until the journey takes it
+	revokedPurpose = "linkproof revoked"
+	sentPurpose    = "linkmail sent"
+)
+
+// PageVerifyEmail is the name of the page of [VerifyByEmail].
+const PageVerifyEmail = "verify-email"
+
+// VerifyByEmail has the account that was found prove itself by a link that is mailed to the account's own address, which may be
+// opened in any browser. Opening it changes nothing, as mail scanners do that too: a button on the page below it, at
+// {BaseURL}/proof, proves once that whoever has pressed it reads the account's mail ([ConfirmProof]). The proof is good for this
+// login alone, with this upstream identity, this account and this address, for a quarter of an hour, and once.
+//
+// The mail goes out when the step is reached, and again on request, at most five times a login and ten times an hour an account;
+// each link that was mailed stays good until one of them is used.
+//
+// With the proof, the step decides for the account, and its address counts as verified ([flow.Draft].ProvedEmail, which also says
+// what becomes of everything that was set up before its address was ever verified).
+//
+// Its page is "verify-email". It skips where the broker sends no mail; where the account was found by its username, is disabled,
+// or shares its address; where the visitor has edited the e-mail address or username; and, unless it is Required, when the visitor
+// wants another way.
+type VerifyByEmail struct{}
+
+var _ flow.Decider = VerifyByEmail{}
+
+// Decides marks the step as one that decides the draft.
+func (VerifyByEmail) Decides() {}
+
+// Authenticate sends, waits, and decides.
+func (VerifyByEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	u, err := mailable(ctx, t)
+	if u == nil || err != nil {
+		return flow.Skip(), err
+	}
+	proof := mailProof(t, u)
+	if t.Input == nil {
+		return send(ctx, t, u, proof)
+	}
+	if t.Input.Has("another") && !t.Required() {
+		return flow.Skip(), nil
+	}
+	switch ok, err := takeProof(ctx, t.Transient, proof); {
+	case err != nil:
+		return flow.Result{}, err
+	case ok:
+		// The other links that were mailed for it are of no use any more.
+		if err := RevokeProofs(ctx, t.Transient, u.ID, proof.Link, t.Now); err != nil {
+			return flow.Result{}, fmt.Errorf("revoke mailed links: %w", err)
+		}
+		note(t, "linked_by", "email")
+		t.Draft.UserID, t.Draft.ProvedEmail = u.ID, u.Email
+		return flow.Success(), nil
+	case t.Input.Has("resend"):
+		return send(ctx, t, u, proof)
+	}
+	page := sentPage(t)
+	page.Errors = map[string]string{"confirmed": "not_yet"}
+	return flow.Ask(page), nil
+}
+
+// mailable returns the account that was found if its own address can prove it, nil if it cannot.
+func mailable(ctx context.Context, t *flow.Turn) (*store.User, error) {
+	d := t.Draft
+	if t.Mail == nil || t.Transient == nil || t.BaseURL == "" || t.Journey == "" || d.Decided() || d.EditedEmail || d.EditedUsername ||
+		d.Existing == nil || d.Existing.Field != "email" {
+		return nil, nil
+	}
+	u, err := candidate(ctx, t)
+	if u == nil || err != nil || u.Email == "" || u.Email != d.Profile.Email || u.SharedEmail {
+		return nil, err
+	}
+	return u, nil
+}
+
+func sentPage(t *flow.Turn) flow.Page {
+	// The address is the visitor's own, from the upstream: it is what the account was found by.
+	return flow.Page{Name: PageVerifyEmail, Data: map[string]any{
+		"email": t.Draft.Profile.Email, "provider": t.Provider.Name, "minutes": minutes(proofLifetime), "another": !t.Required(),
+	}}
+}
+
+func minutes(d time.Duration) string { return strconv.Itoa(int(d / time.Minute)) }
+
+// send mails a link, within bounds, and asks to open it.
+func send(ctx context.Context, t *flow.Turn, u *store.User, proof Proof) (flow.Result, error) {
+	page := sentPage(t)
+	ok, err := maySend(ctx, t, u)
+	if err != nil {
+		return flow.Result{}, err
+	}
+	if !ok {
+		page.Errors = map[string]string{"mail": "too_many"}
+		return flow.Ask(page), nil
+	}
+	handle := rand.Text() + rand.Text()
+	if err := proof.put(ctx, t.Transient, linkPurpose, hashOf(linkPurpose, handle), t.Now.Add(proofKept)); err != nil {
+		return flow.Result{}, fmt.Errorf("keep mailed link: %w", err)
+	}
+	mail := flow.Mail{Name: "link-account", To: u.Email, Link: t.BaseURL + "/proof?" + url.Values{"link": {handle}}.Encode(),
+		Args: map[string]string{
+			"provider": t.Provider.Name, "username": proof.Upstream, "account": u.Username, "minutes": minutes(proofLifetime),
+		}}
+	if err := t.Mail(ctx, mail); err != nil {
+		// Whoever sends has logged it. The link is nobody's.
+		_, _ = t.Transient.Take(ctx, linkPurpose, hashOf(linkPurpose, handle))
+		page.Errors = map[string]string{"mail": "failed"}
+	}
+	return flow.Ask(page), nil
+}
+
+// maySend counts a mail, if there may be one more.
+func maySend(ctx context.Context, t *flow.Turn, u *store.User) (bool, error) {
+	for _, bound := range []struct {
+		name string
+		most int
+	}{{"journey " + t.Journey, mailsOfJourney}, {"account " + u.ID, mailsOfAccount}} {
+		ok, err := mark(ctx, t, bound.name, bound.most)
+		if !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func mark(ctx context.Context, t *flow.Turn, name string, most int) (bool, error) {
+	for i := range most {
+		err := t.Transient.Add(ctx, sentPurpose, hashOf(sentPurpose, name, strconv.Itoa(i)), nil, t.Now.Add(mailsForget))
+		if !errors.Is(err, store.ErrExists) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// A Proof is what a mailed link says: whoever confirms it proves that the account UserID, whose address is Email, is theirs, and
+// wants to sign in to it by Link from now on.
+type Proof struct {
+	UserID   string
+	Email    string        // the account's, when the mail was sent
+	Link     store.LinkKey // who at which provider wants to be linked
+	Upstream string        // what that is called there, for people
+	Journey  string        // the login that has asked for it, as [flow.Lent].Journey
+	Start    string        // as [flow.Lent].Start
+	Made     time.Time
+	Expires  time.Time
+}
+
+func mailProof(t *flow.Turn, u *store.User) Proof {
+	return Proof{
+		UserID: u.ID, Email: u.Email, Link: linkKey(t), Upstream: calledAs(t.Identity.Username, t.Identity.Email),
+		Journey: t.Journey, Start: t.Start, Made: t.Now.UTC(), Expires: t.Now.Add(proofLifetime).UTC(),
+	}
+}
+
+// Refusals of a mailed link.
+var (
+	// ErrProofUsed means that the link, or another one for the same login, was confirmed before.
+	ErrProofUsed = errors.New("firstlogin: mailed link was used before")
+	// ErrProofExpired means that it is too late.
+	ErrProofExpired = errors.New("firstlogin: mailed link has expired")
+	// ErrProofRevoked means that the account, its address or its links have changed since.
+	ErrProofRevoked = errors.New("firstlogin: mailed link was revoked")
+)
+
+// ReadProof returns what the mailed link with this handle says, and changes nothing. Its error is [ErrProofUsed] or
+// [ErrProofExpired], with the proof, [store.ErrNotFound], with nil, or means that it could not be told.
+func ReadProof(ctx context.Context, marks store.Transient, handle string, now time.Time) (*Proof, error) {
+	value, err := marks.Get(ctx, linkPurpose, hashOf(linkPurpose, handle))
+	used := false
+	if errors.Is(err, store.ErrNotFound) {
+		used = true
+		value, err = marks.Get(ctx, usedPurpose, hashOf(linkPurpose, handle))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read mailed link: %w", err)
+	}
+	var p Proof
+	if err := json.Unmarshal(value, &p); err != nil {
+		return nil, fmt.Errorf("read mailed link: %w", err)
+	}
+	switch {
+	case used:
+		return &p, ErrProofUsed
+	case !now.Before(p.Expires):
+		return &p, ErrProofExpired
+	}
+	return &p, nil
+}
+
+// ConfirmProof uses the mailed link up, so that the login that has asked for it can go on: of any number of racing callers one
+// does. users tells whether the account is still what it was. Errors are as those of [ReadProof], or [ErrProofRevoked].
+func ConfirmProof(ctx context.Context, marks store.Transient, users interface {
+	User(ctx context.Context, id string) (*store.User, error)
+}, handle string, now time.Time) (*Proof, error) {
+	p, err := ReadProof(ctx, marks, handle, now)
+	if err != nil {
+		return p, err
+	}
+	u, err := users.User(ctx, p.UserID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return p, fmt.Errorf("read account: %w", err)
+	}
+	if err != nil || u.Disabled || u.Email != p.Email {
+		return p, ErrProofRevoked
+	}
+	revoked, err := p.revoked(ctx, marks)
+	if err != nil {
+		return p, err
+	}
+	if revoked {
+		return p, ErrProofRevoked
+	}
+	if _, err := marks.Take(ctx, linkPurpose, hashOf(linkPurpose, handle)); errors.Is(err, store.ErrNotFound) {
+		return p, ErrProofUsed
+	} else if err != nil {
+		return p, fmt.Errorf("use mailed link: %w", err)
+	}
+	if err := p.put(ctx, marks, usedPurpose, hashOf(linkPurpose, handle), now.Add(proofKept)); err != nil {
+		return p, fmt.Errorf("mark mailed link: %w", err)
+	}
+	if err := p.put(ctx, marks, proofPurpose, p.key(), p.Expires); err != nil {
+		return p, fmt.Errorf("keep proof: %w", err)
+	}
+	return p, nil
+}
+
+// RevokeProofs makes every mailed link, and every proof by one, worthless by which this identity could still be linked to this
+// user: for who unlinks it, or removes the user. now is when they did.
+func RevokeProofs(ctx context.Context, marks store.Transient, userID string, link store.LinkKey, now time.Time) error {
+	at, err := now.UTC().MarshalText()
+	if err != nil {
+		return err
+	}
+	return marks.Put(ctx, revokedPurpose, revokedKey(userID, link), at, now.Add(2*proofLifetime))
+}
+
+// takeProof reports whether what like says was proved, which is then used up.
+func takeProof(ctx context.Context, marks store.Transient, like Proof) (bool, error) {
+	value, err := marks.Take(ctx, proofPurpose, like.key())
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("take proof: %w", err)
+	}
+	var p Proof
+	if err := json.Unmarshal(value, &p); err != nil {
+		return false, fmt.Errorf("take proof: %w", err)
+	}
+	revoked, err := p.revoked(ctx, marks)
+	return err == nil && !revoked && p.key() == like.key() && like.Made.Before(p.Expires), err
+}
+
+// key binds a proof to all that it is about.
+func (p *Proof) key() string {
+	return hashOf(proofPurpose, p.UserID, p.Email, p.Link.Provider, p.Link.Issuer, p.Link.Subject, p.Journey)
+}
+
+func revokedKey(userID string, link store.LinkKey) string {
+	return hashOf(revokedPurpose, userID, link.Provider, link.Issuer, link.Subject)
+}
+
+// revoked reports whether the proof was revoked after its mail was sent.
+func (p *Proof) revoked(ctx context.Context, marks store.Transient) (bool, error) {
+	text, err := marks.Get(ctx, revokedPurpose, revokedKey(p.UserID, p.Link))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return true, fmt.Errorf("look for revocation: %w", err)
+	}
+	var at time.Time
+	if err := at.UnmarshalText(text); err != nil {
+		return true, fmt.Errorf("look for revocation: %w", err)
+	}
+	return !p.Made.After(at), nil
+}
+
+func (p *Proof) put(ctx context.Context, marks store.Transient, purpose, key string, expires time.Time) error {
+	value, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return marks.Put(ctx, purpose, key, value, expires)
+}
+
+// hashOf makes a key of parts of any length, for one purpose.
+func hashOf(purpose string, parts ...string) string {
+	h := sha256.New()
+	for _, part := range append([]string{purpose}, parts...) {
+		h.Write([]byte(strconv.Itoa(len(part)) + " " + part))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
