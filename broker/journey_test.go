@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -378,3 +379,22 @@ func TestInsecureSettingsAreLogged(t *testing.T) {
 }
 
 // redeemed grants of one session
+
+// Who is created in another tab just after it was looked whether anybody knows them stands in nobody's way.
+func TestCreatedInAnotherTabMeanwhile(t *testing.T) {
+	t.Parallel()
+	var w *world
+	var once sync.Once
+	w = newWorld(t, func(c *broker.Config) {
+		c.Providers[0].Mappers = []provider.Mapper{{Name: "meanwhile", Map: func(*provider.Mapping) error {
+			once.Do(func() { w.login("Demo") })
+			return nil
+		}}}
+	})
+	if page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo"); page.Status != http.StatusOK || page.URL.Path != "/" {
+		t.Errorf("status %d at %s\n%s", page.Status, page.URL, page.Body)
+	}
+	if n := w.users("alice"); n != 1 {
+		t.Errorf("%d users, want 1", n)
+	}
+}
