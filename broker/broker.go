@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/account"
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
@@ -61,6 +62,7 @@ type Broker struct {
 	keys     *keys.Keys
 	login    *login.Service
 	logouts  *logout.Service
+	account  *account.Service
 	handler  http.Handler
 	sealed   []resealer // all that keeps secrets
 }
@@ -97,7 +99,7 @@ func New(c Config) (*Broker, error) {
 	b.login = &login.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
 		Cookies: cookies,
-		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin,
+		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
 	}
 	if c.Mailer != nil {
@@ -108,6 +110,8 @@ func New(c Config) (*Broker, error) {
 		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
 	b.login.Ended = b.logouts.Ended
+	b.login.EndAll = b.logouts.EndEverything
+	b.account = b.accountService(&c, sealer)
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
 		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
@@ -120,6 +124,8 @@ func New(c Config) (*Broker, error) {
 			return provider.Resolve(ctx, query)
 		case "/device":
 			return provider.ResolveDevice(query)
+		case "/link":
+			return b.linkTarget(query)
 		}
 		return b.hostTarget(query)
 	}
@@ -266,17 +272,8 @@ func (c *Config) defaults() {
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}
-	var beside any = c.Store
-	switch p := beside.(type) {
-	case store.Parts:
-		beside = p.Links
-	case *store.Parts:
-		if p != nil {
-			beside = p.Links
-		}
-	}
-	if fences, ok := beside.(store.Fences); ok && c.Fences == nil {
-		c.Fences = fences
+	if c.Fences == nil {
+		c.Fences = besideLinks(c.Store)
 	}
 	if c.Passwords == nil {
 		c.Passwords = &factor.Passwords{}
@@ -284,4 +281,17 @@ func (c *Config) defaults() {
 	if c.FirstLogin == nil {
 		c.FirstLogin = firstlogin.Default()
 	}
+}
+
+// besideLinks returns the fences that are kept where the links are, nil if none are.
+func besideLinks(s store.Store) store.Fences {
+	switch p := s.(type) {
+	case store.Parts:
+		fences, _ := p.Links.(store.Fences)
+		return fences
+	case *store.Parts:
+		return besideLinks(*p)
+	}
+	fences, _ := store.As[store.Fences](s)
+	return fences
 }

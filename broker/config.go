@@ -49,6 +49,9 @@ type Config struct {
 	// Credentials keeps with what users prove themselves to the broker itself: passwords, one-time codes, passkeys. It is the
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
 	Credentials store.Credentials
+	// LocalLogin lets users sign in with a password of the broker's own, beside the providers; it needs Credentials. A client that
+	// names Providers does not take it. Users who have an authenticator app are asked for its code as well.
+	LocalLogin bool
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
 	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends
@@ -110,6 +113,8 @@ type Provider struct {
 	HideOnLogin bool
 	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end.
 	LinkOnly bool
+	// ShowInAccount says whether users see it on their account page. The zero value is provider.AccountAlways.
+	ShowInAccount provider.AccountMode
 	// Domains are the e-mail domains whose users are sent to it, compared without case.
 	Domains []string
 	// TrustEmail takes its word for it that an e-mail address was verified.
@@ -176,6 +181,9 @@ func (c *Config) check() (base *url.URL, home string, errs []error) {
 	}
 	if c.Credentials != nil && isNil(c.Credentials) {
 		errs = append(errs, errors.New("Credentials: is a nil pointer; leave it out to keep none"))
+	}
+	if c.LocalLogin && c.Credentials == nil {
+		errs = append(errs, errors.New("LocalLogin: needs Credentials, which keep the passwords"))
 	}
 	errs = append(errs, checkFirstLogin("FirstLogin", c.FirstLogin), checkFlow("PostLogin", c.PostLogin))
 	aliases := map[string]bool{}
@@ -251,6 +259,9 @@ func (c *Config) checkProviders() (errs []error) {
 		}
 		if p.Logout < provider.LogoutOffer || p.Logout > provider.LogoutNone {
 			bad("Logout %d is no logout mode", p.Logout)
+		}
+		if p.ShowInAccount < provider.AccountAlways || p.ShowInAccount > provider.AccountNever {
+			bad("ShowInAccount %d is no account mode", p.ShowInAccount)
 		}
 		if _, ok := p.IdP.(provider.TokenVerifier); p.AllowTokenExchange && p.IdP != nil && !ok {
 			bad("AllowTokenExchange: this IdP cannot verify tokens")

@@ -149,6 +149,10 @@ func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
 			return nil, login.Answer{URL: where}, nil
 		},
 	}
+	if user := params.Get(login.ParamAgain); user != "" {
+		t.Again(user)
+		return t, nil
+	}
 	switch params.Get("prompt") {
 	case "":
 	case "login":

@@ -312,6 +312,9 @@ func TestRow17MailInTheSameBrowser(t *testing.T) {
 	}
 	page := b.Get(l.box.links()[0])
 	shows(t, page, http.StatusOK, "Connect Other", "alice")
+	if strings.Contains(page.Body, "removed") {
+		t.Error("nothing is removed of an account whose address is verified")
+	}
 	l.wantNoLink(b) // GET changes nothing
 	l.wantLinked(page.Submit(nil))
 	if !l.named("alice").EmailVerified {

@@ -1,11 +1,13 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
 )
 
 // Attacks on linking that were published for comparable systems. Those on the decision alone are in flow/firstlogin.
@@ -146,7 +149,9 @@ func TestPreHijack(t *testing.T) {
 	page := l.come(victim)
 	l.wantNoLink(victim) // nothing is merged in silence
 	page.Submit(press("link"))
-	l.wantLinked(victim.Get(l.box.links()[0]).Submit(nil))
+	confirm := victim.Get(l.box.links()[0])
+	shows(t, confirm, http.StatusOK, "every other way to sign in to it is removed")
+	l.wantLinked(confirm.Submit(nil))
 	if u := l.named("alice"); !u.EmailVerified {
 		t.Error("the address is not verified")
 	}
@@ -156,9 +161,67 @@ func TestPreHijack(t *testing.T) {
 	if n := l.linksOf(l.alice); n["demo"] != 0 {
 		t.Errorf("the attacker's link is there still: %v", n)
 	}
+	sessions, err := l.store.FindSessions(t.Context(), store.SessionQuery{UserID: l.alice.ID})
+	if err != nil || len(sessions) != 1 || sessions[0].Upstream.Provider != "other" {
+		t.Errorf("sessions %+v, %v; want the victim's alone", sessions, err)
+	}
 	l.wantSignedOut(attacker)
 	again := attacker.Get(l.Origin + "/deep").Click("Demo")
 	shows(t, again, http.StatusOK, "already exists")
+}
+
+// A dyingStore is one before which the process dies that would write a login.
+type dyingStore struct {
+	*memstore.Store
+	dead atomic.Bool
+}
+
+func (d *dyingStore) Commit(ctx context.Context, l *store.Login) error {
+	if d.dead.Load() && l.NewLink != nil {
+		return errors.New("the process has died")
+	}
+	return d.Store.Commit(ctx, l)
+}
+
+// Where the process dies between the proof and the login, nothing planted is left, nothing is linked, and the owner of the address
+// proves it again.
+func TestPreHijackAndCrash(t *testing.T) {
+	t.Parallel()
+	l := &linkWorld{world: newWorld(t, nil), box: newMailbox()}
+	dying := &dyingStore{Store: l.store}
+	l.reconfigure(l.setup(func(c *broker.Config) { c.Store, c.Providers[0].TrustEmail = dying, false }))
+	l.login("Demo")
+	l.alice = l.named("alice")
+	l.setPassword(l.alice, "planted by the attacker")
+	l.other.LoginAs("alice")
+	victim := brokertest.NewBrowser(t)
+	l.comeByMail(victim)
+	dying.dead.Store(true)
+	shows(t, victim.Get(l.box.links()[0]).Submit(nil), http.StatusInternalServerError)
+	dying.dead.Store(false)
+	l.wantNoLink(victim)
+	if all, err := l.store.CredentialsOf(t.Context(), l.alice.ID); len(all) != 0 || err != nil || l.named("alice").EmailVerified {
+		t.Errorf("%d credentials, %v; verified is %t", len(all), err, l.named("alice").EmailVerified)
+	}
+	l.comeByMail(victim)
+	l.wantLinked(victim.Get(l.box.links()[1]).Submit(nil))
+}
+
+// An address that was proved and then changed, before the login was over, proves nothing.
+func TestProvedAddressChangedBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	l.reconfigure(l.setup(func(c *broker.Config) {
+		c.Theme, c.PostLogin = askTheme, flow.Flow{{ID: "ask", Do: askOnce{}}}
+	}))
+	b := brokertest.NewBrowser(t)
+	l.comeByMail(b)
+	page := b.Get(l.box.links()[0]).Submit(nil)
+	shows(t, page, http.StatusOK, "go")
+	l.editUser("alice", func(u *store.User) { u.Email = "new@example.com" })
+	page = page.Submit(url.Values{"ok": {"1"}})
+	shows(t, page, http.StatusConflict, "expired")
+	l.wantNoLink(b)
 }
 
 // Nor is anything taken away where the address had been verified before, or somebody proves otherwise.

@@ -21,6 +21,11 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 	table := map[string]map[string]http.Handler{
 		// People.
 		"/login":                 {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
+		"/login/password":        {"POST": sameSite(b.login.AnswerPassword)},
+		"/reset":                 {"GET": http.HandlerFunc(b.login.ShowReset), "POST": sameSite(b.login.AskReset)},
+		"/reset/set":             {"POST": sameSite(b.login.SetReset)},
+		"/link":                  {"GET": http.HandlerFunc(b.hostLink), "POST": sameSite(b.login.AnswerLink)},
+		"/link/{handle}":         {"GET": http.HandlerFunc(b.login.FinishLink)},
 		"/logout":                b.logout(p, sameSite),
 		"/device":                {"GET": http.HandlerFunc(p.Device), "POST": sameSite(p.DeviceAnswer)},
 		"/broker/{alias}/login":  {"GET": http.HandlerFunc(b.login.StartProvider)},

@@ -118,8 +118,8 @@ var importRules = []importRule{{
 	pkg: "broker/brokertest",
 	kit: true,
 	may: []string{
-		"broker", "broker/internal/...", "token", "store", "store/memstore", "store/seal", "provider", "provider/internal/...",
-		"provider/oidc", "provider/providertest", "flow/...",
+		"broker", "broker/internal/...", "token", "store", "store/memstore", "store/seal", "store/storetest", "provider",
+		"provider/internal/...", "provider/oidc", "provider/providertest", "flow/...",
 	},
 	why: "a whole broker on loopback needs one store and one upstream that work",
 }}

@@ -408,3 +408,31 @@ func TestSAMLDescriptor(t *testing.T) {
 	page := brokertest.NewBrowser(t).Get(brokertest.CallbackURL(w.URL, "saml") + "/descriptor")
 	shows(t, page, http.StatusOK, `Location="`+brokertest.CallbackURL(w.URL, "saml")+`"`, `Location="`+brokertest.CallbackURL(w.URL, "saml")+`/logout"`)
 }
+
+// A provider that takes its subjects from elsewhere than before is held, as one that points elsewhere is.
+func TestSAMLProviderWithOtherBasis(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	if page := w.samlLogin(t, stopped(t), "_a1"); page.Status != http.StatusSeeOther {
+		t.Fatalf("login: %d %s", page.Status, page.Body)
+	}
+	w.reconfigure(func(c *broker.Config) {
+		idp, err := saml.New(saml.Config{
+			EntityID: c.BaseURL, IdPEntityID: samlIdP, Certificates: []*x509.Certificate{samlKey().Certificate},
+			Endpoints: saml.Endpoints{SingleSignOn: samlSSO}, SubjectAttribute: "uid", Now: c.Now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Providers = append(c.Providers, broker.Provider{Alias: "saml", Name: "SAML", IdP: idp})
+	})
+	if page := w.samlLogin(t, stopped(t), "_a2"); !held(page) {
+		t.Errorf("with another subject: %d %s", page.Status, page.Body)
+	}
+	if err := w.Broker.ConfirmProvider(t.Context(), "saml"); err != nil {
+		t.Fatal(err)
+	}
+	if page := w.samlLogin(t, stopped(t), "_a3"); held(page) {
+		t.Error("held although confirmed")
+	}
+}

@@ -48,7 +48,9 @@ func (w *write) undo(ctx context.Context, l *Login, failed error) (err error) {
 	if l.NewUser != nil && (linking || alone && unknown) {
 		err = unlessMissing(w.parts.DeleteUser(ctx, l.NewUser.ID))
 	}
-	if l.Grant != nil && w.login.Session != nil && w.login.Grant == nil {
+	granted := w.login.Grant == nil && w.login.Session != nil
+	granting := w.login.Grant != nil && w.login.Session == nil
+	if l.Grant != nil && (granted || granting && unknown) {
 		err = errors.Join(err, unlessMissing(w.parts.DeleteGrant(ctx, l.Grant.ID)))
 	}
 	return err

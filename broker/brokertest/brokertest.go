@@ -26,8 +26,8 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 )
 
-// A Server is a broker at /id on a loopback address, with a host application behind [broker.Broker.RequireLogin] at every
-// other path.
+// A Server is a broker at /id on a loopback address, with its account page at /account/ and a host application behind
+// [broker.Broker.RequireLogin] at every other path.
 type Server struct {
 	Broker *broker.Broker
 	URL    string // the BaseURL: "http://127.0.0.1:port/id"
@@ -57,6 +57,7 @@ func Start(t testing.TB, configure func(baseURL string) broker.Config) *Server {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/id/", s.Broker)
+	mux.HandleFunc("/account/", func(w http.ResponseWriter, r *http.Request) { s.Broker.Account().ServeHTTP(w, r) })
 	mux.Handle("/", s.Broker.RequireLogin(http.HandlerFunc(whoAmI)))
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()

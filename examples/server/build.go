@@ -75,7 +75,11 @@ func newSetup(name string, text []byte, mode fs.FileMode) (*setup, error) {
 	s.build()
 	// A broker that nobody uses tells what else is wrong.
 	trial := s.options
-	trial.Store = memstore.New()
+	kept := memstore.New()
+	trial.Store = kept
+	if s.Credentials {
+		trial.Credentials = kept
+	}
 	if _, err := broker.New(trial); err != nil {
 		s.doc.explain(cmp.Or(errors.Unwrap(err), err), reflect.TypeFor[config](), "")
 	}
@@ -186,7 +190,7 @@ func (s *setup) theme() fs.FS {
 func (s *setup) provider(path string, u upstream) broker.Provider {
 	var made broker.Provider
 	s.assign(&made, u)
-	made.Sync, made.Logout = u.Sync.mode(), u.Logout.mode()
+	made.Sync, made.Logout, made.ShowInAccount = u.Sync.mode(), u.Logout.mode(), u.ShowInAccount.mode()
 	made.FirstLogin = u.FirstLogin.flow()
 	made.Icon = s.icon(path+".icon", u.Icon)
 	if u.Type == "" && !s.doc.has(path+".type") {

@@ -25,6 +25,9 @@ type config struct {
 	Theme           string        `yaml:"theme"`
 	DefaultProvider string        `yaml:"default_provider"`
 	FirstLogin      flowName      `yaml:"first_login"`
+	Credentials     bool          `yaml:"credentials"`
+	LocalLogin      bool          `yaml:"local_login"`
+	Account         bool          `yaml:"account"`
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
 	SessionIdle     time.Duration `yaml:"session_idle"`
 	Providers       []upstream    `yaml:"providers"`
@@ -64,11 +67,14 @@ type upstream struct {
 	Disabled    bool         `yaml:"disabled"`
 	HideOnLogin bool         `yaml:"hide_on_login"`
 	LinkOnly    bool         `yaml:"link_only"`
-	Domains     []string     `yaml:"domains"`
-	TrustEmail  bool         `yaml:"trust_email"`
-	Sync        syncMode     `yaml:"sync"`
-	Logout      logoutMode   `yaml:"logout"`
-	FirstLogin  flowName     `yaml:"first_login"`
+
+	ShowInAccount accountMode `yaml:"show_in_account"`
+
+	Domains    []string   `yaml:"domains"`
+	TrustEmail bool       `yaml:"trust_email"`
+	Sync       syncMode   `yaml:"sync"`
+	Logout     logoutMode `yaml:"logout"`
+	FirstLogin flowName   `yaml:"first_login"`
 
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
@@ -180,6 +186,7 @@ type (
 	flowName     string
 	syncMode     string
 	logoutMode   string
+	accountMode  string
 	logLevel     string
 	logFormat    string
 )
@@ -188,6 +195,7 @@ func (upstreamType) names() []string { return []string{"oidc"} }
 func (flowName) names() []string     { return []string{"default"} }
 func (syncMode) names() []string     { return []string{"import", "force"} }
 func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
+func (accountMode) names() []string  { return []string{"always", "when_linked", "never"} }
 func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
 func (logFormat) names() []string    { return []string{"text", "json"} }
 
@@ -217,4 +225,14 @@ func (m logoutMode) mode() provider.LogoutMode {
 		return provider.LogoutNone
 	}
 	return provider.LogoutOffer
+}
+
+func (m accountMode) mode() provider.AccountMode {
+	switch m {
+	case "when_linked":
+		return provider.AccountWhenLinked
+	case "never":
+		return provider.AccountNever
+	}
+	return provider.AccountAlways
 }

@@ -45,16 +45,19 @@ type server struct {
 	store    store.Store
 	current  atomic.Pointer[node]
 	draining atomic.Bool
+
+	credentials store.Credentials // of the same database as store
 }
 
 // A node is a broker with the configuration that it was made of.
 type node struct {
 	*setup
-	broker *broker.Broker
-	base   string // the path of base_url
-	home   http.Handler
-	meta   http.Handler // the issuer's metadata at the root of the host
-	stop   func()       // ends upkeep, and waits for it
+	broker  *broker.Broker
+	base    string // the path of base_url
+	home    http.Handler
+	account http.Handler // nil if there is no account page
+	meta    http.Handler // the issuer's metadata at the root of the host
+	stop    func()       // ends upkeep, and waits for it
 }
 
 // run serves until ctx ends, and reads the configuration again whenever something comes from again.
@@ -102,7 +105,8 @@ func (s *server) openRest(c *setup) (closeStore func() error, err error) {
 	switch kind {
 	case "memory":
 		s.log.Warn("the store is memory: users, links, sessions and keys are forgotten when this ends")
-		s.store = memstore.New()
+		kept := memstore.New()
+		s.store, s.credentials = kept, kept
 		return func() error { return nil }, nil
 	case "postgres":
 		if unchecked(where) {
@@ -115,7 +119,8 @@ func (s *server) openRest(c *setup) (closeStore func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s.store = sqlstore.New(db)
+	kept := sqlstore.New(db)
+	s.store, s.credentials = kept, kept
 	return db.Close, nil
 }
 
@@ -155,6 +160,9 @@ func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
 func (s *server) node(c *setup) (*node, error) {
 	config := c.options
 	config.Store, config.Logger = s.store, s.log
+	if c.Credentials {
+		config.Credentials = s.credentials
+	}
 	b, err := broker.New(config)
 	if err != nil {
 		return nil, err
@@ -166,6 +174,9 @@ func (s *server) node(c *setup) (*node, error) {
 	c.forget()
 	n := &node{setup: c, broker: b, base: base.Path, meta: b.WellKnown()}
 	n.home = b.Sessions(home{n})
+	if c.Account {
+		n.account = b.Account()
+	}
 	return n, nil
 }
 
@@ -301,6 +312,9 @@ func fixed(old, c *setup) error {
 	return c.doc.err()
 }
 
+// accountPath is where users see and change their own account, beside the broker.
+const accountPath = "/account"
+
 // ServeHTTP serves the broker below its base, and beside it what whoever runs the server asks for. Nothing here redirects
 // an unclean path: the broker refuses those.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -310,6 +324,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		probe(w, r, true)
 	case path == readyPath:
 		probe(w, r, s.ready(r, n))
+	case n.account != nil && (path == accountPath || strings.HasPrefix(path, accountPath+"/")):
+		n.account.ServeHTTP(w, r)
 	case path == "/":
 		n.home.ServeHTTP(w, r)
 	case path == n.base || strings.HasPrefix(path, n.base+"/"):

@@ -1,13 +1,25 @@
 // Package firstlogin holds the steps that decide who somebody is whom an upstream vouches for and whom the broker does
 // not know yet.
 //
-// It owns these steps, the spelling of usernames and e-mail addresses ([Username], [Email]), and the flow that is used
-// where a host gives none ([Default]). It writes nothing: steps decide in the draft, the broker commits.
+// It owns these steps, the decision that they share ([Decide]), the proofs that are mailed ([ReadProof], [ConfirmProof]), the
+// spelling of usernames and e-mail addresses ([Username], [Email]), and the flow that is used where a host gives none
+// ([Default]). It writes nothing but marks and proofs that expire: steps decide in the draft, the broker commits.
 //
 //	cfg.FirstLogin = flow.Flow{
 //		{ID: "terms", Do: acceptTerms{}},
-//		{ID: "create", Do: firstlogin.CreateUserIfUnique{}},
+//		{ID: "login", Sub: firstlogin.Default()},
 //	}
+//
+// # Who may be linked to an account that exists
+//
+// Whoever proves that account: reads its mail, signs in by another provider that it is linked to, or knows its password and has
+// its second factor. That an upstream names its e-mail address is proof where [AutoLink] is used and both sides have verified it,
+// and nowhere else; a username, and anything that the visitor has typed in, is never proof.
+//
+// An account may have been set up, by somebody who had not verified its address, to lie in wait for the address's owner. So when
+// a mailed link proves an address for the first time, everything by which others could sign in goes with the login: passwords and
+// other credentials that the broker keeps, links to providers, sessions. What the host keeps elsewhere is for the host. Where the
+// address was verified before, or something else than mail is the proof, nothing is taken away.
 package firstlogin
 
 import (

@@ -263,6 +263,21 @@ func TestRow22NoMailFor(t *testing.T) {
 	}
 }
 
+// Where addresses may be shared, they name nobody, and so prove nothing either.
+func TestNoMailWhereAddressesAreShared(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	f := flow.Flow{
+		{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{SharedEmail: true}},
+		{ID: "email", When: flow.Alternative, Do: firstlogin.VerifyByEmail{}},
+	}
+	all := accounts(&store.User{Username: "bob", Email: "bob@example.com"})
+	flowtest.Start(t, f, flowtest.Login{Identity: &bob, Accounts: all, Lent: o.lent()}).Denied(flow.ReasonUndecided)
+	if len(o.sent) > 0 {
+		t.Errorf("mailed to %s", o.sent[0].To)
+	}
+}
+
 func handleOf(t *testing.T, m flow.Mail) string {
 	t.Helper()
 	u, err := url.Parse(m.Link)

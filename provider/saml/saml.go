@@ -40,6 +40,7 @@ type Provider struct {
 	client   *http.Client
 	now      func() time.Time
 	required *regexp.Regexp // what EssentialAttribute must match; nil if there is none
+	issuer   string         // the identity provider's name, "" if only what is fetched says it
 
 	current atomic.Pointer[upstream]
 	failed  atomic.Pointer[failure]
@@ -59,13 +60,14 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{cfg: cfg, client: cfg.httpClient(), now: cfg.Now, required: required}
+	p := &Provider{cfg: cfg, client: cfg.httpClient(), now: cfg.Now, required: required, issuer: cfg.IdPEntityID}
 	switch {
 	case len(cfg.Metadata) > 0:
 		up, err := p.read(cfg.Metadata)
 		if err != nil {
 			return nil, fmt.Errorf("saml: Metadata: %w", err)
 		}
+		p.issuer = up.entityID
 		if cfg.MetadataURL != "" {
 			up.refreshAt = p.now() // it is used until the first fetch
 		} else {

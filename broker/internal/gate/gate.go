@@ -51,6 +51,7 @@ type Provider struct {
 	Disabled           bool
 	HideOnLogin        bool
 	LinkOnly           bool
+	ShowInAccount      provider.AccountMode
 	Domains            []string
 	TrustEmail         bool
 	Sync               provider.SyncMode
@@ -65,6 +66,7 @@ type Provider struct {
 type Gate struct {
 	providers map[string]*Provider
 	shown     []*Provider
+	linkable  []*Provider
 	domains   map[string]*Provider
 	clients   map[string]*store.Client
 
@@ -84,6 +86,9 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 	for i := range providers {
 		p := &providers[i] // of the broker's own slice
 		g.providers[p.Alias] = p
+		if !p.Disabled {
+			g.linkable = append(g.linkable, p)
+		}
 		if p.Disabled || p.LinkOnly {
 			continue
 		}
@@ -94,9 +99,11 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 			g.shown = append(g.shown, p)
 		}
 	}
-	slices.SortStableFunc(g.shown, func(a, b *Provider) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Title(), b.Title()))
-	})
+	for _, list := range [][]*Provider{g.shown, g.linkable} {
+		slices.SortStableFunc(list, func(a, b *Provider) int {
+			return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Title(), b.Title()))
+		})
+	}
 	for i := range clients {
 		c := clients[i]
 		c.Secrets, c.RedirectURIs = slices.Clone(c.Secrets), slices.Clone(c.RedirectURIs)
@@ -159,6 +166,9 @@ func (g *Gate) Shown(only []string) []*Provider {
 	}
 	return list
 }
+
+// Linkable returns the providers that somebody may link, in the order of the login page.
+func (g *Gate) Linkable() []*Provider { return g.linkable }
 
 // HasDomains reports whether an e-mail address can lead to a provider.
 func (g *Gate) HasDomains(only []string) bool {

@@ -123,13 +123,16 @@ func (k *Keys) since(ctx context.Context, number uint64, now time.Time) (*token.
 	defer cancel()
 	next, err := k.refresh(timed, now)
 	if next != nil { // it was read, even if what was due could not be done
+		if err != nil && !k.complete(next.ring, now) {
+			return nil, err // not to be kept: the very next call tries again
+		}
 		s = next
 		k.cached.Store(s)
 	}
 	if err == nil {
 		return s.ring, nil
 	}
-	if !s.held(now) || next != nil && !k.complete(next.ring, now) {
+	if !s.held(now) {
 		return nil, err
 	}
 	if ctx.Err() == nil { // who hangs up says nothing about the store

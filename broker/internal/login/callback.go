@@ -46,7 +46,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		s.Fail(w, r, nil, err)
 		return
 	}
-	t.retried, t.fresh, t.via = wait.Retried, wait.Fresh, p.Title()
+	t.retried, t.fresh, t.via, t.linking = wait.Retried, wait.Fresh, p.Title(), wait.Link
 	if !s.Now().Before(wait.Expires) {
 		s.Expired(w, r, t, "")
 		return
@@ -63,6 +63,10 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 	noteStale(r.Context(), p)
 	if err := s.once(r.Context(), p.Alias, identity); err != nil {
 		s.Fail(w, r, t, err)
+		return
+	}
+	if t.linking != nil {
+		s.linkVouched(w, r, t, p, identity)
 		return
 	}
 	s.vouched(w, r, t, p, identity, wait, state)
@@ -134,6 +138,8 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 	rec := web.RecordOf(r.Context())
 	failure, ok := errors.AsType[*provider.Error](err)
 	switch {
+	case t.linking != nil:
+		s.linkRefused(w, r, t, err)
 	case !ok:
 		s.Fail(w, r, t, err)
 	case t.Passive:

@@ -67,7 +67,7 @@ func (s *Service) Choose(w http.ResponseWriter, r *http.Request, t *Target) {
 	case t.Passive && p == nil:
 		s.Send(w, r, t, t.Refuse("login_required"))
 	case p == nil:
-		s.loginPage(w, r, t)
+		s.loginPage(w, r, t, nil)
 	default:
 		s.begin(w, r, t, p, "")
 	}
@@ -102,6 +102,8 @@ func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
 		start = "/authorize"
 	case query.Has("user_code"):
 		start = "/device"
+	case query.Has("provider"):
+		start = "/link"
 	}
 	t, err := s.Resolve(r.Context(), start+"?"+r.URL.RawQuery)
 	if err != nil {
@@ -116,7 +118,7 @@ func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
 	s.begin(w, r, t, p, "")
 }
 
-func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
+func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, edit func(*web.LoginData)) {
 	path, query, _ := strings.Cut(t.Start, "?")
 	params, err := url.ParseQuery(query)
 	if err != nil {
@@ -141,8 +143,14 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target) {
 			Icon: s.icon(p),
 		})
 	}
+	if s.localAllowed(t) == nil {
+		data.Local = s.localForm(t)
+	}
 	if s.Gate.HasDomains(t.Providers) {
 		data.Email = s.emailForm(t, path, params)
+	}
+	if edit != nil {
+		edit(&data)
 	}
 	s.Render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})
 }

@@ -95,6 +95,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err != nil {
 		return "", Answer{}, err
 	}
+	if j.target.Same != "" && user.ID != j.target.Same {
+		return "", Answer{}, &Problem{Status: http.StatusForbidden, Message: "other_user", Err: errors.New("another user signed in than was to sign in again")}
+	}
 	if j.session == "" {
 		if j.session, err = s.Sessions.ID(r); err != nil {
 			return "", Answer{}, err
@@ -161,6 +164,9 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
+	if j.local() {
+		return j.account.user, nil
+	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}

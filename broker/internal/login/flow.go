@@ -88,7 +88,7 @@ func (s *Service) kept(r *http.Request, id string,
 	if j.target, err = s.Resolve(r.Context(), j.Start); err != nil {
 		return nil, err
 	}
-	if j.provider, err = s.Gate.Login(j.Alias, j.target.Providers); err != nil {
+	if j.provider, err = s.entrance(j.Alias, j.target); err != nil {
 		return nil, err
 	}
 	j.target.via = j.provider.Title()
@@ -116,7 +116,12 @@ func (s *Service) ShowFlow(w http.ResponseWriter, r *http.Request) {
 		s.Expired(w, r, j.target, "")
 		return
 	}
+	reset := ""
+	if page.Name == "password" && s.mayReset() {
+		reset = s.url("/reset?" + url.Values{fieldJourney: {j.ID}}.Encode())
+	}
 	s.Render(w, r, j.target, web.Page{Name: page.Name, Status: http.StatusOK, Data: web.FlowData{
+		Reset:  reset,
 		Action: s.flowURL(j),
 		Hidden: map[string]string{fieldTurn: j.State.Token()},
 		Data:   page.Data,

@@ -133,6 +133,9 @@ func stale(t *Target, id *provider.Identity, now time.Time) bool {
 // lookUp reads the link of the identity and its user, and checks that they may log in.
 func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	j.account = &account{}
+	if j.local() {
+		return s.lookUpLocal(ctx, j)
+	}
 	former, err := s.Fences.Pass(ctx, j.provider)
 	if err != nil {
 		return err
@@ -224,10 +227,18 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		}
 		switch out.Kind {
 		case flow.Asked:
+			if j.local() && out.Step == stepPassword {
+				s.wrongPassword(w, r, j, out.Page.Errors)
+				return
+			}
 			s.pause(w, r, j)
 		case flow.Left:
 			s.leaveFlow(w, r, j, out.Alias)
 		default:
+			if j.local() && out.Step == stepPassword {
+				s.wrongPassword(w, r, j, nil) // who is disabled is not told apart
+				return
+			}
 			s.denied(w, r, j, out)
 		}
 		return

@@ -101,18 +101,7 @@ func (s *Service) afterLinking(r *http.Request, j *journey, login *store.Login, 
 		}
 		rec.Note("replaced", j.Alias)
 	}
-	if s.Mail == nil || user.Email == "" {
-		return
-	}
-	mail := flow.Mail{Name: "linked", To: user.Email, Args: map[string]string{"provider": j.provider.Title(), "account": user.Username}}
-	language := s.Pages.Language(r, j.target.Locales)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), mailPatience)
-	go func() { // a mail server that is slow keeps nobody from signing in
-		defer cancel()
-		if err := s.Mail(ctx, language, mail); err != nil {
-			s.Log.WarnContext(ctx, "mail about a new link not sent", "user", user.ID, "error", err)
-		}
-	}()
+	s.Tell(r, user, flow.Mail{Name: "linked", Args: map[string]string{"provider": j.provider.Title(), "account": user.Username}})
 }
 
 const mailPatience = 30 * time.Second

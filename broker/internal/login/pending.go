@@ -31,6 +31,7 @@ type pending struct {
 	Flow    string    `json:"f,omitempty"` // id of the paused flow that sent the browser away, if one did
 	Retried bool      `json:"r,omitempty"` // the upstream has asked to start again once already
 	Fresh   bool      `json:"p,omitempty"` // the upstream was asked for a new proof of who it is
+	Link    *linking  `json:"l,omitempty"` // who wants it linked; nil for a login
 	Expires time.Time `json:"e"`
 }
 
@@ -56,6 +57,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		Flow:    flowID,
 		Retried: t.retried,
 		Fresh:   t.fresh,
+		Link:    t.linking,
 		Expires: s.Now().Add(pendingLifetime),
 	})
 	if err != nil {
@@ -72,7 +74,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, t *Target, p *ga
 		s.Render(w, r, t, web.Page{Name: "post", Status: http.StatusOK, Data: web.PostData{URL: redirect.URL, Fields: redirect.Form}})
 		return
 	}
-	if t.ByEmail || flowID != "" { // the browser is here by a form
+	if t.ByEmail || flowID != "" || t.linking != nil { // the browser is here by a form
 		s.leaveByPage(w, r, t, redirect.URL)
 		return
 	}

@@ -44,7 +44,7 @@ func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: web.ProofData{
 		Action: s.url("/proof"), Hidden: url.Values{fieldLink: {handle}},
-		Provider: provider.Title(), Username: p.Upstream, Account: user.Username,
+		Provider: provider.Title(), Username: p.Upstream, Account: user.Username, Disowns: !user.EmailVerified,
 	}})
 }
 

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
@@ -41,6 +42,8 @@ type Target struct {
 	ByEmail     bool             // the visitor has filled in the e-mail form
 	Notice      string           // id of a message for the login page
 	NoticeBy    string           // alias of the provider that Notice is about
+	Same        string           // id of the user who signs in again, and nobody else may; "" is anybody
+	Link        string           // alias of the provider that the user wants linked; "" is none
 	// Keep makes what Start names last until then; nil if nothing can go missing. It is called for somebody whom an upstream
 	// has vouched for, and who is asked something.
 	Keep func(ctx context.Context, until time.Time) error
@@ -51,9 +54,10 @@ type Target struct {
 	// may be called again in one request if the login could not be written at first.
 	Grant func(ctx context.Context, s *store.Session) (*store.Grant, Answer, error)
 
-	via     string // name of the provider that it went to
-	retried bool   // this is the second attempt, made because the upstream asked for one
-	fresh   bool   // the upstream is asked for a new proof, as it did not say how old the one before was
+	via     string   // name of the provider that it went to
+	retried bool     // this is the second attempt, made because the upstream asked for one
+	fresh   bool     // the upstream is asked for a new proof, as it did not say how old the one before was
+	linking *linking // what comes back is linked, and signs nobody in; nil for a login
 }
 
 // An Answer is where a browser goes in the end, and what it takes there.
@@ -78,6 +82,7 @@ type Service struct {
 	Default    string    // alias of the provider to redirect to at once; "" shows the page
 	FirstLogin flow.Flow // for providers that have none of their own
 	PostLogin  flow.Flow // likewise; nil is none
+	Local      bool      // users may sign in with a password of the broker's own
 	// Credentials are of users; nil if the broker keeps none. Passwords and Source are not nil.
 	Credentials store.Credentials
 	Passwords   flow.Passwords
@@ -86,8 +91,12 @@ type Service struct {
 	Mail func(ctx context.Context, language string, m flow.Mail) error
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
+	// EndAll ends every session of a user, with all that was granted to outlive sessions.
+	EndAll func(ctx context.Context, reason, userID string) error
 	// Resolve makes the target that Start names again, or says why it may not be served any more.
 	Resolve func(ctx context.Context, start string) (*Target, error)
+
+	resetting atomic.Int32 // mails to those who have forgotten their password, under way
 }
 
 // url returns the absolute URL of a path and query below the base.

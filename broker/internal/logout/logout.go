@@ -122,6 +122,23 @@ func (s *Service) EndAll(ctx context.Context, reason, userID string) error {
 	return s.endFound(ctx, reason, store.SessionQuery{UserID: userID})
 }
 
+// EndEverything ends every session of a user, and what was granted to outlive sessions: somebody else may have signed in. What the
+// user has agreed to stays.
+func (s *Service) EndEverything(ctx context.Context, reason, userID string) error {
+	err := s.EndAll(ctx, reason, userID)
+	grants, findErr := s.Store.FindGrants(ctx, store.GrantQuery{UserID: userID})
+	err = errors.Join(err, findErr)
+	for _, g := range grants {
+		if g.Kind == store.GrantConsent {
+			continue
+		}
+		if failed := s.Store.DeleteGrant(ctx, g.ID); failed != nil && !errors.Is(failed, store.ErrNotFound) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}
+
 // endFound ends the sessions that q names.
 func (s *Service) endFound(ctx context.Context, reason string, q store.SessionQuery) error {
 	sessions, err := s.Store.FindSessions(ctx, q)

@@ -42,6 +42,9 @@ type authRequest struct {
 	sent      url.Values     // what the browser brings: params or, of a pushed request, its name
 	pushed    *pushedRequest // nil if params came by the browser
 	consented bool           // just now
+	link      string         // alias of the provider that the user is to link; "" if the client asks for no such thing
+	linked    string         // sealed: what became of that
+	status    string         // what became of that, once it is known; told to the client
 }
 
 // An authError is told to the client through the browser (RFC 6749 §4.1.2.1).
@@ -270,6 +273,9 @@ func (p *Provider) grant(ctx context.Context, req *authRequest, s *store.Session
 	case !req.claims.met(s): // OpenID Connect Core §5.5.1.1
 		return nil, req.failure(p.issuer(), "unmet_authentication_requirements", "no authentication of the acr that is essential"), nil
 	}
+	if answer, err := p.linkFirst(ctx, req, s); answer != nil || err != nil {
+		return nil, orNone(answer), err
+	}
 	agreed, err := p.agreed(ctx, req, s.UserID)
 	if err != nil {
 		return nil, login.Answer{}, err
@@ -318,6 +324,7 @@ func (p *Provider) target(req *authRequest) *login.Target {
 			Params:    req.params,
 		},
 		Providers: req.client.Providers,
+		Link:      req.link,
 		Keep:      func(ctx context.Context, until time.Time) error { return p.prolong(ctx, req.pushed, until) },
 		Refuse:    func(code string) login.Answer { return req.failure(p.issuer(), code, "") },
 		Grant: func(ctx context.Context, s *store.Session) (*store.Grant, login.Answer, error) {

@@ -214,6 +214,7 @@ func (p *Provider) request(ctx context.Context, sent url.Values) (*authRequest, 
 		return nil, err
 	}
 	req.sent, req.pushed = sent, pushed
+	req.link, req.linked = p.linkWanted(params), sent.Get(login.ParamLinked)
 	if err == nil && pushed == nil && req.client.RequirePAR {
 		err = &authError{"invalid_request", "this client has to push its requests"} // RFC 9126 §6
 	}

@@ -34,7 +34,12 @@ func (req *authRequest) readResponseMode(params url.Values) error {
 
 // success returns the answer with a code; RFC 9207 has the issuer in it.
 func (req *authRequest) success(issuer, code string) login.Answer {
-	return req.answer(url.Values{"code": {code}, "iss": {issuer}})
+	params := url.Values{"code": {code}, "iss": {issuer}}
+	if req.status != "" {
+		params.Set(paramAction, linkAction+req.link)
+		params.Set("kc_action_status", req.status)
+	}
+	return req.answer(params)
 }
 
 func (req *authRequest) failure(issuer, code, description string) login.Answer {

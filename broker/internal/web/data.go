@@ -16,7 +16,17 @@ type LoginData struct {
 	NoticeArgs  map[string]string // its placeholders
 	Application string            // name of the application that the visitor signs in to; "" if it has none
 	Email       *EmailForm        // asks for the e-mail address to find the provider by its domain; nil for none
+	Local       *LocalForm        // asks for a password of the broker's own; nil for none
 	Back        *Link             // to the application; nil for none
+}
+
+// LocalForm is the part of the login page that asks for a password. It is posted to Action as "username", "password" and "start".
+type LocalForm struct {
+	Action   string
+	Start    string
+	Username string            // what was entered the last time
+	Errors   map[string]string // field to message id, as in [FlowData]
+	Reset    string            // URL for who has forgotten the password; "" for none
 }
 
 // A Button leads to a provider. If it is the only way to sign in, it is shown as the page's main button.
@@ -96,6 +106,7 @@ type ProofData struct {
 	Action                      string // URL to post the answer to
 	Hidden                      url.Values
 	Provider, Username, Account string
+	Disowns                     bool // every other way to sign in to Account goes with it
 
 	Done        bool
 	Application string // its name; "" if it has none
@@ -110,6 +121,7 @@ type FlowData struct {
 	Data        map[string]any    // the step's own
 	Errors      map[string]string // field to message id: "field.<field>.<id>" or "field.<id>"
 	Application string
+	Reset       string // URL for who has forgotten the password that the page asks for; "" for none
 }
 
 // errURL does not say which: an address may hold a code.
@@ -195,6 +207,7 @@ func sample(page string) (data any, builtin bool) {
 			Providers: []Button{{Name: "A", URL: "/a", Icon: "/a.svg"}, {Name: "B", URL: "/b", Last: true}},
 			Notice:    "denied", Application: "A", Back: &Link{URL: "/"},
 			Email: &EmailForm{Action: "/", Hidden: url.Values{"k": {"v"}}, Value: "v", Error: "invalid"},
+			Local: &LocalForm{Action: "/", Start: "/", Username: "a", Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/"},
 		}, true
 	case "error":
 		return ErrorData{Message: "generic", Retry: "/", Back: "/", Application: "A"}, true
@@ -214,12 +227,15 @@ func sample(page string) (data any, builtin bool) {
 		}, true
 	case "proof":
 		return ProofData{
-			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Application: "A", Back: "/", Restart: "/",
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Disowns: true, Application: "A", Back: "/", Restart: "/",
 		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
 	case "post":
 		return PostData{URL: "https://a.example/", Fields: url.Values{"k": {"v"}}, Application: "A"}, true
+	}
+	if data, ok := sampleAccount(page); ok {
+		return data, true
 	}
 	if data, ok := sampleDevice(page); ok {
 		return data, true

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 )
@@ -26,6 +27,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // versions are the hashes of static files.
 var versions = regexp.MustCompile(`\?v=[\w-]{12}`)
+
+// since is when everything on the account page began.
+var since = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 
 var languages = []string{"en", "de", "fr"}
 
@@ -114,7 +118,7 @@ func pages() map[string]web.Page {
 		"device-denied":  {Name: "device-done", Data: web.DeviceDoneData{Application: "Living Room <TV>"}},
 		"password": {Name: "password", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": `anna"<`, "another": true},
-			Errors: map[string]string{"username": "required", "password": "refused"},
+			Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/id/reset?flow=1",
 		}},
 		"password-fixed": {Name: "password", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"username": "anna@example.com", "fixed": true},
@@ -169,6 +173,9 @@ func pages() map[string]web.Page {
 		"proof": {Name: "proof", Data: web.ProofData{
 			Action: "/id/proof", Hidden: url.Values{"link": {`h"<`}}, Provider: "Google", Username: "<anna>", Account: "anna",
 		}},
+		"proof-disowns": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "anna@gmail.example", Account: "anna", Disowns: true,
+		}},
 		"proof-done": {Name: "proof", Data: web.ProofData{
 			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
 		}},
@@ -179,6 +186,66 @@ func pages() map[string]web.Page {
 		"passkey-create": {Name: "passkey", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"options": `{}`, "create": true},
 		}},
+		"login-local": {Name: "login", Data: web.LoginData{
+			Providers: []web.Button{google}, Notice: "sign_in_again", Local: &web.LocalForm{
+				Action: "/id/login/password", Start: `/authorize?a="b"&c=d`, Username: `anna"<`, Reset: "/id/reset",
+				Errors: map[string]string{"username": "required", "password": "refused"},
+			},
+		}},
+		"login-local-only": {Name: "login", Data: web.LoginData{Local: &web.LocalForm{Action: "/id/login/password", Start: "/login"}}},
+		"account": {Name: "account", Data: web.AccountData{
+			Base: "/account", Account: "anna", Notice: "last_way", Bad: true, Email: "anna@example.com", Mail: true,
+			Profile: web.AccountProfile{
+				FirstName: "Anna", LastName: `"<b>`, Name: "Anna", Locale: "de", Errors: map[string]string{"last_name": "invalid"},
+				Locales: []web.AccountLocale{{}, {Tag: "en", Name: "English"}, {Tag: "de", Name: "Deutsch", Chosen: true}},
+			},
+			Links: []web.AccountLink{
+				{ID: "l1", Provider: "Google", As: "anna@gmail.example", Needed: true}, {ID: "l2", Provider: "Universität & École", Icon: "/img/uni.svg", Off: true},
+			},
+			Linkable: []web.Button{github, {Name: "Microsoft", URL: "/id/link?provider=ms&return_to=%2Faccount%2F"}},
+			Local: &web.AccountCredentials{
+				Password: &web.AccountCredential{ID: "p", Since: since}, App: &web.AccountCredential{ID: "a", Since: since}, Codes: 7,
+				Passkeys: []web.AccountCredential{{ID: "k1", Label: "<Laptop>", Since: since}, {ID: "k2", Since: since}},
+			},
+			Sessions: []web.AccountSession{
+				{ID: "s1", Current: true, By: "Google", Since: since, Seen: since}, {ID: "s2", Since: since, Seen: since},
+			},
+			Logout: "/id/logout",
+		}},
+		"account-bare": {Name: "account", Data: web.AccountData{
+			Base: "/account", Account: "anna", Notice: "profile", Local: &web.AccountCredentials{},
+			Sessions: []web.AccountSession{{ID: "s1", Current: true, By: "Google", Since: since, Seen: since}},
+		}},
+		"account-confirm": {Name: "account-confirm", Data: web.ConfirmData{
+			Question: "unlink", Args: map[string]string{"provider": "Universität & École"}, Action: "/account/unlink",
+			Hidden: url.Values{"link": {"l1"}}, Field: "decision", Danger: true,
+		}},
+		"account-link": {Name: "account-confirm", Data: web.ConfirmData{
+			Question: "link", Args: map[string]string{"provider": "Google", "account": "anna"}, Action: "/id/link",
+			Hidden: url.Values{"request": {"sealed"}}, Field: "decision",
+		}},
+		"account-password": {Name: "account-password", Data: web.AccountFormData{
+			Base: "/account", Action: "/account/password", Account: "anna", Has: true,
+			Errors: map[string]string{"current": "refused", "password": "too_short", "repeat": "not_repeated"},
+		}},
+		"account-totp": {Name: "account-totp", Data: web.AccountFormData{
+			Base: "/account", Action: "/account/totp", Hidden: url.Values{"enrolment": {"sealed"}}, QR: "data:image/png;base64,AAAA",
+			Secret: "ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567", Errors: map[string]string{"code": "refused"},
+		}},
+		"account-email": {Name: "account-email", Data: web.AccountFormData{
+			Base: "/account", Action: "/account/email", Value: `a"<`, Errors: map[string]string{"email": "invalid"},
+		}},
+		"account-recovery": {Name: "account-recovery", Data: web.RecoveryData{
+			Base: "/account", Codes: []string{"ABCD-EFGH-IJKL-MNOP", "QRST-UVWX-YZ23-4567"},
+		}},
+		"reset-ask": {Name: "reset", Data: web.ResetData{
+			Stage: "ask", Action: "/id/reset", Hidden: url.Values{"flow": {"1"}}, Value: `a"<`, Continue: "/id/login", Errors: map[string]string{"username": "required"},
+		}},
+		"reset-sent": {Name: "reset", Data: web.ResetData{Stage: "sent", Continue: "/id/login"}},
+		"reset-set": {Name: "reset", Data: web.ResetData{
+			Stage: "set", Action: "/id/reset/set", Hidden: url.Values{"link": {"h"}}, Errors: map[string]string{"password": "too_short", "repeat": "not_repeated"},
+		}},
+		"reset-done": {Name: "reset", Data: web.ResetData{Stage: "done", Continue: "/id/login"}},
 		"terms": {Name: "terms", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"version": 7},
 			Errors: map[string]string{"accept": "required"},
@@ -330,6 +397,26 @@ func TestHostile(t *testing.T) {
 			"passkey": web.FlowData{
 				Action: script, Data: map[string]any{"options": markup, "create": markup}, Errors: map[string]string{"credential": markup},
 			},
+			"account": web.AccountData{
+				Base: "/account", Account: markup, Notice: markup, Email: markup, Mail: true, Logout: script,
+				Profile: web.AccountProfile{
+					FirstName: markup, LastName: markup, Name: markup, Locales: []web.AccountLocale{{Tag: markup, Name: markup}},
+					Errors: map[string]string{"name": markup},
+				},
+				Links:    []web.AccountLink{{ID: markup, Provider: markup, Icon: script, As: markup}},
+				Linkable: []web.Button{{Name: markup, URL: script, Icon: script}},
+				Local: &web.AccountCredentials{
+					Password: &web.AccountCredential{ID: markup}, App: &web.AccountCredential{ID: markup, Label: markup},
+					Passkeys: []web.AccountCredential{{ID: markup, Label: markup}},
+				},
+				Sessions: []web.AccountSession{{ID: markup, By: markup}},
+			},
+			"account-password": web.AccountFormData{Base: "/account", Action: script, Account: markup, Has: true, Errors: map[string]string{"password": markup}},
+			"account-totp":     web.AccountFormData{Base: "/account", Action: script, QR: script, Secret: markup, Hidden: url.Values{markup: {markup}}},
+			"account-email":    web.AccountFormData{Base: "/account", Action: script, Value: markup, Errors: map[string]string{"email": markup}},
+			"account-recovery": web.RecoveryData{Base: "/account", Codes: []string{markup}},
+			"account-confirm":  web.ConfirmData{Question: "link", Args: map[string]string{"provider": markup}, Action: script, Hidden: url.Values{markup: {markup}}, Field: markup},
+			"reset":            web.ResetData{Stage: "set", Action: script, Hidden: url.Values{markup: {markup}}, Continue: script},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
 				Errors: map[string]string{"accept": markup},

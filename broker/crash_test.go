@@ -1,0 +1,23 @@
+package broker_test
+
+import (
+	"testing"
+
+	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
+)
+
+// Whatever fails or dies, and whenever: see brokertest.Crash. SQLite has its turn among the examples' tests.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB) store.Store{
+		"at once":      func(testing.TB) store.Store { return memstore.New() },
+		"part by part": func(testing.TB) store.Store { return struct{ store.Store }{memstore.New()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			brokertest.Crash(t, open)
+		})
+	}
+}

@@ -1,0 +1,179 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+const (
+	stepPassword  = "local-password"
+	fieldStart    = "start" // of the login page's form: the target's Start
+	fieldUsername = "username"
+	fieldPassword = "password"
+)
+
+// localFlow is what somebody passes who signs in with a password of the broker's own.
+var localFlow = flow.Flow{
+	{ID: stepPassword, Do: factor.UsernamePassword{}},
+	{ID: "local-second", When: flow.Conditional, Sub: flow.Flow{
+		{ID: "local-has-second", Do: factor.NeedsSecond()},
+		{ID: "local-code", Do: factor.SecondFactor{}},
+	}},
+	{ID: "local-update", Do: factor.UpdatePassword{}},
+}
+
+// localProvider stands where there is no upstream. It has no name, no mappers and nothing to speak to.
+func localProvider() *gate.Provider { return &gate.Provider{FirstLogin: localFlow} }
+
+// local reports whether no upstream has a part in the journey.
+func (j *journey) local() bool { return j.Alias == "" }
+
+// localAllowed returns an error if nobody may sign in to t with a password. An application that names whose word it takes has
+// not named the broker's own.
+func (s *Service) localAllowed(t *Target) error {
+	switch {
+	case !s.Local:
+		return gate.ErrUnknownProvider
+	case len(t.Providers) > 0:
+		return gate.ErrProviderNotAllowed
+	}
+	return nil
+}
+
+// entrance returns what a login with this alias goes by, "" for a password, if it may.
+func (s *Service) entrance(alias string, t *Target) (*gate.Provider, error) {
+	if alias != "" {
+		return s.Gate.Login(alias, t.Providers)
+	}
+	if err := s.localAllowed(t); err != nil {
+		return nil, err
+	}
+	return localProvider(), nil
+}
+
+// lookUpLocal reads the user whom the flow has decided on, and checks that they may log in.
+func (s *Service) lookUpLocal(ctx context.Context, j *journey) error {
+	if j.Draft.UserID == "" || j.Draft.New {
+		return errors.New("a login by password has to decide on a user who exists")
+	}
+	user, err := s.Store.User(ctx, j.Draft.UserID)
+	if errors.Is(err, store.ErrNotFound) {
+		return errConflict
+	}
+	if err != nil {
+		return err
+	}
+	j.account.user = user
+	return s.Gate.User(user)
+}
+
+// AnswerPassword handles POST /login/password: the form on the login page. Nothing is kept for somebody who has proved nothing.
+func (s *Service) AnswerPassword(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxAnswer)
+	if err := r.ParseForm(); err != nil {
+		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
+		return
+	}
+	t, err := s.Resolve(r.Context(), r.PostForm.Get(fieldStart))
+	if err == nil && t.Passive {
+		err = &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New("a password for a login without a page")}
+	}
+	if err != nil {
+		s.Fail(w, r, nil, err)
+		return
+	}
+	if err := s.localAllowed(t); err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	j := &journey{
+		ID: rand.Text(), Once: rand.Text(), Start: t.Start, Identity: &provider.Identity{}, Expires: s.Now().Add(journeyLifetime),
+		target: t, provider: localProvider(),
+	}
+	// The first page of the flow is on the login page already.
+	if _, err := localFlow.Run(r.Context(), &j.State, s.turn(r, j, nil)); err != nil {
+		s.Fail(w, r, t, err)
+		return
+	}
+	s.proceed(w, r, j, &flow.Turn{Token: j.State.Token(), Input: url.Values{
+		fieldUsername: {r.PostForm.Get(fieldUsername)}, fieldPassword: {r.PostForm.Get(fieldPassword)},
+	}})
+}
+
+// wrongPassword shows the login page again. It says the same of everything but what was left empty, or came from a source that
+// has tried too much.
+func (s *Service) wrongPassword(w http.ResponseWriter, r *http.Request, j *journey, errs map[string]string) {
+	s.loginPage(w, r, j.target, func(data *web.LoginData) {
+		data.Notice = ""
+		data.Local.Username = r.PostForm.Get(fieldUsername)
+		if data.Local.Errors = errs; len(errs) == 0 {
+			data.Local.Errors = map[string]string{fieldPassword: "refused"}
+		}
+	})
+}
+
+func (s *Service) localForm(t *Target) *web.LocalForm {
+	form := &web.LocalForm{Action: s.url("/login/password"), Start: t.Start, Username: t.Wishes.LoginHint}
+	if s.mayReset() {
+		form.Reset = s.url("/reset")
+	}
+	return form
+}
+
+// RecentProof is for how long somebody who has proved who they are may change how that is proved.
+const RecentProof = 10 * time.Minute
+
+// Recent reports whether the user of the session has proved who they are just now.
+func (s *Service) Recent(session *store.Session) bool {
+	return s.Now().Sub(session.AuthTime) <= RecentProof
+}
+
+// ParamAgain is the parameter of /login that names who is to sign in again.
+const ParamAgain = "again"
+
+// Again makes t a login in which the user proves anew who they are, and nobody else can.
+func (t *Target) Again(userID string) {
+	age := RecentProof / 2
+	t.Same, t.fresh = userID, true
+	t.Wishes.Prompt, t.Wishes.MaxAge = []string{"login"}, &age
+	t.HasHint = true // whoever has several ways chooses one
+	t.Notice = "sign_in_again"
+}
+
+// AgainURL returns where the user proves anew who they are; then the browser goes to the path.
+func (s *Service) AgainURL(userID, path string) string {
+	return s.url("/login?" + url.Values{ParamAgain: {userID}, "return_to": {path}}.Encode())
+}
+
+// Attempt returns an attempt at a credential of this user by whoever sent r.
+func (s *Service) Attempt(r *http.Request, userID string) factor.Attempt {
+	return factor.Attempt{UserID: userID, Source: s.Source(r), Device: s.knownDevice(r, userID)}
+}
+
+// NewPassword returns the hash of the password that a form with the fields "password" and "repeat" chooses for the user, or what is
+// wrong with it by field.
+func (s *Service) NewPassword(ctx context.Context, user *store.User, form url.Values) (hash []byte, wrong map[string]string, err error) {
+	chosen := form.Get(fieldPassword)
+	switch {
+	case chosen == "":
+		return nil, map[string]string{fieldPassword: "required"}, nil
+	case chosen != form.Get("repeat"):
+		return nil, map[string]string{"repeat": string(factor.PasswordRepeated)}, nil
+	}
+	hash, err = s.Passwords.Hash(ctx, chosen, user.Username, user.Email)
+	if refused, ok := errors.AsType[factor.PasswordError](err); ok {
+		return nil, map[string]string{fieldPassword: string(refused)}, nil
+	}
+	return hash, nil, err
+}
