@@ -195,6 +195,7 @@ func TestLinkRequest(t *testing.T) {
 		"expired": func(w *world, b *brokertest.Browser) {
 			request := ask(w, b)
 			w.advance(11 * time.Minute)
+			b.Get(w.URL + "/login?prompt=login").Click("Demo") // the session is the same, and its proof is new
 			b.Post(w.URL+"/link", yes(request), "")
 		},
 		"by another site": func(w *world, b *brokertest.Browser) {

@@ -111,7 +111,10 @@ type Provider struct {
 	Disabled bool
 	// HideOnLogin leaves its button out; a hint, an e-mail domain or the default still lead to it.
 	HideOnLogin bool
-	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end.
+	// LinkOnly lets users who are signed in link it, but nobody log in with it: sessions it vouched for end. They link it on the
+	// account page, or where the host sends them to {BaseURL}/link?provider={alias}&return_to={path}, which brings them back with
+	// the parameter link_status, or where a client sends them to /authorize with kc_action=idp_link:{alias}, whose answer has
+	// kc_action_status beside the code: success, cancelled or error each. Every enabled provider can be linked so.
 	LinkOnly bool
 	// ShowInAccount says whether users see it on their account page. The zero value is provider.AccountAlways.
 	ShowInAccount provider.AccountMode
@@ -121,7 +124,7 @@ type Provider struct {
 	TrustEmail bool
 	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.
 	Sync provider.SyncMode
-	// Mappers edit what its identities become, in this order.
+	// Mappers edit what its identities become, in this order. The package provider/mapper has those that are usual.
 	Mappers []provider.Mapper
 	// Logout says whether signing out here leads to signing out there, if it has an address for that. The zero value,
 	// provider.LogoutOffer, leaves it to the visitor. {BaseURL}/broker/{alias}/logout_response has to be registered there
@@ -266,7 +269,7 @@ func (c *Config) checkProviders() (errs []error) {
 		if _, ok := p.IdP.(provider.TokenVerifier); p.AllowTokenExchange && p.IdP != nil && !ok {
 			bad("AllowTokenExchange: this IdP cannot verify tokens")
 		}
-		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncForce {
+		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncLegacy {
 			bad("Sync %d is no sync mode", p.Sync)
 		}
 		for _, domain := range p.Domains {
@@ -280,8 +283,15 @@ func (c *Config) checkProviders() (errs []error) {
 			domains[domain] = p.Alias
 		}
 		for k, m := range p.Mappers {
-			if m.Map == nil {
+			switch {
+			case m.Err != nil:
+				bad("Mappers[%d] (%q): %w", k, m.Name, m.Err)
+			case m.Map == nil:
 				bad("Mappers[%d] (%q): Map is nil", k, m.Name)
+			case m.Sync < provider.SyncInherit || m.Sync > provider.SyncLegacy:
+				bad("Mappers[%d] (%q): Sync %d is no sync mode", k, m.Name, m.Sync)
+			case m.Stage < provider.StageProfile || m.Stage > provider.StageSession:
+				bad("Mappers[%d] (%q): Stage %d is no stage", k, m.Name, m.Stage)
 			}
 		}
 		errs = append(errs, checkFirstLogin(where+": FirstLogin", p.FirstLogin), checkFlow(where+": PostLogin", p.PostLogin))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"strings"
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/provider/oidc"
@@ -124,4 +125,40 @@ func browse(url string) string {
 		log.Fatal(err)
 	}
 	return string(text)
+}
+
+// The account page stands wherever the host wants it, beside the broker.
+func ExampleBroker_Account() {
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	upstream, client := demoUpstream(server.URL + "/id/broker/corp/endpoint")
+	defer upstream.Close()
+
+	corp, err := oidc.New(oidc.Config{
+		Issuer: upstream.URL, ClientID: client.ID, ClientSecret: client.Secret,
+		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	users := memstore.New()
+	b, err := broker.New(broker.Config{
+		BaseURL:         server.URL + "/id",
+		Secrets:         [][]byte{[]byte("thirty-two random bytes, kept safe")},
+		Store:           users,
+		Credentials:     users, // passwords and one-time codes can be set up on the page
+		LocalLogin:      true,  // and signed in with
+		Providers:       []broker.Provider{{Alias: "corp", Name: "Example Corp", IdP: corp}},
+		DefaultProvider: "corp",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux.Handle("/id/", b)
+	mux.Handle("/account/", b.Account())
+
+	page := browse(server.URL + "/account/")
+	fmt.Println(strings.Contains(page, "You are signed in as"), strings.Contains(page, "Set a password"))
+	// Output: true true
 }

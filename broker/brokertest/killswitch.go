@@ -84,6 +84,7 @@ var (
 	devices    = []string{"device", "device's page"}
 	exchanges  = []string{"exchange", "foreign exchange"}
 	itself     = []string{"client credentials", "introspection of its own token"} // no user has a part in these
+	own        = []string{"host", "account page", "linking"}                      // no application has a part in these
 	closed     = []string{"revoked", "revoked before"}                            // whatever is on or off
 )
 
@@ -133,16 +134,16 @@ var switches = []killSwitch{
 	}},
 	{name: "session deleted", off: func(s *scene) { s.must(s.store.DeleteSession(s.t.Context(), s.session)) },
 		spares: slices.Concat(ways, logins, itself, []string{"offline refresh", "foreign exchange"})},
-	{name: "client disabled", client: true, spares: []string{"host"}, off: func(s *scene) {
+	{name: "client disabled", client: true, spares: own, off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Disabled = true })
 	}},
-	{name: "client removed", client: true, spares: []string{"host"}, off: (*scene).removeClient},
-	{name: "client no longer takes the provider's word", client: true, spares: slices.Concat(itself, []string{"host"}), off: func(s *scene) {
+	{name: "client removed", client: true, spares: own, off: (*scene).removeClient},
+	{name: "client no longer takes the provider's word", client: true, spares: slices.Concat(itself, own), off: func(s *scene) {
 		s.editClient(func(c *store.Client) { c.Providers = []string{"other"} })
 	}},
 	// A token that is out lives as long as it does: it was granted when it could be.
 	{name: "client may not use codes", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeCode) },
-		spares: slices.Concat(access, refreshing, devices, exchanges, itself, []string{"host", "offline refresh"})},
+		spares: slices.Concat(access, refreshing, devices, exchanges, itself, own, []string{"offline refresh"})},
 	{name: "client may not refresh", client: true, off: func(s *scene) { s.withdraw(store.GrantTypeRefresh) },
 		spares: allBut(append(refreshing, "offline refresh")...)},
 	{name: "client may not have offline access", client: true, off: func(s *scene) {
@@ -268,6 +269,29 @@ var entrances = []entrance{
 			return page.Who().ID
 		}
 	}},
+	{"account page", func(s *scene) func() string {
+		return func() string {
+			if page := s.browser.Get(s.Origin + "/account/"); page.Status != http.StatusOK || page.URL.Path != "/account/" {
+				return ""
+			}
+			return s.user
+		}
+	}},
+	{"linking", func(s *scene) func() string {
+		page := s.browser.Get(s.URL + "/link?provider=other&return_to=/account/")
+		if page.URL.Path != "/id/link" {
+			s.t.Fatalf("brokertest: not asked whether to link: %d at %s", page.Status, page.URL)
+		}
+		return func() string {
+			page.Submit(url.Values{"decision": {"yes"}})
+			links, err := s.store.LinksOf(s.t.Context(), s.user)
+			s.must(err)
+			if !slices.ContainsFunc(links, func(l *store.Link) bool { return l.Provider == "other" }) {
+				return ""
+			}
+			return s.user
+		}
+	}},
 	{"callback", func(s *scene) func() string {
 		s.upstream.LoginAs("")
 		away := NewBrowser(s.t).Get(s.startURL())
@@ -362,7 +386,7 @@ func newScene(t testing.TB, in store.Store, clients store.Clients) *scene {
 
 func (s *scene) config(base string) broker.Config {
 	if s.idp == nil {
-		client := s.upstream.Register(providertest.Client{ID: "broker", RedirectURIs: []string{CallbackURL(base, "demo")}})
+		client := s.upstream.Register(providertest.Client{ID: "broker", RedirectURIs: []string{CallbackURL(base, "demo"), CallbackURL(base, "other")}})
 		var err error
 		s.idp, err = oidc.New(oidc.Config{
 			Issuer: s.upstream.Issuer(), ClientID: client.ID, ClientSecret: client.Secret,

@@ -37,6 +37,7 @@ type setup struct {
 
 	assigner
 	clients map[provider.HTTPOptions]*http.Client // that providers share
+	log     lateHandler                           // of the providers
 }
 
 // load reads a configuration file and all files that it names. The error has a line for each mistake.
@@ -194,13 +195,18 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	made.FirstLogin = u.FirstLogin.flow()
 	made.Icon = s.icon(path+".icon", u.Icon)
 	if u.Type == "" && !s.doc.has(path+".type") {
-		s.doc.problem(path+".type", "is missing: say oidc")
+		s.doc.problem(path+".type", "is missing: say oidc or saml")
 	}
-	idp, err := oidc.New(s.openID(path, u.openID))
-	if err != nil {
+	s.checkType(path, u)
+	var idp provider.IdentityProvider
+	var err error
+	if u.Type == "saml" {
+		idp, err = s.samlProvider(path+".saml", u.SAML)
+	} else if idp, err = oidc.New(s.openID(path, u.openID)); err != nil {
 		s.doc.explain(err, reflect.TypeFor[upstream](), path)
-		made.IdP = mistaken{} // so that one without is not told as one more
-		return made
+	}
+	if err != nil {
+		idp = mistaken{} // so that one without is not told as one more
 	}
 	made.IdP = idp
 	return made
@@ -251,16 +257,25 @@ func (s *setup) forget() {
 
 // newKey reads a private key in PEM. The id is the key's thumbprint where none is given.
 func newKey(k privateKey) (token.Key, error) {
-	block, rest := pem.Decode([]byte(k.Private))
-	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
-		return token.Key{}, errors.New(`private is to be one PEM block "PRIVATE KEY" (PKCS #8), as openssl genpkey writes it`)
+	der, err := pkcs8(k.Private)
+	if err != nil {
+		return token.Key{}, err
 	}
-	private, err := token.ParseKey(block.Bytes)
+	private, err := token.ParseKey(der)
 	if err != nil {
 		return token.Key{}, err
 	}
 	id, err := token.KeyID(private.Public())
 	return token.Key{ID: cmp.Or(k.ID, id), Algorithm: k.Algorithm, Private: private}, err
+}
+
+// pkcs8 returns what is in the PEM block of a private key.
+func pkcs8(private secret) ([]byte, error) {
+	block, rest := pem.Decode([]byte(private))
+	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New(`private is to be one PEM block "PRIVATE KEY" (PKCS #8), as openssl genpkey writes it`)
+	}
+	return block.Bytes, nil
 }
 
 const maxIcon = 1 << 20 // the broker says what it takes; this is only no device that never ends

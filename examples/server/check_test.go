@@ -37,6 +37,8 @@ clients:
 func check(t *testing.T, yaml string, mode os.FileMode) (status int, said string) {
 	t.Helper()
 	dir := t.TempDir()
+	certificate, private := pair(t, 1)
+	other, _ := pair(t, 2)
 	for name, file := range map[string]struct {
 		text string
 		mode os.FileMode
@@ -47,6 +49,9 @@ func check(t *testing.T, yaml string, mode os.FileMode) (status int, said string
 		"nothing":     {"\n", 0o600},
 		"open":        {"0123456789abcdef0123456789abcdef\n", 0o644},
 		"group":       {"0123456789abcdef0123456789abcdef\n", 0o440},
+		"cert.pem":    {certificate, 0o644},
+		"key.pem":     {private, 0o600},
+		"other.pem":   {other, 0o644},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(file.text), file.mode); err != nil {
 			t.Fatal(err)
@@ -92,8 +97,8 @@ func TestCheck(t *testing.T) {
 		{"no port", "127.0.0.1:8080", "127.0.0.1:80800", `broker.yaml:2:1: listen: "127.0.0.1:80800" is no address`},
 		{"no level", "listen: 127.0.0.1:8080", "log: {level: loud}", `broker.yaml:2:7: log.level: "loud" is unknown; there is debug, info, warn, error`},
 		{"no flow", "listen: 127.0.0.1:8080", "first_login: mine", `broker.yaml:2:1: first_login: "mine" is unknown; there is default`},
-		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc`},
-		{"another type", "type: oidc", "type: saml", `broker.yaml:7:5: providers[0].type: "saml" is unknown; there is oidc`},
+		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc or saml`},
+		{"another type", "type: oidc", "type: cas", `broker.yaml:7:5: providers[0].type: "cas" is unknown; there is oidc, saml`},
 		{"a theme that is not there", "listen: 127.0.0.1:8080", "theme: nowhere", `broker.yaml:2:1: theme: stat nowhere: no such file`},
 		{"a theme that is a file", "listen: 127.0.0.1:8080", "theme: secret", `broker.yaml:2:1: theme: secret is no folder`},
 		{"an icon that is none", "type: oidc", "type: oidc\n    icon: secret", `broker.yaml:8:5: providers[0].icon: is no SVG`},
@@ -157,6 +162,75 @@ func TestCheck(t *testing.T) {
 				if strings.Contains(said, secret) {
 					t.Errorf("a secret is told: %s", said)
 				}
+			}
+		})
+	}
+}
+
+// federated is a SAML provider without mistakes, with all that is read from files; nothing of it is asked over the network.
+const federated = `base_url: https://id.example.com
+store: memory
+secrets: [{file: secret}]
+providers:
+  - alias: acme
+    type: saml
+    saml:
+      entity_id: https://id.example.com/acme
+      idp_entity_id: https://idp.example
+      certificates: cert.pem
+      endpoints: {single_sign_on: https://idp.example/sso}
+      signing_keys:
+        - {private: {file: key.pem}, certificate: cert.pem}
+  - alias: other
+    type: saml
+    saml:
+      entity_id: https://id.example.com/other
+      metadata_url: https://nowhere.invalid/metadata
+      response_binding: post
+      unsolicited: {"": /, orders: /orders}
+`
+
+func TestCheckSAML(t *testing.T) {
+	t.Parallel()
+	if status, said := check(t, federated, 0o644); status != 0 {
+		t.Fatalf("a configuration without mistakes: status %d, said %q", status, said)
+	}
+	for _, row := range []struct{ name, old, replacement, want string }{
+		{"no mapping", "type: saml\n    saml:\n      entity_id: https://id.example.com/other\n      metadata_url: https://nowhere.invalid/metadata\n      response_binding: post\n      unsolicited: {\"\": /, orders: /orders}\n", "type: saml\n", "broker.yaml:14:5: providers[1].saml: is missing"},
+		{"key of another type", "type: saml\n", "type: saml\n    issuer: https://idp.example\n", "broker.yaml:7:5: providers[0].issuer: is for type oidc"},
+		{"no entity", "      entity_id: https://id.example.com/other\n", "", "broker.yaml:16:5: providers[1].saml.entity_id: is missing"},
+		{"nobody known", "metadata_url: https://nowhere.invalid/metadata", "force_authn: false", "broker.yaml:16:5: providers[1].saml: the identity provider is not known: set metadata_url, metadata_file, or idp_entity_id"},
+		{"no TLS", "https://nowhere", "http://nowhere", "broker.yaml:18:7: providers[1].saml.metadata_url: http://nowhere.invalid/metadata is not an https address (insecure_allow_http"},
+		{"endpoint", "https://idp.example/sso", "/sso", "broker.yaml:11:19: providers[0].saml.endpoints.single_sign_on: "},
+		{"binding", "response_binding: post", "response_binding: soap", `broker.yaml:19:7: providers[1].saml.response_binding: "soap" is unknown; there is redirect, post, artifact`},
+		{"binding of requests", "response_binding: post", "request_binding: artifact", `broker.yaml:19:7: providers[1].saml.request_binding: `},
+		{"no certificate", "certificates: cert.pem", "certificates: secret", `broker.yaml:10:7: providers[0].saml.certificates: is to be a file with PEM blocks "CERTIFICATE"`},
+		{"key for a certificate", "certificates: cert.pem", "certificates: key.pem", `broker.yaml:10:7: providers[0].saml.certificates: is to be a file with PEM blocks "CERTIFICATE"`},
+		{"no such file", "certificates: cert.pem", "certificates: nowhere", "broker.yaml:10:7: providers[0].saml.certificates: open nowhere: no such file"},
+		{"no metadata", "response_binding: post", "metadata_file: secret", "broker.yaml:19:7: providers[1].saml.metadata_file: "},
+		{"certificate for a key", "{file: key.pem}", "{file: cert.pem}", "broker.yaml:13:"},
+		{"key for all to read", "{file: key.pem}", "{file: other.pem}", "broker.yaml:13:12: providers[0].saml.signing_keys[0].private: everybody on this machine"},
+		{"another's certificate", "certificate: cert.pem}", "certificate: other.pem}", "broker.yaml:12:7: providers[0].saml.signing_keys: Certificate is not that of Private"},
+		{"no certificate of a key", ", certificate: cert.pem}", "}", "broker.yaml:13:11: providers[0].saml.signing_keys[0]: needs certificate"},
+		{"algorithm", "response_binding: post", "signature_algorithm: rsa-sha1", `broker.yaml:19:7: providers[1].saml.signature_algorithm: "rsa-sha1" is unknown`},
+		{"algorithm for another key", "certificates: cert.pem", "certificates: cert.pem\n      signature_algorithm: rsa-sha256", "broker.yaml:11:7: providers[0].saml.signature_algorithm: "},
+		{"index", "response_binding: post", "attribute_service: 65536", "broker.yaml:19:7: providers[1].saml.attribute_service: is to be between 0 and 65535"},
+		{"target elsewhere", "orders: /orders", "orders: https://evil.example/", `broker.yaml:20:`},
+		{"transient", "response_binding: post", "name_id_format: transient", "broker.yaml:19:7: providers[1].saml.name_id_format: a transient name is another one at each login: set subject_attribute"},
+		{"skew", "response_binding: post", "clock_skew: 1h", "broker.yaml:19:7: providers[1].saml.clock_skew: must be between zero and 3m0s"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if !strings.Contains(federated, row.old) {
+				t.Fatalf("there is no %q", row.old)
+			}
+			i := strings.LastIndex(federated, row.old)
+			if row.name == "key of another type" {
+				i = strings.Index(federated, row.old)
+			}
+			status, said := check(t, federated[:i]+row.replacement+federated[i+len(row.old):], 0o644)
+			if status != 1 || !strings.HasPrefix(said, row.want) || strings.Count(said, "\n") != 1 {
+				t.Errorf("status %d, said:\n%swant 1 and one line:\n%s", status, said, row.want)
 			}
 		})
 	}

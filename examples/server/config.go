@@ -8,7 +8,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 )
 
-// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config or store.Client is that one:
+// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config, saml.Config or store.Client is that one:
 // README.md says what it means, and a test that neither forgets any.
 
 type config struct {
@@ -57,7 +57,7 @@ type schedule struct {
 	Retire   time.Duration `yaml:"retire"`
 }
 
-// An upstream is one of providers. There is one type so far.
+// An upstream is one of providers. The keys of the type oidc stand in it, those of others in a mapping with the type's name.
 type upstream struct {
 	Type        upstreamType `yaml:"type"`
 	Alias       string       `yaml:"alias"`
@@ -79,6 +79,7 @@ type upstream struct {
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
 	openID
+	SAML *samlIdP `yaml:"saml"`
 }
 
 type openID struct {
@@ -191,7 +192,7 @@ type (
 	logFormat    string
 )
 
-func (upstreamType) names() []string { return []string{"oidc"} }
+func (upstreamType) names() []string { return []string{"oidc", "saml"} }
 func (flowName) names() []string     { return []string{"default"} }
 func (syncMode) names() []string     { return []string{"import", "force"} }
 func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }

@@ -17,6 +17,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
@@ -37,6 +38,7 @@ var leftOut = map[string]string{
 	"broker.Provider.Mappers":      "the library has none",
 	"broker.Provider.PostLogin":    "no flow of the library is for it",
 	"oidc.Config.Now":              "for tests",
+	"saml.Config.Now":              "for tests",
 	"token.Key.Generation":         "of the broker's own keys",
 	"token.Key.NotBefore":          "of the broker's own keys",
 	"store.Client.Version":         "of clients in a store",
@@ -52,15 +54,24 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	if err := os.WriteFile(icon, []byte("<svg/>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, private := pair(t, 1)
+	certificate, private := pair(t, 1)
+	file := filepath.Join(dir, "certificate.pem") // and metadata: nothing looks into that yet
+	if err := os.WriteFile(file, []byte(certificate), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := &setup{
 		doc:      &document{file: "test.yaml", keys: map[reflect.Type]map[string]reflect.StructField{}},
 		assigner: assigner{}, clients: map[provider.HTTPOptions]*http.Client{},
 	}
-	fill(t, reflect.ValueOf(&s.config).Elem(), map[string]string{"Icon": icon, "Theme": dir, "Private": private})
+	fill(t, reflect.ValueOf(&s.config).Elem(), map[string]string{
+		"Icon": icon, "Theme": dir, "Private": private,
+		"Metadata": file, "Certificate": file, "Certificates": file, "MetadataCertificates": file,
+	})
+	*s.Providers[0].SAML.AttributeService = 1
 	s.Secrets = []secret{"0123456789abcdef0123456789abcdef"}
 	s.build()
 	upstream := s.openID("providers[0]", s.Providers[0].openID)
+	federated := s.saml("providers[0].saml", *s.Providers[0].SAML)
 	for _, p := range s.doc.problems {
 		if !p.library { // everything at once is too much for the library
 			t.Errorf("%s: %s", p.path, p.text)
@@ -69,6 +80,8 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	for _, made := range []any{
 		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0],
+		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
+		federated.RequestedAttributes[0],
 	} {
 		v := reflect.ValueOf(made)
 		for _, field := range reflect.VisibleFields(v.Type()) {
@@ -96,7 +109,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "Account"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "Account"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
@@ -104,6 +117,11 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[upstream](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config]()},
 		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
 		{reflect.TypeFor[privateKey](), reflect.TypeFor[token.Key]()},
+		{reflect.TypeFor[samlIdP](), reflect.TypeFor[saml.Config]()},
+		{reflect.TypeFor[samlEndpoints](), reflect.TypeFor[saml.Endpoints]()},
+		{reflect.TypeFor[samlAttributes](), reflect.TypeFor[saml.Attributes]()},
+		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
+		{reflect.TypeFor[requestedAttribute](), reflect.TypeFor[saml.RequestedAttribute]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
 		{reflect.TypeFor[clientClaim](), reflect.TypeFor[store.ClientClaim]()},
 	} {
@@ -120,7 +138,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 
 var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
-	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](),
+	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](), reflect.TypeFor[saml.Config](),
 }
 
 // fill sets everything in v to something, and the fields that special names to that.
@@ -260,7 +278,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(has)) {
-		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.`).MatchString(path) // of a secret
+		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.|unsolicited\.`).MatchString(path) // of a secret
 		if !elsewhere && !slices.Contains(known, path) {
 			t.Errorf("example.yaml shows %s, which is no key", path)
 		}

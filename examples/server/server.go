@@ -160,6 +160,8 @@ func (s *server) openRedis(c *setup) (closeRedis func() error, err error) {
 func (s *server) node(c *setup) (*node, error) {
 	config := c.options
 	config.Store, config.Logger = s.store, s.log
+	handler := s.log.Handler()
+	c.log.to.Store(&handler)
 	if c.Credentials {
 		config.Credentials = s.credentials
 	}

@@ -152,7 +152,7 @@ func (s *Service) recent(v *visit, where string) bool {
 
 func (s *Service) redirect(v *visit, to string) {
 	v.Header().Set("Cache-Control", "no-store")
-	http.Redirect(v.ResponseWriter, v.Request, to, http.StatusSeeOther) //nolint:gosec // to a path of ours, or the broker's login
+	http.Redirect(v.ResponseWriter, v.Request, to, http.StatusSeeOther)
 }
 
 // Header returns the response's header, not the request's.
@@ -195,7 +195,7 @@ func (s *Service) local() *factor.Local {
 	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
 }
 
-// notices are those that stand for something that did not happen.
+// badNotices are those that stand for something that did not happen.
 var badNotices = map[string]bool{
 	"email_taken": true, "last_way": true, "busy": true, "link_cancelled": true, "link_error": true, "again": true,
 }
@@ -320,19 +320,17 @@ func (s *Service) endOthers(v *visit, reason string) error {
 	return err
 }
 
-// A way is one in which a user can sign in.
+// ways are those in which a user can sign in.
 type ways struct {
 	links    []*store.Link // through providers with which people can sign in now
 	password bool
-	passkeys int
 }
 
 func (w *ways) count() int {
-	n := len(w.links) + w.passkeys
 	if w.password {
-		n++
+		return len(w.links) + 1
 	}
-	return n
+	return len(w.links)
 }
 
 // ways returns how a user can sign in now.
@@ -348,14 +346,13 @@ func (s *Service) ways(ctx context.Context, userID string) (*ways, error) {
 		if err != nil {
 			continue
 		}
-		former, err := s.Fences.Pass(ctx, p)
+		_, err = s.Fences.Pass(ctx, p)
 		if gate.Refused(err) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		_ = former
 		if who := [2]string{l.Provider, l.Subject}; !seen[who] { // twins are one way
 			seen[who] = true
 			w.links = append(w.links, l)

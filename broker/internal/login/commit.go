@@ -214,21 +214,25 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 }
 
 // sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed
-// anything. An empty value never replaces one that is there, and an e-mail address that another user has is not taken.
+// anything. The username stays; an empty e-mail address never replaces one that is there, and one that another user has is not
+// taken.
 func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, error) {
 	if !syncs(j.provider) {
 		return false, nil
 	}
 	before := profileOf(u)
 	after := before.Clone()
-	if j.provider.Sync == provider.SyncForce {
-		overlay(&after, provider.ProfileOf(j.Identity, j.provider.TrustEmail))
+	if j.provider.Sync.Updates() {
+		overlay(&after, provider.ProfileOf(j.Identity, j.provider.TrustEmail), j.provider.Sync == provider.SyncForce)
 	}
+	replaced := after.Email != before.Email
 	m := &provider.Mapping{Alias: j.Alias, Identity: j.Identity, Profile: &after, Update: true}
+	forget(j.provider, m)
 	if err := mapAt(j.provider, provider.StageProfile, m); err != nil {
 		return false, err
 	}
-	after.Roles, after.Groups = unique(after.Roles), unique(after.Groups)
+	after.Username = before.Username
+	after.Roles, after.Groups = steady(before.Roles, after.Roles), steady(before.Groups, after.Groups)
 	if after.Email = firstlogin.Email(after.Email); after.Email == "" {
 		after.Email, after.EmailVerified = before.Email, before.EmailVerified
 	}
@@ -240,6 +244,8 @@ func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, er
 		if taken {
 			after.Email, after.EmailVerified = before.Email, before.EmailVerified
 		}
+	} else if replaced { // a mapper put back the address that the user has
+		after.EmailVerified = before.EmailVerified
 	}
 	if reflect.DeepEqual(before, after) {
 		return false, nil
@@ -250,9 +256,20 @@ func (s *Service) sync(ctx context.Context, j *journey, u *store.User) (bool, er
 
 // syncs reports whether a login may change a user who exists already.
 func syncs(p *gate.Provider) bool {
-	return p.Sync == provider.SyncForce || slices.ContainsFunc(p.Mappers, func(m provider.Mapper) bool {
-		return m.Stage == provider.StageProfile && forced(p, m)
+	return p.Sync.Updates() || slices.ContainsFunc(p.Mappers, func(m provider.Mapper) bool {
+		return m.Stage == provider.StageProfile && syncOf(p, m).Updates()
 	})
+}
+
+// steady returns what is in after, each once, in the order of before and then its own: what was taken away and given again
+// is no change.
+func steady(before, after []string) []string {
+	have := make(map[string]bool, len(after))
+	for _, v := range after {
+		have[v] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(before), func(v string) bool { return !have[v] })
+	return unique(append(kept, after...))
 }
 
 func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (bool, error) {
@@ -276,9 +293,10 @@ func (s *Service) emailTaken(ctx context.Context, u *store.User, email string) (
 // unique returns values without those that stand there before, so that a mapper need not look.
 func unique(values []string) []string {
 	var kept []string
+	seen := make(map[string]bool, len(values))
 	for _, v := range values {
-		if !slices.Contains(kept, v) {
-			kept = append(kept, v)
+		if !seen[v] {
+			kept, seen[v] = append(kept, v), true
 		}
 	}
 	return kept
@@ -353,7 +371,7 @@ func setProfile(u *store.User, p *provider.Profile) {
 	u.Email, u.EmailVerified = p.Email, p.EmailVerified
 	u.FirstName, u.LastName, u.Name = p.FirstName, p.LastName, p.Name
 	u.Locale, u.Picture = p.Locale, p.Picture
-	u.Roles, u.Groups, u.Attributes = p.Roles, p.Groups, p.Attributes
+	u.Roles, u.Groups, u.Attributes = unique(p.Roles), unique(p.Groups), p.Attributes
 }
 
 func profileOf(u *store.User) provider.Profile {
@@ -366,8 +384,9 @@ func profileOf(u *store.User) provider.Profile {
 	}.Clone()
 }
 
-// overlay puts what an upstream says over what is there.
-func overlay(p *provider.Profile, from provider.Profile) {
+// overlay puts what an upstream says over what is there. With empty, what it does not say is taken away too, but for the
+// e-mail address.
+func overlay(p *provider.Profile, from provider.Profile, empty bool) {
 	for _, field := range []struct {
 		to   *string
 		from string
@@ -375,7 +394,7 @@ func overlay(p *provider.Profile, from provider.Profile) {
 		{&p.FirstName, from.FirstName}, {&p.LastName, from.LastName}, {&p.Name, from.Name},
 		{&p.Locale, from.Locale}, {&p.Picture, from.Picture},
 	} {
-		if field.from != "" {
+		if field.from != "" || empty {
 			*field.to = field.from
 		}
 	}

@@ -315,7 +315,7 @@ func (s *Service) postLogin(p *gate.Provider) flow.Flow {
 // mapAt runs the provider's mappers of one stage, in order.
 func mapAt(p *gate.Provider, at provider.Stage, m *provider.Mapping) error {
 	for _, mapper := range p.Mappers {
-		if mapper.Stage != at || m.Update && at == provider.StageProfile && !forced(p, mapper) {
+		if mapper.Stage != at || m.Update && at == provider.StageProfile && !syncOf(p, mapper).Updates() {
 			continue
 		}
 		before := email(m)
@@ -349,12 +349,21 @@ func mapLookup(p *gate.Provider, id *provider.Identity) error {
 	return nil
 }
 
-// forced reports whether the mapper runs for users who exist already.
-func forced(p *gate.Provider, m provider.Mapper) bool {
-	if m.Sync == provider.SyncInherit {
-		return p.Sync == provider.SyncForce
+// forget takes from a user who exists what the mappers decide anew at each login.
+func forget(p *gate.Provider, m *provider.Mapping) {
+	for _, mapper := range p.Mappers {
+		if mapper.Stage == provider.StageProfile && mapper.Forget != nil && syncOf(p, mapper) == provider.SyncForce {
+			mapper.Forget(m)
+		}
 	}
-	return m.Sync == provider.SyncForce
+}
+
+// syncOf returns when the mapper runs for users who exist already.
+func syncOf(p *gate.Provider, m provider.Mapper) provider.SyncMode {
+	if m.Sync == provider.SyncInherit {
+		return p.Sync
+	}
+	return m.Sync
 }
 
 // ignore returns err unless it is target.

@@ -1,0 +1,184 @@
+package mapper
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+const (
+	maxPath  = 1024
+	maxSteps = 32
+	maxText  = 4096
+)
+
+// A path leads to a claim.
+type path []step
+
+// A step goes to a member of an object or, if it has no name, to an element of a list.
+type step struct {
+	name  string
+	index int
+}
+
+// parsePath reads a path as the package comment describes it.
+func parsePath(s string) (path, error) {
+	switch {
+	case s == "":
+		return nil, errors.New("the claim is missing")
+	case len(s) > maxPath:
+		return nil, fmt.Errorf("the path of the claim has %d bytes; the most is %d", len(s), maxPath)
+	case strings.HasPrefix(s, "urn:"), strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
+		if !strings.Contains(s, `\`) {
+			return path{{name: s}}, nil
+		}
+	}
+	var p path
+	for rest := s; ; {
+		name, after, err := cutName(rest)
+		if err != nil {
+			return nil, fmt.Errorf("claim %q: %w", s, err)
+		}
+		p, rest = append(p, step{name: name}), after
+		for strings.HasPrefix(rest, "[") {
+			digits, after, ok := strings.Cut(rest[1:], "]")
+			index, err := strconv.ParseUint(digits, 10, 16)
+			if !ok || err != nil {
+				return nil, fmt.Errorf("claim %q: after %q there is to be a number in brackets", s, name)
+			}
+			p, rest = append(p, step{index: int(index)}), after
+		}
+		switch {
+		case len(p) > maxSteps:
+			return nil, fmt.Errorf("claim %q: the path has more than %d steps", s, maxSteps)
+		case rest == "":
+			return p, nil
+		case rest[0] != '.':
+			return nil, fmt.Errorf("claim %q: after an index there is to be a dot, another index or the end", s)
+		}
+		rest = rest[1:]
+	}
+}
+
+// cutName cuts the first name off, which ends at a dot or a bracket.
+func cutName(s string) (name, rest string, err error) {
+	var b strings.Builder
+	i := 0
+	for ; i < len(s) && s[i] != '.' && s[i] != '['; i++ {
+		if s[i] == '\\' {
+			if i++; i == len(s) || !strings.ContainsRune(`.[]\`, rune(s[i])) {
+				return "", "", errors.New(`a backslash stands before ".", "[", "]" or "\" only`)
+			}
+		} else if s[i] == ']' {
+			return "", "", errors.New(`"]" without "["`)
+		}
+		b.WriteByte(s[i])
+	}
+	if b.Len() == 0 {
+		return "", "", errors.New("a name is empty")
+	}
+	return b.String(), s[i:], nil
+}
+
+// find returns what is at p, nil if nothing is.
+func (p path) find(claims map[string]any) any {
+	var at any = claims
+	for _, s := range p {
+		switch v := at.(type) {
+		case map[string]any:
+			if s.name == "" {
+				return nil
+			}
+			at = v[s.name]
+		case []any:
+			if s.name != "" || s.index >= len(v) {
+				return nil
+			}
+			at = v[s.index]
+		case []string:
+			if s.name != "" || s.index >= len(v) {
+				return nil
+			}
+			at = v[s.index]
+		default:
+			return nil
+		}
+	}
+	return at
+}
+
+// elements returns the elements of a list, or v alone, but no nulls.
+func elements(v any) []any {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []any:
+		list := make([]any, 0, len(v))
+		for _, e := range v {
+			if e != nil {
+				list = append(list, e)
+			}
+		}
+		return list
+	case []string:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = e
+		}
+		return list
+	}
+	return []any{v}
+}
+
+// scalar returns the text of a string, number or boolean.
+func scalar(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64), true
+	case int:
+		return strconv.Itoa(v), true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	}
+	return "", false
+}
+
+// texts returns a claim, or its elements, as text that can be stored: objects and lists in lists are JSON.
+func texts(v any) []string {
+	var all []string
+	for _, e := range elements(v) {
+		s, ok := scalar(e)
+		if !ok {
+			s = asJSON(e)
+		}
+		if usable(s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func asJSON(v any) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(v) != nil { // nothing that came as JSON
+		return ""
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// usable reports whether s can be stored and shown: not empty, no control characters, no more than fits.
+func usable(s string) bool {
+	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, unicode.IsControl)
+}

@@ -1,0 +1,225 @@
+package mapper
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/go-idbroker/idbroker/provider"
+)
+
+// A Target is what [Username] writes.
+type Target int
+
+// The targets.
+const (
+	Local Target = iota // the name of a user who is created
+	// BrokerID is the subject by which the user is known: who gets another one is somebody else. What it is made of has to be
+	// unique and stable at the upstream, as e-mail addresses and names are not.
+	BrokerID
+	// BrokerUsername is the name on the link and, unless another mapper says otherwise, that of a user who is created.
+	BrokerUsername
+)
+
+// The claim in which package saml has the NameID.
+const nameID = "urn:oasis:names:tc:SAML:2.0:assertion:NameID"
+
+// A template is a list of parts, each a text or something to fill in.
+type template []part
+
+type part struct {
+	text  string // of a literal; of a claim its path, for errors
+	kind  kind
+	claim path
+	pipes []func(string) string
+}
+
+type kind int
+
+const (
+	literal kind = iota
+	alias
+	uuid
+	claim
+)
+
+var pipes = map[string]func(string) string{
+	"uppercase": strings.ToUpper,
+	"lowercase": strings.ToLower,
+	"localpart": func(s string) string {
+		if at := strings.LastIndexByte(s, '@'); at >= 0 {
+			return s[:at]
+		}
+		return s
+	},
+}
+
+// Username fills in text and writes it to the target. What stands in ${…} is replaced: ALIAS is the provider's, UUID a random
+// one, CLAIM.path (or ATTRIBUTE.path) a claim, of a list the first element, and NAMEID the NameID of SAML. Each may be followed by
+// pipes: "${CLAIM.email | localpart | lowercase}"; there is uppercase, lowercase and localpart, which is what stands before the last "@".
+//
+// A claim that is not there is empty. With [BrokerID] it ends the login, as do null, lists, objects, booleans and the number 0:
+// what all who lack something have in common would be one account.
+func Username(text string, target Target) provider.Mapper {
+	m := provider.Mapper{Name: "username " + text, Stage: provider.StageLookup}
+	t, err := parseTemplate(text)
+	switch {
+	case err != nil:
+		return broken(m, err)
+	case target < Local || target > BrokerUsername:
+		return broken(m, fmt.Errorf("target %d is unknown", target))
+	case target == BrokerID && !t.has(claim):
+		return broken(m, errors.New("an id without a claim would be the same for everybody"))
+	case target == BrokerID && t.has(uuid):
+		return broken(m, errors.New("an id with a UUID would be another one at each login"))
+	}
+	switch target {
+	case Local:
+		m.Stage = provider.StageProfile
+		m.Map = func(m *provider.Mapping) error {
+			if m.Update { // it is for ever
+				return nil
+			}
+			if s, _ := t.fill(m, false); usable(strings.TrimSpace(s)) {
+				m.Profile.Username = s
+			}
+			return nil
+		}
+	case BrokerID:
+		m.Map = func(m *provider.Mapping) error {
+			s, err := t.fill(m, true)
+			if err == nil {
+				m.Identity.Subject = s
+			}
+			return err
+		}
+	case BrokerUsername:
+		m.Map = func(m *provider.Mapping) error {
+			if s, _ := t.fill(m, false); usable(strings.TrimSpace(s)) {
+				m.Identity.Username = s
+			}
+			return nil
+		}
+	}
+	return m
+}
+
+func (t template) has(k kind) bool {
+	for _, p := range t {
+		if p.kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+func parseTemplate(text string) (template, error) {
+	if text == "" {
+		return nil, errors.New("the template is missing")
+	}
+	var t template
+	for rest := text; rest != ""; {
+		before, after, found := strings.Cut(rest, "${")
+		if before != "" {
+			t = append(t, part{text: before})
+		}
+		if !found {
+			break
+		}
+		inside, behind, closed := strings.Cut(after, "}")
+		if !closed {
+			return nil, fmt.Errorf("template %q: a ${ is not closed", text)
+		}
+		p, err := parsePart(inside)
+		if err != nil {
+			return nil, fmt.Errorf("template %q: %w", text, err)
+		}
+		t, rest = append(t, p), behind
+	}
+	return t, nil
+}
+
+func parsePart(inside string) (p part, err error) {
+	words := strings.Split(inside, "|")
+	what := strings.TrimSpace(words[0])
+	for _, prefix := range []string{"CLAIM.", "ATTRIBUTE."} {
+		if at, ok := strings.CutPrefix(what, prefix); ok {
+			p.kind, p.text = claim, at
+			if p.claim, err = parsePath(at); err != nil {
+				return p, err
+			}
+		}
+	}
+	switch {
+	case p.kind == claim:
+	case what == "ALIAS":
+		p.kind = alias
+	case what == "UUID":
+		p.kind = uuid
+	case what == "NAMEID":
+		p.kind, p.text, p.claim = claim, what, path{{name: nameID}}
+	default:
+		return p, fmt.Errorf("${%s} is none of ALIAS, UUID, NAMEID, CLAIM.path and ATTRIBUTE.path", what)
+	}
+	for _, word := range words[1:] {
+		pipe, ok := pipes[strings.TrimSpace(word)]
+		if !ok {
+			return p, fmt.Errorf("%q is none of uppercase, lowercase and localpart", strings.TrimSpace(word))
+		}
+		p.pipes = append(p.pipes, pipe)
+	}
+	return p, nil
+}
+
+// fill fills the template in. With strict, each claim has to be what can identify somebody.
+func (t template) fill(m *provider.Mapping, strict bool) (string, error) {
+	var b strings.Builder
+	for i := range t {
+		p := &t[i]
+		s := p.text
+		switch p.kind {
+		case alias:
+			s = m.Alias
+		case uuid:
+			s = newUUID()
+		case claim:
+			s = ""
+			v := p.claim.find(m.Identity.Claims)
+			if strict && !identifies(v) {
+				return "", fmt.Errorf("claim %q is missing, or nothing that can identify somebody", p.text)
+			}
+			if all := texts(v); len(all) > 0 {
+				s = all[0]
+			}
+		}
+		for _, pipe := range p.pipes {
+			s = pipe(s)
+		}
+		if strict && p.kind == claim && strings.TrimSpace(s) == "" {
+			return "", fmt.Errorf("nothing is left of claim %q", p.text)
+		}
+		b.WriteString(s)
+	}
+	return b.String(), nil
+}
+
+var integer = regexp.MustCompile(`^-?[1-9][0-9]*$`)
+
+// identifies reports whether v can be part of an id: a text that stands for something, or a whole number but 0.
+func identifies(v any) bool {
+	s, ok := scalar(v)
+	if _, text := v.(string); text {
+		return usable(s) && strings.TrimSpace(s) != "" && s != "null"
+	}
+	return ok && integer.MatchString(s)
+}
+
+// newUUID returns a random UUID (RFC 9562 §5.4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
