@@ -249,7 +249,7 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 // linkedMeanwhile reports whether an identity that nobody knew, and that its first-login flow is held up with, is a user's by
 // now: the same person has come through in another tab, and is who stands in the way. The journey then goes on as that user's.
 func (s *Service) linkedMeanwhile(ctx context.Context, j *journey) (bool, error) {
-	if j.Stage != stageFirstLogin || j.Linked != "" {
+	if j.local() || j.Stage != stageFirstLogin || j.Linked != "" {
 		return false, nil
 	}
 	if err := s.lookUp(ctx, j); err != nil || j.account.user == nil {
