@@ -80,7 +80,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 	}
 	for _, made := range []any{
-		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
+		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0], filledSMTP(t),
 		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
 		federated.RequestedAttributes[0],
@@ -125,6 +125,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
 		{reflect.TypeFor[requestedAttribute](), reflect.TypeFor[saml.RequestedAttribute]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
+		{reflect.TypeFor[clientClaim](), reflect.TypeFor[store.ClientClaim]()},
 		{reflect.TypeFor[smtp](), reflect.TypeFor[mail.SMTP]()},
 	} {
 		for key, field := range keysOf(pair[0]) {
