@@ -1,9 +1,14 @@
 package broker_test
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +16,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
 // Every place that a first login can be at when something happens: two tables, of what is switched off and of what browsers and
@@ -391,5 +397,167 @@ func (v *visit) wantAlice() {
 	}
 	if n := v.users("alice", "alice2"); n != 1 {
 		v.t.Errorf("%d users, want alice alone", n)
+	}
+}
+
+// Of any number of clicks on the last page, on whatever nodes, one counts; and of any number of tabs that finish the same first
+// login, one makes the user or the link.
+func TestFirstLoginIsCommittedOnce(t *testing.T) {
+	t.Parallel()
+	const tabs = 6
+	for _, s := range stations {
+		if s.name != "mail confirmed elsewhere" && s.name != "password" && s.name != "second factor" {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			v := newVisit(t)
+			v.clickAtOnce([]tab{{s.at(v), v.browser}}, map[string]url.Values{
+				"mail confirmed elsewhere": press("confirmed"), "password": answer("alice", password), "second factor": {"code": {v.codes[0]}},
+			}[s.name])
+			if n := v.linksOf(v.alice)["other"]; n > 1 || n == 0 && s.name != "password" {
+				t.Errorf("alice has %d links with Other", n)
+			}
+			if n := v.users("alice", "alice2"); n != 1 {
+				t.Errorf("%d users, want alice alone", n)
+			}
+		})
+	}
+	for name, subject := range map[string]string{"tabs that create": "new", "tabs that link": "alice"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := newVisit(t)
+			v.other.SetUser(providertest.User{Subject: "new", Username: "new", Email: "new@other.example"})
+			v.other.LoginAs(subject)
+			var open []tab
+			for i := range tabs {
+				if i%2 == 0 {
+					v.browser = brokertest.NewBrowser(t)
+				}
+				form := url.Values{"first_name": {"A"}, "last_name": {"B"}}
+				page := reviewPage(v)
+				if subject == "alice" {
+					page = v.submit(v.submit(v.submit(v.submit(page, form), press("link")), press("another")), press("another"))
+					page = v.submit(page, answer("alice", password))
+				}
+				open = append(open, tab{page, v.browser})
+			}
+			form := url.Values{"first_name": {"A"}, "last_name": {"B"}, "code": {v.codes[0]}}
+			v.clickAtOnce(open, form)
+			links := v.linksOf(v.alice)["other"]
+			if n := v.users("new"); subject == "new" && (n != 1 || links != 0) {
+				t.Errorf("%d users, want one", n)
+			}
+			if n := v.users("alice", "alice2"); subject == "alice" && (n != 1 || links != 1) {
+				t.Errorf("%d users and %d links, want alice with one", n, links)
+			}
+		})
+	}
+}
+
+// A tab shows a page.
+type tab struct {
+	*brokertest.Page
+	in *brokertest.Browser
+}
+
+// clickAtOnce answers the pages eight times each, at once, on two nodes.
+func (v *visit) clickAtOnce(pages []tab, form url.Values) {
+	v.t.Helper()
+	nodes := v.nodes(2)
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for i := range 8 * len(pages) {
+		page := pages[i%len(pages)]
+		_, fields, ok := page.Form()
+		if !ok {
+			v.t.Fatalf("no form at %s\n%s", page.URL, page.Body)
+		}
+		for name, values := range form {
+			fields[name] = values
+		}
+		r := httptest.NewRequestWithContext(v.t.Context(), http.MethodPost, page.URL.String(), strings.NewReader(fields.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		for name, value := range page.in.Cookies(page.URL.String()) {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		all.Go(func() {
+			<-start
+			w := httptest.NewRecorder()
+			nodes[i%2].ServeHTTP(w, r)
+			if w.Code >= http.StatusInternalServerError {
+				v.t.Errorf("status %d\n%s", w.Code, w.Body)
+			}
+		})
+	}
+	close(start)
+	all.Wait()
+}
+
+// Where the store fails, or the node dies, at any call of the store in the request that ends a first login, nobody is there twice:
+// whoever comes again is alice, with one link.
+func TestFirstLoginAndCrash(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		station string
+		parts   bool // the store writes part by part
+		form    func(v *visit) url.Values
+	}{
+		{"mail confirmed elsewhere", false, func(*visit) url.Values { return press("confirmed") }},
+		{"mail confirmed elsewhere", true, func(*visit) url.Values { return press("confirmed") }},
+		{"second factor", true, func(v *visit) url.Values { return url.Values{"code": {v.codes[0]}} }},
+	} {
+		s := stations[slices.IndexFunc(stations, func(s station) bool { return s.name == row.station })]
+		review := stations[1]
+		try := func(t *testing.T, plan func(storetest.Call) error) {
+			v := newVisit(t)
+			page := s.at(v)
+			var below store.Store = v.store
+			if row.parts {
+				below = struct{ store.Store }{v.store}
+			}
+			v.reconfigure(v.setup(func(c *broker.Config) { c.Store = storetest.Faulty(below, plan) }))
+			if end := page.Submit(row.form(v)); strings.Contains(end.Body, "on fire") {
+				t.Errorf("the page tells what went wrong:\n%s", end.Body)
+			}
+			v.reconfigure(v.setup(nil))
+			if page = v.sane(v.browser.Get(v.from)); page.URL.Path != "/deep" { // nobody was signed in
+				if page = v.sane(page.Click("Other")); page.URL.Path != "/deep" { // nor linked
+					review.on(v, page)
+				}
+			}
+			v.wantAlice()
+		}
+		var calls []string
+		try(t, func(c storetest.Call) error {
+			if !c.After {
+				calls = append(calls, c.Method)
+			}
+			return nil
+		})
+		if len(calls) < 5 {
+			t.Fatalf("these are all calls: %q", calls)
+		}
+		for i, method := range calls {
+			for name, fault := range map[string]error{"fails": errors.New("the store is on fire"), "kills": storetest.ErrDead} {
+				for _, after := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s, parts %t, call %d %s %s, after %t", s.name, row.parts, i+1, method, name, after), func(t *testing.T) {
+						t.Parallel()
+						happened := false
+						try(t, func(c storetest.Call) error {
+							if c.Number != i+1 || c.After != after {
+								return nil
+							}
+							happened = true
+							return fault
+						})
+						if !happened {
+							t.Error("the request went another way, and the fault did not happen")
+						}
+					})
+				}
+			}
+		}
 	}
 }
