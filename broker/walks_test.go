@@ -119,7 +119,7 @@ func TestWalksOverHTTPFindPlantedHoles(t *testing.T) {
 }
 
 func newStroll(l *linkWorld, seed int) *stroll {
-	return &stroll{linkWorld: l, dice: rand.New(rand.NewPCG(20300101, uint64(seed))), hole: func(*broker.Config) {}} //nolint:gosec // not negative
+	return &stroll{linkWorld: l, dice: rand.New(rand.NewPCG(20300101, uint64(seed))), hole: func(*broker.Config) {}}
 }
 
 func (s *stroll) walk(number int) (linked int) {
