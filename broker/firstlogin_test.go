@@ -85,7 +85,7 @@ func upstreamPage(v *visit) *brokertest.Page {
 func reviewPage(v *visit) *brokertest.Page { return v.sane(v.browser.Get(v.from).Click("Other")) }
 
 func confirmPage(v *visit) *brokertest.Page {
-	return v.submit(reviewPage(v), url.Values{"first_name": {"Alice"}, "last_name": {"L"}})
+	return v.submit(reviewPage(v), reviewed)
 }
 
 func mailPage(v *visit) *brokertest.Page { return v.submit(confirmPage(v), press("link")) }
@@ -134,13 +134,16 @@ func atUpstream(v *visit, p *brokertest.Page) *brokertest.Page {
 	return v.sane(v.browser.Post(p.URL.String(), url.Values{"user": {"alice"}}, ""))
 }
 
+// reviewed is the profile as it was, with what is missing.
+var reviewed = url.Values{"username": {"alice2"}, "email": {"alice@example.com"}, "first_name": {"Alice"}, "last_name": {"L"}}
+
 var stations = []station{
 	{"away", upstreamPage, func(v *visit, p *brokertest.Page) *brokertest.Page {
-		p = v.try(atUpstream(v, p), url.Values{"first_name": {"Alice"}, "last_name": {"L"}})
+		p = v.try(atUpstream(v, p), reviewed)
 		return byMail(v, v.try(p, press("link")))
 	}, ""},
 	{"review", reviewPage, func(v *visit, p *brokertest.Page) *brokertest.Page {
-		p = v.try(p, url.Values{"first_name": {"Alice"}, "last_name": {"L"}})
+		p = v.try(p, reviewed)
 		return byMail(v, v.try(p, press("link")))
 	}, "Check your details"},
 	{"confirm", confirmPage, func(v *visit, p *brokertest.Page) *brokertest.Page { return byMail(v, v.try(p, press("link"))) }, "already exists"},
