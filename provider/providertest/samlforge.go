@@ -56,7 +56,7 @@ func (a *samlAttack) document(out *samlOutcome, err error) ([]samlMessage, error
 func (a *samlAttack) strangerKey() *certKey {
 	a.idp.mu.Lock()
 	defer a.idp.mu.Unlock()
-	return a.idp.mustKey(&a.idp.stranger, 2048)
+	return a.idp.mustKey(&a.idp.stranger)
 }
 
 // SAMLForgeries returns all there are, each on its own.
@@ -105,8 +105,7 @@ func samlGenuine() []SAMLForgery {
 		values[i] = "group-" + strconv.Itoa(i)
 	}
 	many.Claims = map[string]any{"memberOf": values}
-	odd := samlVictim
-	odd.Subject = `"><script>alert('&amp;')</script>`
+	odd := User{Subject: `"><script>alert('&amp;')</script>`, Username: "odd", Email: "odd@example.com", GivenName: `<b>"Odd"</b>`, FamilyName: "'&amp;'"}
 	all := []SAMLForgery{
 		genuine("genuine", "otherwise nothing here says anything", samlVictim, func(*samlOutcome) {}),
 		genuine("genuine with 5,000 attribute values", "libraries that give up at 500", many, func(*samlOutcome) {}),
