@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,9 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/examples/existing-users/hostusers"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -39,6 +43,10 @@ import (
 type nodeConfig struct {
 	Base, Postgres, Redis, Issuer, ID, Secret string
 	Client                                    store.Client
+
+	HostUsers bool // users are in a table of the host's
+	Dies      bool // by kill -9, between a new user and their link
+	AutoLink  bool // the provider's word for an address is enough to be linked
 }
 
 // newNodeConfig registers the brokers that are to be at base at an upstream, and an application there. Redis and PostgreSQL
@@ -72,12 +80,37 @@ func (c nodeConfig) broker() (broker.Config, func() error, error) {
 		return broker.Config{}, nil, err
 	}
 	kept, fast := sqlstore.New(db), redisstore.New(goRedis(cache))
+	users, firstLogin := store.Users(kept), firstlogin.Default()
+	if c.HostUsers {
+		users = hostusers.New(db)
+	}
+	if c.Dies {
+		users = diesAfterUser{users}
+	}
+	if c.AutoLink {
+		firstLogin = flow.Flow{
+			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
+			{ID: "link", When: flow.Alternative, Do: firstlogin.AutoLink{}},
+		}
+	}
 	return broker.Config{
 		BaseURL: c.Base, Secrets: [][]byte{bytes.Repeat([]byte("0123456789abcdef"), 2)},
-		Store:     store.Parts{Users: kept, Links: kept, Sessions: fast, Grants: kept, Transient: fast, Keyring: kept},
-		Providers: []broker.Provider{{Alias: "demo", IdP: idp, Logout: provider.LogoutNone}}, DefaultProvider: "demo",
-		Clients: []store.Client{c.Client},
+		Store:     store.Parts{Users: users, Links: kept, Sessions: fast, Grants: kept, Transient: fast, Keyring: kept},
+		Providers: []broker.Provider{{Alias: "demo", IdP: idp, Logout: provider.LogoutNone, TrustEmail: c.HostUsers}}, DefaultProvider: "demo",
+		Clients: []store.Client{c.Client}, FirstLogin: firstLogin,
 	}, func() error { return errors.Join(db.Close(), cache.Close()) }, nil
+}
+
+// diesAfterUser ends the process by kill -9 when it has written a new user.
+type diesAfterUser struct{ store.Users }
+
+func (s diesAfterUser) CreateUser(ctx context.Context, u *store.User) error {
+	if err := s.Users.CreateUser(ctx, u); err != nil {
+		return err
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	<-ctx.Done() // the signal takes a moment
+	return ctx.Err()
 }
 
 // nodeEnv makes the test binary a node.

@@ -335,6 +335,12 @@ func assignments(to, from reflect.Type) (list []assignment) {
 			}
 		case field.Type.AssignableTo(target.Type):
 			one.how = reflect.Value.Set
+		case listOf(field.Type, target.Type):
+			one.how = func(to, from reflect.Value) {
+				for i := range from.Len() {
+					to.Set(reflect.Append(to, from.Index(i).Convert(to.Type().Elem())))
+				}
+			}
 		case field.Type.Kind() == reflect.String && target.Type.Kind() == reflect.String:
 			one.how = func(to, from reflect.Value) { to.SetString(from.String()) }
 		default:
@@ -343,6 +349,12 @@ func assignments(to, from reflect.Type) (list []assignment) {
 		list = append(list, one)
 	}
 	return list
+}
+
+// listOf reports whether one is a list of mappings that have the fields of the other's elements.
+func listOf(from, to reflect.Type) bool {
+	return from.Kind() == reflect.Slice && to.Kind() == reflect.Slice && from.Elem().Kind() == reflect.Struct &&
+		from.Elem().ConvertibleTo(to.Elem())
 }
 
 // newLogger returns the log of this process, and its level, which can be changed later.

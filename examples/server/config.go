@@ -138,6 +138,14 @@ type privateKey struct {
 	Private   secret `yaml:"private"`
 }
 
+type clientClaim struct {
+	Name  string   `yaml:"name"`
+	From  string   `yaml:"from"`
+	Scope string   `yaml:"scope"`
+	In    []string `yaml:"in"`
+	List  bool     `yaml:"list"`
+}
+
 type client struct {
 	ID                     string        `yaml:"id"`
 	Name                   string        `yaml:"name"`
@@ -150,6 +158,7 @@ type client struct {
 	Grants                 []string      `yaml:"grants"`
 	RedirectURIs           []string      `yaml:"redirect_uris"`
 	Scopes                 []string      `yaml:"scopes"`
+	Claims                 []clientClaim `yaml:"claims"`
 	Audience               []string      `yaml:"audience"`
 	PostLogoutRedirectURIs []string      `yaml:"post_logout_redirect_uris"`
 	BackchannelLogoutURI   string        `yaml:"backchannel_logout_uri"`

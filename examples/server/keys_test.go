@@ -78,7 +78,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 	}
 	for _, made := range []any{
-		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
+		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0],
 		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
 		federated.RequestedAttributes[0],
@@ -123,6 +123,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
 		{reflect.TypeFor[requestedAttribute](), reflect.TypeFor[saml.RequestedAttribute]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
+		{reflect.TypeFor[clientClaim](), reflect.TypeFor[store.ClientClaim]()},
 	} {
 		for key, field := range keysOf(pair[0]) {
 			if !slices.Contains(ours, field.Name) && !slices.ContainsFunc(pair[1:], func(lib reflect.Type) bool {
