@@ -240,6 +240,37 @@ func samlWrappings() []SAMLForgery {
 			}
 		}
 	}
+	return append(all, samlBeside()...)
+}
+
+// samlBeside leaves the genuine element where it is, and hides a forged assertion where no signature covers it.
+func samlBeside() []SAMLForgery {
+	var all []SAMLForgery
+	for _, level := range []string{"assertion", "response"} {
+		for _, holder := range samlHolders {
+			inSignature := strings.Contains(holder.name, "Signature") || strings.Contains(holder.name, "KeyInfo")
+			if !inSignature && (level == "response" || holder.name == "in it" || holder.name == "first in it" || holder.name == "in Advice" ||
+				holder.name == "in an AttributeValue") {
+				continue // a signature covers it
+			}
+			name := "wrapping of the " + level + ", genuine left, forged " + holder.name
+			all = append(all, forgery(name, whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
+				out.sign, out.encrypt = SAMLSign(level), false
+				out.outer = func(r *etree.Element) {
+					genuine := child(r, "Assertion")
+					forged := genuine.Copy()
+					unsign(forged)
+					becomeVictim(forged)
+					forged.CreateAttr("ID", xmlID())
+					if level == "response" {
+						genuine = r
+					}
+					holder.put(r, genuine, forged)
+				}
+				return nil
+			}))
+		}
+	}
 	return all
 }
 

@@ -80,7 +80,7 @@ func TestRow60InResponseTo(t *testing.T) {
 
 func TestRow61Conditions(t *testing.T) {
 	t.Parallel()
-	refusedForgeries(t, 40, "estination", "issuer", "audience", "recipient", "NotOnOrAfter", "NotBefore")
+	refusedForgeries(t, 40, "Destination", "destination", "issuer", "audience", "recipient", "NotOnOrAfter", "NotBefore")
 	// What expires after five minutes does so after a minute of skew, and a clock that is slow may be so by one.
 	for late, ok := range map[time.Duration]bool{
 		5*time.Minute + 30*time.Second: true, 6*time.Minute + 30*time.Second: false, -30 * time.Second: true, -90 * time.Second: false,
