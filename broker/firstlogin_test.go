@@ -421,6 +421,10 @@ func TestFirstLoginIsCommittedOnce(t *testing.T) {
 			if n := v.linksOf(v.alice)["other"]; n > 1 || n == 0 && s.name != "password" {
 				t.Errorf("alice has %d links with Other", n)
 			}
+			sessions, err := v.store.FindSessions(t.Context(), store.SessionQuery{UserID: v.alice.ID})
+			if n := v.linksOf(v.alice)["other"]; len(sessions) != 1+n || err != nil { // one is from before
+				t.Errorf("%d sessions, %v: more than one click has signed in", len(sessions), err)
+			}
 			if n := v.users("alice", "alice2"); n != 1 {
 				t.Errorf("%d users, want alice alone", n)
 			}
