@@ -104,7 +104,6 @@ type SAML struct {
 	next      *certKey // announced
 	old       []*certKey
 	stranger  *certKey // never published: what a forger has
-	weak      *certKey // RSA 1024
 	logins    map[string]*samlLogin
 	sessions  map[string]*samlSession // by the value of the cookie
 	artifacts map[string]samlArtifact
@@ -301,9 +300,9 @@ func (i *SAML) newKey() (*certKey, error) {
 	return newCertKey("signing key of "+i.cfg.Name, i.alg.curve, 2048, i.cfg.Now())
 }
 
-func (i *SAML) mustKey(have **certKey, bits int) *certKey {
+func (i *SAML) mustKey(have **certKey) *certKey {
 	if *have == nil {
-		k, err := newCertKey("signing key of "+i.cfg.Name, i.alg.curve, bits, i.cfg.Now())
+		k, err := i.newKey()
 		if err != nil {
 			panic(err) // the system has no random numbers
 		}
@@ -316,7 +315,7 @@ func (i *SAML) mustKey(have **certKey, bits int) *certKey {
 func (i *SAML) AnnounceKeys() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.mustKey(&i.next, 2048)
+	i.mustKey(&i.next)
 }
 
 // RotateKeys signs with another key from now on, the announced one if there is one. The old keys stay published until
@@ -324,7 +323,7 @@ func (i *SAML) AnnounceKeys() {
 func (i *SAML) RotateKeys() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	next := i.mustKey(&i.next, 2048)
+	next := i.mustKey(&i.next)
 	i.old = append(i.old, i.signing)
 	i.signing, i.next = next, nil
 }

@@ -56,7 +56,7 @@ func (a *samlAttack) document(out *samlOutcome, err error) ([]samlMessage, error
 func (a *samlAttack) strangerKey() *certKey {
 	a.idp.mu.Lock()
 	defer a.idp.mu.Unlock()
-	return a.idp.mustKey(&a.idp.stranger, 2048)
+	return a.idp.mustKey(&a.idp.stranger)
 }
 
 // SAMLForgeries returns all there are, each on its own.
@@ -105,8 +105,7 @@ func samlGenuine() []SAMLForgery {
 		values[i] = "group-" + strconv.Itoa(i)
 	}
 	many.Claims = map[string]any{"memberOf": values}
-	odd := samlVictim
-	odd.Subject = `"><script>alert('&amp;')</script>`
+	odd := User{Subject: `"><script>alert('&amp;')</script>`, Username: "odd", Email: "odd@example.com", GivenName: `<b>"Odd"</b>`, FamilyName: "'&amp;'"}
 	all := []SAMLForgery{
 		genuine("genuine", "otherwise nothing here says anything", samlVictim, func(*samlOutcome) {}),
 		genuine("genuine with 5,000 attribute values", "libraries that give up at 500", many, func(*samlOutcome) {}),
@@ -239,6 +238,37 @@ func samlWrappings() []SAMLForgery {
 					}
 				}
 			}
+		}
+	}
+	return append(all, samlBeside()...)
+}
+
+// samlBeside leaves the genuine element where it is, and hides a forged assertion where no signature covers it.
+func samlBeside() []SAMLForgery {
+	var all []SAMLForgery
+	for _, level := range []string{"assertion", "response"} {
+		for _, holder := range samlHolders {
+			inSignature := strings.Contains(holder.name, "Signature") || strings.Contains(holder.name, "KeyInfo")
+			if !inSignature && (level == "response" || holder.name == "in it" || holder.name == "first in it" || holder.name == "in Advice" ||
+				holder.name == "in an AttributeValue") {
+				continue // a signature covers it
+			}
+			name := "wrapping of the " + level + ", genuine left, forged " + holder.name
+			all = append(all, forgery(name, whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
+				out.sign, out.encrypt = SAMLSign(level), false
+				out.outer = func(r *etree.Element) {
+					genuine := child(r, "Assertion")
+					forged := genuine.Copy()
+					unsign(forged)
+					becomeVictim(forged)
+					forged.CreateAttr("ID", xmlID())
+					if level == "response" {
+						genuine = r
+					}
+					holder.put(r, genuine, forged)
+				}
+				return nil
+			}))
 		}
 	}
 	return all

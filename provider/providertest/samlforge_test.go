@@ -32,13 +32,13 @@ type naiveSP struct {
 
 func (n *naiveSP) begin(t testing.TB) providertest.SAMLAttempt {
 	t.Helper()
-	rp := &samlRP{t: t, idp: n.idp, sp: gosaml(n.idp)}
-	doc, err := rp.sp.BuildAuthRequestDocumentNoSig()
+	sp := gosaml(n.idp)
+	doc, err := sp.BuildAuthRequestDocumentNoSig()
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := doc.Root().SelectAttrValue("ID", "")
-	u, err := rp.sp.BuildAuthURLRedirect("relay", doc)
+	u, err := sp.BuildAuthURLRedirect("relay", doc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"hash"
+	"io"
 	"net/url"
 	"slices"
 	"strconv"
@@ -557,24 +558,23 @@ func asVictim(text string, u User) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, u.Subject, samlVictim.Subject), u.Email, samlVictim.Email)
 }
 
-// bomb inflates to so many MiB of a document, a thousandth of that itself.
+// bomb inflates to so many MiB of a document, a thousandth of that itself: what one MiB of blanks is compressed to refers to
+// blanks before it, and can be repeated.
 func bomb(mib int) string {
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression) // fails on an unknown level only
-	w.Write([]byte("<a>"))
-	w.Flush()
-	head := b.Len()
-	w.Write(bytes.Repeat([]byte(" "), 1<<20))
-	w.Flush()
-	chunk := bytes.Clone(b.Bytes()[head:]) // it refers to nothing before it but blanks of the same kind
-	w.Write(bytes.Repeat([]byte(" "), 1<<20))
-	w.Flush()
-	second := bytes.Clone(b.Bytes()[head+len(chunk):])
-	b.Truncate(head + len(chunk))
-	for range mib - 1 {
-		b.Write(second)
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		panic(err) // there is this level
 	}
-	return b.String()
+	write := func(text string) string {
+		from := b.Len()
+		if _, err := io.WriteString(w, text); err != nil || w.Flush() != nil {
+			panic("a buffer takes everything")
+		}
+		return b.String()[from:]
+	}
+	blanks := strings.Repeat(" ", 1<<20)
+	return write("<a>") + write(blanks) + strings.Repeat(write(blanks), mib-1)
 }
 
 // --- encryption
@@ -711,7 +711,7 @@ func samlLogouts() []SAMLForgery {
 	type request struct {
 		id, to, name, index string
 		until, issued       time.Duration
-		issuer, attributes  string
+		issuer              string
 		signer              signing
 	}
 	add := func(name string, genuine bool, times int, edit func(a *samlAttack, r *request), send func(r *request, text string) (samlMessage, error)) {

@@ -34,14 +34,14 @@ type samlInbound struct {
 // with an error.
 func receiveSAML(r *http.Request) (*samlInbound, error) {
 	m := &samlInbound{binding: "HTTP-POST"}
-	name, form := "SAMLRequest", url.Values{}
+	name, form := "SAMLRequest", r.URL.Query()
 	if r.Method == http.MethodPost {
 		if err := r.ParseForm(); err != nil {
 			return m, err
 		}
 		form = r.PostForm
 	} else {
-		m.binding, form = "HTTP-Redirect", r.URL.Query()
+		m.binding = "HTTP-Redirect"
 	}
 	if form.Has("SAMLResponse") {
 		name = "SAMLResponse"

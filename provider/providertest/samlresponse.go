@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -285,9 +286,13 @@ func (s signing) query(name, text, relayState string) (string, error) {
 
 func deflate64(text string) string {
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression) // fails on an unknown level only
-	w.Write([]byte(text))
-	w.Close()
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	if err != nil || w.Close() != nil {
+		panic("there is this level, and a buffer takes everything")
+	}
 	return base64.StdEncoding.EncodeToString(b.Bytes())
 }
 

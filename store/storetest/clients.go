@@ -17,6 +17,7 @@ func clientChecks() []check {
 		{"clients/round trip", clientsRoundTrip},
 		{"clients/missing", clientsMissing},
 		{"clients/list", clientsList},
+		{"clients/forged pages", clientsForged},
 		{"clients/update", clientsUpdate},
 		{"clients/races", clientsRaces},
 		{"clients/copies", clientsCopies},
