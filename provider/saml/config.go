@@ -433,7 +433,8 @@ func isNil(private crypto.Signer) bool {
 	case *rsa.PrivateKey:
 		return k == nil || k.N == nil || k.D == nil
 	case *ecdsa.PrivateKey:
-		return k == nil || k.Curve == nil || k.X == nil || k.D == nil //nolint:staticcheck // whether it is there is all that is looked at
+		//lint:ignore SA1019 whether it is there is all that is looked at
+		return k == nil || k.Curve == nil || k.X == nil || k.D == nil //nolint:staticcheck // as it says above
 	}
 	return false
 }
