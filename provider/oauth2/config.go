@@ -69,7 +69,7 @@ type EmailList struct {
 // Config describes an authorization server and the broker as its client. Endpoints, ClientID and a means of client
 // authentication are required; everything else has a useful zero value.
 type Config struct {
-	Endpoints Endpoints
+	Endpoints Endpoints // where the server is; all but Emails are required
 	// Issuer is the server's name for itself. It is part of what users are linked to, and can not be changed later. If the
 	// server sends "iss" with its answers (RFC 9207) it has to be this.
 	Issuer string
