@@ -90,11 +90,12 @@ func cutName(s string) (name, rest string, err error) {
 	var b strings.Builder
 	i := 0
 	for ; i < len(s) && s[i] != '.' && s[i] != '['; i++ {
-		if s[i] == '\\' {
+		switch s[i] {
+		case '\\':
 			if i++; i == len(s) || !strings.ContainsRune(`.[]\`, rune(s[i])) {
 				return "", "", errors.New(`a backslash stands before ".", "[", "]" or "\" only`)
 			}
-		} else if s[i] == ']' {
+		case ']':
 			return "", "", errors.New(`"]" without "["`)
 		}
 		b.WriteByte(s[i])
