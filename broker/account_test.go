@@ -574,3 +574,62 @@ func linkID(key store.LinkKey) string {
 	sum := sha256.Sum256([]byte(key.Provider + "\x00" + key.Issuer + "\x00" + key.Subject))
 	return base64.RawURLEncoding.EncodeToString(sum[:18])
 }
+
+// While one tab removes a way in, no other does.
+func TestUnlinkOneAtATime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	alice := w.named("alice")
+	w.link(b, "other")
+	must(t, w.store.Add(t.Context(), "account change", alice.ID, nil, w.clock().Add(10*time.Second)))
+	form := url.Values{"link": {linkID(w.linksOf(alice.ID)[1].LinkKey)}, "decision": {"yes"}}
+	shows(t, b.Post(w.at("unlink"), form, ""), http.StatusOK, "Something else is being changed")
+	if len(w.linksOf(alice.ID)) != 2 {
+		t.Error("unlinked all the same")
+	}
+	w.advance(11 * time.Second)
+	shows(t, b.Post(w.at("unlink"), form, ""), http.StatusOK, "The link was removed")
+}
+
+// A mailed link is for one user, though another has the same address, which is none.
+func TestAccountEmailOfAnother(t *testing.T) {
+	t.Parallel()
+	box := newInbox()
+	w := newWorld(t, func(c *broker.Config) { c.Mailer = box })
+	b := w.login("Demo")
+	w.op.LoginAs("bob")
+	bob := w.login("Demo")
+	for _, name := range []string{"alice", "bob"} {
+		u := w.named(name)
+		u.Email, u.EmailVerified = "", false
+		must(t, w.store.UpdateUser(t.Context(), u))
+	}
+	b.Get(w.at("email")).Submit(url.Values{"email": {"new@example.com"}})
+	link := box.link(t)
+	shows(t, bob.Get(link), http.StatusGone)
+	bob.Post(w.at("verify"), url.Values{"proof": {param(t, link, "proof")}, "decision": {"yes"}}, "")
+	if u := w.named("bob"); u.Email != "" {
+		t.Errorf("bob is %s", u.Email)
+	}
+	shows(t, b.Get(link).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "Your e-mail address was changed")
+}
+
+// A password that is all there is stays, and an address that is another user's name becomes nobody's.
+func TestAccountPasswordIsLastWay(t *testing.T) {
+	t.Parallel()
+	w, alice, _, box := newPasswordWorld(t, nil)
+	must(t, w.store.DeleteLink(t.Context(), w.linksOf(alice.ID)[0].LinkKey))
+	b := brokertest.NewBrowser(t)
+	b.Get(w.Origin + "/").Submit(answer("alice", password))
+	all, err := w.store.CredentialsOf(t.Context(), alice.ID)
+	must(t, err)
+	form := url.Values{"credential": {all[0].ID}, "decision": {"yes"}}
+	shows(t, b.Post(w.at("remove"), form, ""), http.StatusOK, "only way to sign in")
+	if all, err = w.store.CredentialsOf(t.Context(), alice.ID); len(all) != 1 || err != nil {
+		t.Errorf("credentials %v, %v", all, err)
+	}
+	must(t, w.store.CreateUser(t.Context(), &store.User{ID: "n", Username: "name@example.com"}))
+	b.Get(w.at("email")).Submit(url.Values{"email": {"name@example.com"}})
+	shows(t, b.Get(box.link(t)).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "cannot be used here")
+}

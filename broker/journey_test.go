@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -378,3 +380,24 @@ func TestInsecureSettingsAreLogged(t *testing.T) {
 }
 
 // redeemed grants of one session
+
+// Who is created in another tab just after it was looked whether anybody knows them stands in nobody's way.
+func TestCreatedInAnotherTabMeanwhile(t *testing.T) {
+	t.Parallel()
+	var w *world
+	var done atomic.Bool
+	w = newWorld(t, func(c *broker.Config) {
+		c.Providers[0].Mappers = []provider.Mapper{{Name: "meanwhile", Map: func(*provider.Mapping) error {
+			if !done.Swap(true) {
+				w.login("Demo")
+			}
+			return nil
+		}}}
+	})
+	if page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo"); page.Status != http.StatusOK || page.URL.Path != "/" {
+		t.Errorf("status %d at %s\n%s", page.Status, page.URL, page.Body)
+	}
+	if n := w.users("alice"); n != 1 {
+		t.Errorf("%d users, want 1", n)
+	}
+}

@@ -418,6 +418,10 @@ func TestReset(t *testing.T) {
 			u.Email = "new@example.com"
 			must(w.t, w.store.UpdateUser(w.t.Context(), u))
 		},
+		"address in doubt": func(w *world, u *store.User) {
+			u.EmailVerified = false
+			must(w.t, w.store.UpdateUser(w.t.Context(), u))
+		},
 		"user disabled":    func(w *world, u *store.User) { u.Disabled = true; must(w.t, w.store.UpdateUser(w.t.Context(), u)) },
 		"user deleted":     func(w *world, u *store.User) { must(w.t, w.store.DeleteUser(w.t.Context(), u.ID)) },
 		"password changed": func(w *world, u *store.User) { w.advance(time.Second); w.setPassword(u.ID, "another one of hers") },
@@ -473,4 +477,20 @@ func code(t testing.TB, secret string, at time.Time) string {
 	c, err := totp.GenerateCode(secret, at)
 	must(t, err)
 	return c
+}
+
+// Disabled between the password and the code: refused.
+func TestLocalLoginDisabledMeanwhile(t *testing.T) {
+	t.Parallel()
+	w, alice, _, _ := newPasswordWorld(t, nil)
+	e := w.app(alice.ID)
+	b := brokertest.NewBrowser(t)
+	page := b.Get(w.Origin + "/").Submit(answer("alice", password))
+	alice.Disabled = true
+	must(t, w.store.UpdateUser(t.Context(), alice))
+	n := len(w.sessionsOf(alice.ID))
+	shows(t, page.Submit(url.Values{"code": {code(t, e.Text, w.clock())}}), http.StatusForbidden)
+	if len(w.sessionsOf(alice.ID)) != n {
+		t.Error("a session was made")
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -183,14 +185,31 @@ func (w *walker) level(path string, f Flow, conditional bool, depth int) {
 			return
 		}
 		s := &f[i]
-		at := join(path, cmp.Or(s.ID, fmt.Sprintf("#%d", i+1)))
+		name := s.ID
+		if name == "" {
+			name = fmt.Sprintf("#%d", i+1)
+		}
+		at := join(path, name)
 		w.step(at, s, conditional)
-		fmt.Fprintf(&w.text, "%q %d %q;", s.ID, s.When, fmt.Sprintf("%T", s.Do))
+		w.print(s)
 		if s.Sub != nil {
 			w.level(at, s.Sub, s.When == Conditional, depth+1)
 		}
 	}
 	w.text.WriteByte(')')
+}
+
+// print adds a step to the text that tells flows apart. It runs at every turn, so it does without fmt.
+func (w *walker) print(s *Step) {
+	do := "<nil>"
+	if s.Do != nil {
+		do = reflect.TypeOf(s.Do).String()
+	}
+	line := make([]byte, 0, 96)
+	line = append(strconv.AppendQuote(line, s.ID), ' ')
+	line = append(strconv.AppendInt(line, int64(s.When), 10), ' ')
+	line = append(strconv.AppendQuote(line, do), ';')
+	w.text.Write(line)
 }
 
 func (w *walker) step(at string, s *Step, conditional bool) {

@@ -45,6 +45,8 @@ type Client struct {
 	// Scopes are what it may ask for; nil is openid, profile and email. With offline_access its refresh tokens outlive
 	// sessions; with roles or groups its access tokens say those of the user. Others mean what its APIs take them for.
 	Scopes []string
+	// Claims are said of users beside those of OpenID Connect's own scopes.
+	Claims []ClientClaim
 	// Audience are the APIs that its access tokens are for, beside the broker's own userinfo endpoint. A request can narrow
 	// it down by the parameter "resource" (RFC 8707). A client that is named here may introspect the tokens
 	// and, with [GrantTypeTokenExchange], exchange them for tokens for what its own Audience names.
@@ -90,6 +92,29 @@ type Client struct {
 
 	Version int64 // for [Clients.PutClient]; the store counts it up from 1. A configured client has none
 }
+
+// A ClientClaim is a claim that a client gets about users, whoever vouched for them.
+type ClientClaim struct {
+	// Name of the claim. It is none that the broker writes itself, such as "sub", "email" or "acr".
+	Name string
+	// From says where it comes from: "attribute:" and the name of a user's attribute, "note:" and the name of a session's note,
+	// "roles" or "groups".
+	From string
+	// Scope has to be granted for it; "" is each login.
+	Scope string
+	// In are the places that say it, of [ClaimInIDToken], [ClaimInAccessToken] and [ClaimInUserInfo]; nil is the ID token and
+	// userinfo.
+	In []string
+	// List makes an array of it, of one value too, as roles and groups always are; otherwise it is the first value, as a string.
+	List bool
+}
+
+// Places that say a [ClientClaim].
+const (
+	ClaimInIDToken     = "id_token"
+	ClaimInAccessToken = "access_token"
+	ClaimInUserInfo    = "userinfo"
+)
 
 // Clients keeps clients beside those that are configured. It is a role of its own: a [Store] need not have it.
 type Clients interface {

@@ -61,7 +61,7 @@ func (b *Browser) SetCookies(rawURL string, cookies map[string]string) {
 	b.client.Jar.SetCookies(b.parse(rawURL), list)
 }
 
-// Stop makes the browser not follow redirects, so that a test sees each one; Go undoes it.
+// Stop makes the browser not follow redirects, so that a test sees each one.
 func (b *Browser) Stop() {
 	b.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 }

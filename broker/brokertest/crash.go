@@ -2,7 +2,6 @@ package brokertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,29 +146,15 @@ func (s *stage) node(t *testing.T, in store.Store) *broker.Broker {
 		BaseURL: s.url, Secrets: [][]byte{bytes.Repeat([]byte("0123456789abcdef"), 2)}, Store: in,
 		Providers: []broker.Provider{{Alias: "demo", IdP: s.idp, TrustEmail: true, Logout: provider.LogoutNone}}, DefaultProvider: "demo",
 		Clients: []store.Client{s.client},
-		FirstLogin: flow.Flow{
-			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}}, {ID: "adopt", When: flow.Alternative, Do: adopt{}},
+		FirstLogin: flow.Flow{ // the latter for the user whom a node left without a link when it died
+			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
+			{ID: "link", When: flow.Alternative, Do: firstlogin.AutoLink{}},
 		},
 	})
 	if err != nil {
 		t.Fatalf("brokertest: %v", err)
 	}
 	return b
-}
-
-// adopt takes the provider's word that an account is this person's. It is how somebody gets at the user whom a node left
-// without a link when it died.
-type adopt struct{}
-
-func (adopt) Decides() {}
-
-func (adopt) Authenticate(_ context.Context, turn *flow.Turn) (flow.Result, error) {
-	d := turn.Draft
-	if d.Existing == nil || d.Existing.UserID == "" || !d.Profile.EmailVerified {
-		return flow.Skip(), nil
-	}
-	d.UserID = d.Existing.UserID
-	return flow.Success(), nil
 }
 
 // A story is one life of a broker.

@@ -22,8 +22,8 @@ const browserPatience = 20 * time.Second // for one page to come
 // screenshots names a folder for pictures of the pages that the tests visit. They are for people to look at.
 var screenshots = os.Getenv("IDBROKER_SCREENSHOTS")
 
-// startChromium starts a private Chromium and returns the context in which [openTab] opens windows of it.
-func startChromium(t *testing.T) context.Context {
+// startChromium starts a private Chromium, with further flags if there are any, and returns the context in which [openTab] opens windows of it.
+func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(requireProgram(t, "chromium", "chromium-browser", "google-chrome", "chrome")),
@@ -33,7 +33,7 @@ func startChromium(t *testing.T) context.Context {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("lang", "en"),
 	)
-	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	ctx, stop := chromedp.NewExecAllocator(t.Context(), append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, _ = chromedp.NewContext(ctx)
 	t.Cleanup(func() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,18 +25,30 @@ import (
 
 const lemonPortal = "/usr/share/lemonldap-ng/portal"
 
-// startLemonLDAP starts a portal with its demonstration users (dwho, rtyler, msmith; the password is the name). Its
-// clients are the providers of the broker at base with these aliases and secrets. It returns the issuer.
+// startLemonLDAP starts a portal whose clients are the providers of the broker at base with these aliases and secrets. It
+// returns the issuer.
 func startLemonLDAP(t *testing.T, base string, secrets map[string]string) (issuer string) {
+	t.Helper()
+	issuer, _ = startPortal(t, "127.0.0.1", func(issuer string) map[string]any { return lemonOpenID(t, issuer, base, secrets) })
+	return issuer
+}
+
+// startPortal starts a portal with its demonstration users (dwho, rtyler, msmith; the password is the name), and with what
+// issuing adds to its configuration. name is the loopback host as browsers know it. It returns the portal's address.
+func startPortal(t *testing.T, name string, issuing func(portal string) map[string]any) (issuer string, p *process) {
 	t.Helper()
 	plackup := requireProgram(t, "plackup")
 	if _, err := os.Stat(lemonPortal); err != nil {
 		missingPeer(t, "the test needs LemonLDAP::NG: %v", err)
 	}
 	address := freePort(t)
-	issuer = "http://" + address
+	host, port, _ := strings.Cut(address, ":")
+	issuer = "http://" + name + ":" + port
 	dir := t.TempDir()
-	config, err := json.Marshal(lemonConfig(t, dir, issuer, base, secrets))
+	settings := lemonConfig(dir, issuer)
+	settings["domain"] = name
+	maps.Copy(settings, issuing(issuer))
+	config, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +66,35 @@ func startLemonLDAP(t *testing.T, base string, secrets map[string]string) (issue
 			t.Fatal(err)
 		}
 	}
-	host, port, _ := strings.Cut(address, ":")
 	cmd := exec.Command(plackup, "--host", host, "--port", port, "--env", "deployment", lemonPortal+"/htdocs/index.psgi")
 	cmd.Env = append(os.Environ(), "LLNG_DEFAULTCONFFILE="+filepath.Join(dir, "lemonldap-ng.ini"))
-	startProcess(t, cmd, listens(address))
-	return issuer
+	return issuer, startProcess(t, cmd, listens(address))
 }
 
-func lemonConfig(t *testing.T, dir, issuer, base string, secrets map[string]string) map[string]any {
+// lemonConfig is what a portal needs that issues nothing.
+func lemonConfig(dir, issuer string) map[string]any {
+	files := func(name string) map[string]string {
+		folder := filepath.Join(dir, name)
+		return map[string]string{"Directory": folder, "LockDirectory": filepath.Join(folder, "lock")}
+	}
+	return map[string]any{
+		"cfgNum": 1, "cfgVersion": "2.16.1", "cfgDate": 1, "cfgAuthor": "a test",
+		"portal": issuer + "/", "cookieName": "lemonldap", "securedCookie": 0,
+		"locationRules":  map[string]any{},
+		"authentication": "Demo", "userDB": "Same", "passwordDB": "Demo", "registerDB": "Null",
+		"demoExportedVars": map[string]string{"cn": "cn", "mail": "mail", "uid": "uid"},
+		"globalStorage":    "Apache::Session::File", "globalStorageOptions": files("sessions"),
+		"persistentStorage": "Apache::Session::File", "persistentStorageOptions": files("persistent"),
+		"localSessionStorage":        "Cache::FileCache",
+		"localSessionStorageOptions": map[string]any{"namespace": "test", "cache_root": filepath.Join(dir, "cache"), "cache_depth": 3},
+	}
+}
+
+func inPEM(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+func lemonOpenID(t *testing.T, issuer, base string, secrets map[string]string) map[string]any {
 	t.Helper()
 	signing := newClientKey(t, "RS256")
 	private, err := x509.MarshalPKCS8PrivateKey(signing.Private)
@@ -70,13 +104,6 @@ func lemonConfig(t *testing.T, dir, issuer, base string, secrets map[string]stri
 	public, err := x509.MarshalPKIXPublicKey(signing.Private.Public())
 	if err != nil {
 		t.Fatal(err)
-	}
-	inPEM := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	files := func(name string) map[string]string {
-		folder := filepath.Join(dir, name)
-		return map[string]string{"Directory": folder, "LockDirectory": filepath.Join(folder, "lock")}
 	}
 	clients, claims := map[string]any{}, map[string]any{}
 	for alias, secret := range secrets {
@@ -93,15 +120,6 @@ func lemonConfig(t *testing.T, dir, issuer, base string, secrets map[string]stri
 		claims[alias] = map[string]string{"name": "cn", "email": "mail", "preferred_username": "uid"}
 	}
 	return map[string]any{
-		"cfgNum": 1, "cfgVersion": "2.16.1", "cfgDate": 1, "cfgAuthor": "a test",
-		"portal": issuer + "/", "domain": "127.0.0.1", "cookieName": "lemonldap", "securedCookie": 0,
-		"locationRules":  map[string]any{},
-		"authentication": "Demo", "userDB": "Same", "passwordDB": "Demo", "registerDB": "Null",
-		"demoExportedVars": map[string]string{"cn": "cn", "mail": "mail", "uid": "uid"},
-		"globalStorage":    "Apache::Session::File", "globalStorageOptions": files("sessions"),
-		"persistentStorage": "Apache::Session::File", "persistentStorageOptions": files("persistent"),
-		"localSessionStorage":             "Cache::FileCache",
-		"localSessionStorageOptions":      map[string]any{"namespace": "test", "cache_root": filepath.Join(dir, "cache"), "cache_depth": 3},
 		"issuerDBOpenIDConnectActivation": 1, "oidcServiceMetaDataIssuer": issuer, "oidcServiceKeyIdSig": signing.ID,
 		"oidcServicePrivateKeySig":   inPEM("PRIVATE KEY", private),
 		"oidcServicePublicKeySig":    inPEM("PUBLIC KEY", public),

@@ -53,6 +53,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv(nodeEnv) != "" {
+		if err := serveNode(os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, "node:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if err := stopSharedPostgres(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop PostgreSQL:", err)

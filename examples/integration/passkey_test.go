@@ -25,23 +25,23 @@ import (
 )
 
 // makePasskey is a step in which a user who has no passkey makes one, as the account page of a host would.
-type makePasskey struct{ store *memstore.Store }
+type makePasskey struct{}
 
-func (m makePasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+func (makePasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
 	site := passkey.Site{BaseURL: t.BaseURL}
 	user, err := t.Accounts.User(ctx, t.Draft.UserID)
 	if err != nil {
 		return flow.Result{}, err
 	}
 	if t.Input != nil {
-		err := site.FinishRegistration(ctx, m.store, user, "laptop", []byte(t.Get("state")), []byte(t.Input.Get("credential")), t.Now)
+		err := site.FinishRegistration(ctx, t.Credentials, user, "laptop", []byte(t.Get("state")), []byte(t.Input.Get("credential")), t.Now)
 		return flow.Success(), err
 	}
-	all, err := m.store.CredentialsOf(ctx, user.ID)
+	all, err := t.Credentials.CredentialsOf(ctx, user.ID)
 	if len(all) > 0 || err != nil {
 		return flow.Success(), err
 	}
-	options, state, err := site.BeginRegistration(ctx, m.store, user)
+	options, state, err := site.BeginRegistration(ctx, t.Credentials, user)
 	if err != nil {
 		return flow.Result{}, err
 	}
@@ -73,7 +73,7 @@ func startPasskeys(t *testing.T) (origin string, s *memstore.Store) {
 	b, err := broker.New(broker.Config{
 		BaseURL: origin + "/id", Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")}, Store: s, Credentials: s,
 		Providers: []broker.Provider{{Alias: "demo", Name: "Demo", IdP: idp}},
-		PostLogin: flow.Flow{{ID: "make", Do: makePasskey{s}}, {ID: "passkey", Do: passkey.Login{}}},
+		PostLogin: flow.Flow{{ID: "make", Do: makePasskey{}}, {ID: "passkey", Do: passkey.Login{}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func (a *app) nameOf(alias string) string {
 //go:embed web
 var web embed.FS
 
-var pages = parsePages("front", "app", "client", "problem")
+var pages = parsePages("front", "app", "client", "mailbox", "problem")
 
 func parsePages(names ...string) map[string]*template.Template {
 	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{"clock": clock}).ParseFS(web, "web/layout.html"))
@@ -94,7 +94,7 @@ func render(w http.ResponseWriter, status int, page string, v view) {
 }
 
 // static serves the stylesheet and the icons at /static/.
-var static = staticFiles("app.css", "client.svg", "theme/static/icon.svg")
+var static = staticFiles("app.css", "client.svg", "mailbox.svg", "theme/static/icon.svg")
 
 // theme makes the broker's pages the application's own: its icon, for a start.
 var theme = must(fs.Sub(web, "web/theme"))

@@ -4,7 +4,8 @@
 //	go run -C examples ./quickstart
 //
 // This file is the part to copy, newApp above all. The demo providers are in demo.go, the application's pages in app.go,
-// the second application in client.go, and what is about listening and stopping in serve.go.
+// the second application in client.go, the mailbox of the demo's people in mailbox.go, and what is about listening and stopping in
+// serve.go.
 package main
 
 import (
@@ -25,18 +26,20 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/sqlstore"
 )
 
 // newApp is your application with a broker in it. The broker serves its pages and endpoints below /id; behind RequireLogin
 // there is always somebody, and behind Sessions there may be.
-func newApp(origin string, db *sql.DB, secret []byte, upstreams []broker.Provider, clients []store.Client) (*broker.Broker, http.Handler, error) {
+func newApp(origin string, db *sql.DB, secret []byte, mailer broker.Mailer, upstreams []broker.Provider, clients []store.Client) (*broker.Broker, http.Handler, error) {
 	b, err := broker.New(broker.Config{
 		Name:      "Your App",
 		BaseURL:   origin + "/id",
 		Secrets:   [][]byte{secret},
 		Store:     sqlstore.New(db),
+		Mailer:    mailer, // users prove by a mailed link that an account is theirs
 		Providers: upstreams,
 		Clients:   clients,
 		Theme:     theme,
@@ -48,6 +51,7 @@ func newApp(origin string, db *sql.DB, secret []byte, upstreams []broker.Provide
 	app := &app{upstreams: upstreams, clients: clients}
 	mux := http.NewServeMux()
 	mux.Handle("/id/", b)
+	mux.Handle("/account/", b.Account()) // where users see and link their ways to sign in
 	mux.Handle("/app", b.RequireLogin(http.HandlerFunc(app.private)))
 	mux.Handle("/{$}", b.Sessions(http.HandlerFunc(app.front)))
 	mux.Handle("/static/", static)
@@ -83,6 +87,10 @@ func run(ctx context.Context, addr string, open bool, out io.Writer) (err error)
 	if err != nil {
 		return err
 	}
+	mails, err := sites.listenNext(ctx)
+	if err != nil {
+		return err
+	}
 	db, file, err := openDatabase()
 	if err != nil {
 		return err
@@ -91,13 +99,14 @@ func run(ctx context.Context, addr string, open bool, out io.Writer) (err error)
 	client := newClient(other.url, home.url+"/id")
 	secret := make([]byte, 32) // in earnest from a file or a vault, the same at every start
 	rand.Read(secret)
-	b, handler, err := newApp(home.url, db, secret, upstreams, []store.Client{client.registration()})
+	box := &mailbox{url: mails.url, next: mail.Directory(filepath.Join(filepath.Dir(file), "mail"))}
+	b, handler, err := newApp(home.url, db, secret, box, upstreams, []store.Client{client.registration()})
 	if err != nil {
 		return err
 	}
-	home.handler, other.handler = handler, client.routes()
+	home.handler, other.handler, mails.handler = handler, client.routes(), box.routes()
 
-	if _, err := fmt.Fprintf(out, greeting, home.note, home.url, file); err != nil {
+	if _, err := fmt.Fprintf(out, greeting, home.note, home.url, mails.url, file, box.next); err != nil {
 		return err
 	}
 	return sites.serve(ctx, b.Run, func() {
@@ -111,8 +120,9 @@ const greeting = `
 %s  Your App is at  %s/
 
   Sign in with one of the demo providers: no account is needed, and nobody asks for a password.
-  Users, sessions and keys are in %s
-  and go when this ends. Ctrl+C ends it.
+  What is mailed to them is at  %s/
+  Users, sessions and keys are in %s, mail is in %s,
+  and all of it goes when this ends. Ctrl+C ends it.
 
 `
 

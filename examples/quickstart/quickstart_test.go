@@ -112,8 +112,11 @@ func TestQuickstart(t *testing.T) {
 
 func TestSameAddressAtBothProviders(t *testing.T) {
 	t.Parallel()
-	_, origin, _ := start(t)
-	subject(t, brokertest.NewBrowser(t).Get(origin+"/app").Click("Acme Staff").Submit(be("ada")))
+	printed, origin, _ := start(t)
+	ada := subject(t, brokertest.NewBrowser(t).Get(origin+"/app").Click("Acme Staff").Submit(be("ada")))
+	mails := regexp.MustCompile(`mailed to them is at\s+(http://\S+)`).FindStringSubmatch(printed)[1]
+	elsewhere := brokertest.NewBrowser(t)
+	wantText(t, elsewhere.Get(mails), "There is no mail yet")
 
 	b := brokertest.NewBrowser(t)
 	page := b.Get(origin + "/app").Click("Globex Mail").Submit(be("lindqvist"))
@@ -122,6 +125,22 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 		t.Errorf("the page names the address:\n%s", page.Body)
 	}
 	wantText(t, b.Get(origin), "This is your application") // nobody is signed in
+	page = page.Submit(url.Values{"link": {"1"}})
+	wantText(t, page, "Look into your mailbox")
+	letter := elsewhere.Get(mails)
+	wantText(t, letter, "Link Globex Mail to your account", "to ada@acme.example")
+	folder := regexp.MustCompile(`mail is in (\S+),`).FindStringSubmatch(printed)[1]
+	if files, err := os.ReadDir(folder); err != nil || len(files) != 1 {
+		t.Errorf("the folder %s has %v, %v; want one mail", folder, files, err)
+	}
+	wantText(t, letter.Click("Open the link").Submit(nil), "Confirmed")
+	page = page.Submit(url.Values{"confirmed": {"1"}})
+	wantText(t, page, "Hello, Ada Lindqvist", "Signed in with Globex Mail")
+	if got := subject(t, page); got != ada {
+		t.Errorf("at Globex Ada is %s, at Acme %s", got, ada)
+	}
+	wantText(t, b.Get(origin+"/account/"), "Unlink Acme Staff", "Unlink Globex Mail")
+	wantText(t, elsewhere.Get(mails), "Globex Mail was linked to your account")
 }
 
 func TestRefusedAtTheProvider(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
@@ -150,7 +151,9 @@ func (s *setup) build() {
 	s.assign(b, s.config)
 	s.assign(&b.Keys, s.Keys)
 	s.assign(&b.ClientHTTP, s.ClientHTTP)
-	b.FirstLogin = s.FirstLogin.flow()
+	flows := s.flows()
+	b.FirstLogin, b.PostLogin = s.firstLogin(flows, s.FirstLogin, "first_login"), s.postLogin(flows, s.PostLogin, "post_login")
+	b.Mailer = s.mailer()
 	b.Theme = s.theme()
 	for _, c := range s.Clients {
 		var made store.Client
@@ -158,7 +161,11 @@ func (s *setup) build() {
 		b.Clients = append(b.Clients, made)
 	}
 	for i, u := range s.Providers {
-		b.Providers = append(b.Providers, s.provider(fmt.Sprintf("providers[%d]", i), u))
+		at := fmt.Sprintf("providers[%d]", i)
+		made := s.provider(at, u)
+		made.FirstLogin = s.firstLogin(flows, u.FirstLogin, at+".first_login")
+		made.PostLogin = s.postLogin(flows, u.PostLogin, at+".post_login")
+		b.Providers = append(b.Providers, made)
 	}
 	if len(s.Secrets) == 0 && !s.doc.has("secrets") {
 		s.doc.problem("secrets", "is missing: give a list of at least one with 32 random bytes, for instance from openssl rand -base64 32")
@@ -170,6 +177,26 @@ func (s *setup) build() {
 			}
 		}
 	}
+}
+
+// mailer returns what sends mail, nil if nothing does.
+func (s *setup) mailer() broker.Mailer {
+	switch {
+	case s.Mailer == nil || s.doc.has("mail"):
+		return nil
+	case (s.Mailer.SMTP == nil) == (s.Mailer.Directory == ""):
+		s.doc.problem("mail", "is to have one of smtp and directory")
+		return nil
+	case s.Mailer.SMTP == nil:
+		return mail.Directory(s.doc.resolve(s.Mailer.Directory))
+	}
+	var made mail.SMTP
+	s.assign(&made, *s.Mailer.SMTP)
+	if err := made.Check(); err != nil {
+		s.doc.explain(errors.Unwrap(err), reflect.TypeFor[smtp](), "mail.smtp")
+		return nil
+	}
+	return &made
 }
 
 func (s *setup) theme() fs.FS {
@@ -192,7 +219,6 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	var made broker.Provider
 	s.assign(&made, u)
 	made.Sync, made.Logout, made.ShowInAccount = u.Sync.mode(), u.Logout.mode(), u.ShowInAccount.mode()
-	made.FirstLogin = u.FirstLogin.flow()
 	made.Icon = s.icon(path+".icon", u.Icon)
 	made.Mappers = s.mappers(path+".mappers", u.Mappers)
 	if u.Type == "" && !s.doc.has(path+".type") {
@@ -341,6 +367,12 @@ func assignments(to, from reflect.Type) (list []assignment) {
 			}
 		case field.Type.AssignableTo(target.Type):
 			one.how = reflect.Value.Set
+		case listOf(field.Type, target.Type):
+			one.how = func(to, from reflect.Value) {
+				for i := range from.Len() {
+					to.Set(reflect.Append(to, from.Index(i).Convert(to.Type().Elem())))
+				}
+			}
 		case field.Type.Kind() == reflect.String && target.Type.Kind() == reflect.String:
 			one.how = func(to, from reflect.Value) { to.SetString(from.String()) }
 		default:
@@ -349,6 +381,12 @@ func assignments(to, from reflect.Type) (list []assignment) {
 		list = append(list, one)
 	}
 	return list
+}
+
+// listOf reports whether one is a list of mappings that have the fields of the other's elements.
+func listOf(from, to reflect.Type) bool {
+	return from.Kind() == reflect.Slice && to.Kind() == reflect.Slice && from.Elem().Kind() == reflect.Struct &&
+		from.Elem().ConvertibleTo(to.Elem())
 }
 
 // newLogger returns the log of this process, and its level, which can be changed later.

@@ -79,7 +79,6 @@ func TestCheck(t *testing.T) {
 		{"unknown key", "listen:", "listne:", "broker.yaml:2:1: listne: is no key that is known here: did you mean listen?"},
 		{"unknown key that is like none", "listen:", "frobnicate:", "broker.yaml:2:1: frobnicate: is no key that is known here: README.md has those that are"},
 		{"unknown key deep inside", "    domains:", "    domain:", "broker.yaml:11:5: providers[0].domain: is no key that is known here: did you mean domains?"},
-		{"mail is not there yet", "listen: 127.0.0.1:8080", "mail: {from: a@b.example}", "broker.yaml:2:1: mail: is no key"},
 		{"a key twice", "listen: 127.0.0.1:8080", "store: memory", "broker.yaml:3:1: store: is there twice: it was given on line 2"},
 		{"no value", "listen: 127.0.0.1:8080", "listen:", "broker.yaml:2:1: listen: has no value: give it one, or remove the key"},
 		{"empty", "listen: 127.0.0.1:8080", `listen: ""`, "broker.yaml:2:1: listen: is empty"},

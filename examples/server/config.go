@@ -3,8 +3,6 @@ package main
 import (
 	"time"
 
-	"github.com/go-idbroker/idbroker/flow"
-	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 )
 
@@ -25,6 +23,8 @@ type config struct {
 	Theme           string        `yaml:"theme"`
 	DefaultProvider string        `yaml:"default_provider"`
 	FirstLogin      flowName      `yaml:"first_login"`
+	PostLogin       flowName      `yaml:"post_login"`
+	Mailer          *mailing      `yaml:"mail"`
 	Credentials     bool          `yaml:"credentials"`
 	LocalLogin      bool          `yaml:"local_login"`
 	Account         bool          `yaml:"account"`
@@ -33,6 +33,24 @@ type config struct {
 	Providers       []upstream    `yaml:"providers"`
 	Clients         []client      `yaml:"clients"`
 	ClientHTTP      clientHTTP    `yaml:"client_http"`
+
+	Flows map[string][]step `yaml:"flows"`
+}
+
+// mailing is how mail is sent: one of both.
+type mailing struct {
+	SMTP      *smtp  `yaml:"smtp"`
+	Directory string `yaml:"directory"`
+}
+
+type smtp struct {
+	Addr              string        `yaml:"addr"`
+	From              string        `yaml:"from"`
+	Username          string        `yaml:"username"`
+	Password          secret        `yaml:"password"`
+	ImplicitTLS       bool          `yaml:"implicit_tls"`
+	Timeout           time.Duration `yaml:"timeout"`
+	InsecurePlaintext bool          `yaml:"insecure_plaintext"`
 }
 
 type clientHTTP struct {
@@ -75,6 +93,7 @@ type upstream struct {
 	Sync       syncMode   `yaml:"sync"`
 	Logout     logoutMode `yaml:"logout"`
 	FirstLogin flowName   `yaml:"first_login"`
+	PostLogin  flowName   `yaml:"post_login"`
 
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
@@ -141,6 +160,14 @@ type privateKey struct {
 	Private   secret `yaml:"private"`
 }
 
+type clientClaim struct {
+	Name  string   `yaml:"name"`
+	From  string   `yaml:"from"`
+	Scope string   `yaml:"scope"`
+	In    []string `yaml:"in"`
+	List  bool     `yaml:"list"`
+}
+
 type client struct {
 	ID                     string        `yaml:"id"`
 	Name                   string        `yaml:"name"`
@@ -153,6 +180,7 @@ type client struct {
 	Grants                 []string      `yaml:"grants"`
 	RedirectURIs           []string      `yaml:"redirect_uris"`
 	Scopes                 []string      `yaml:"scopes"`
+	Claims                 []clientClaim `yaml:"claims"`
 	Audience               []string      `yaml:"audience"`
 	PostLogoutRedirectURIs []string      `yaml:"post_logout_redirect_uris"`
 	BackchannelLogoutURI   string        `yaml:"backchannel_logout_uri"`
@@ -178,7 +206,6 @@ type choice interface{ names() []string }
 
 type (
 	upstreamType string
-	flowName     string
 	syncMode     string
 	logoutMode   string
 	accountMode  string
@@ -187,20 +214,11 @@ type (
 )
 
 func (upstreamType) names() []string { return []string{"oidc", "oauth2", "saml"} }
-func (flowName) names() []string     { return []string{"default"} }
 func (syncMode) names() []string     { return []string{"import", "force", "legacy"} }
 func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
 func (accountMode) names() []string  { return []string{"always", "when_linked", "never"} }
 func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
 func (logFormat) names() []string    { return []string{"text", "json"} }
-
-// flow returns the flow with this name, nil for none: the library's default, or that of the whole broker, is used then.
-func (n flowName) flow() flow.Flow {
-	if n == "" {
-		return nil
-	}
-	return firstlogin.Default()
-}
 
 func (m syncMode) mode() provider.SyncMode {
 	switch m {

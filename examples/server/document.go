@@ -22,7 +22,8 @@ type document struct {
 	file     string
 	root     *yaml.Node // nil if there is none, or no more
 	keys     map[reflect.Type]map[string]reflect.StructField
-	inline   []string // paths of the secrets that stand in the file itself
+	open     []*yaml.Node // that are being read by their aliases
+	inline   []string     // paths of the secrets that stand in the file itself
 	problems []problem
 }
 
@@ -176,7 +177,12 @@ func (d *document) resolve(name string) string {
 // read reads a node into v, whose type says what is expected.
 func (d *document) read(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind == yaml.AliasNode {
-		n = n.Alias
+		if n = n.Alias; slices.Contains(d.open, n) {
+			d.problem(path, "contains itself")
+			return
+		}
+		d.open = append(d.open, n)
+		defer func() { d.open = d.open[:len(d.open)-1] }()
 	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		d.problem(path, "has no value: give it one, or remove the key")

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/mapper"
 	"github.com/go-idbroker/idbroker/provider/oauth2"
@@ -29,15 +30,12 @@ var leftOut = map[string]string{
 	"broker.Config.Store":          "what the key store says is opened when the server starts",
 	"broker.Config.Logger":         "the server's own",
 	"broker.Config.Now":            "for tests",
-	"broker.Config.PostLogin":      "no flow of the library is for it",
 	"broker.Config.RemoteAddr":     "a function of the proxy in front",
 	"broker.Config.ClientStore":    "nothing in this server writes clients",
-	"broker.Config.Mailer":         "no flow of this server sends any",
 	"broker.Config.Fences":         "the store's own",
 	"broker.Config.Credentials":    "the store's own, if the key says so",
 	"broker.Config.Passwords":      "what OWASP recommends is what there is",
 	"broker.Provider.IdP":          "made of the other keys",
-	"broker.Provider.PostLogin":    "no flow of the library is for it",
 	"oidc.Config.Now":              "for tests",
 	"saml.Config.Now":              "for tests",
 	"oauth2.Config.Now":            "for tests",
@@ -46,6 +44,7 @@ var leftOut = map[string]string{
 	"store.Client.Version":         "of clients in a store",
 	"provider.HTTPOptions.MaxBody": "one size fits all",
 	"provider.HTTPOptions.RootCAs": "the system's",
+	"mail.SMTP.RootCAs":            "the system's",
 }
 
 // Every field of the library has a key, or a reason for having none, and what a key says arrives in it.
@@ -66,9 +65,12 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		assigner: assigner{}, clients: map[provider.HTTPOptions]*http.Client{},
 	}
 	fill(t, reflect.ValueOf(&s.config).Elem(), map[string]string{
-		"Icon": icon, "Theme": dir, "Private": private,
+		"Icon": icon, "Theme": dir, "Private": private, "FirstLogin": "default", "PostLogin": "terms", "Directory": "",
+		"Addr": "smtp.example.com:587", "From": "no-reply@example.com",
 		"Metadata": file, "Certificate": file, "Certificates": file, "MetadataCertificates": file,
 	})
+	s.Flows = map[string][]step{"terms": {{Step: "allow"}}}
+	s.Mailer.SMTP.InsecurePlaintext, s.Mailer.SMTP.ImplicitTLS = false, false // do not go with a password, nor with each other
 	*s.Providers[0].SAML.AttributeService = 1
 	s.Secrets = []secret{"0123456789abcdef0123456789abcdef"}
 	s.build()
@@ -81,8 +83,8 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 	}
 	for _, made := range []any{
-		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Keys, s.options.ClientHTTP,
-		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0],
+		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
+		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0], filledSMTP(t),
 		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
 		federated.RequestedAttributes[0], plain, plain.Endpoints, plain.Claims, plain.EmailList,
 	} {
@@ -112,7 +114,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "OAuth2", "Account"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "OAuth2", "Account", "Flows"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
@@ -131,6 +133,8 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
 		{reflect.TypeFor[requestedAttribute](), reflect.TypeFor[saml.RequestedAttribute]()},
 		{reflect.TypeFor[client](), reflect.TypeFor[store.Client]()},
+		{reflect.TypeFor[clientClaim](), reflect.TypeFor[store.ClientClaim]()},
+		{reflect.TypeFor[smtp](), reflect.TypeFor[mail.SMTP]()},
 	} {
 		for key, field := range keysOf(pair[0]) {
 			if !slices.Contains(ours, field.Name) && !slices.ContainsFunc(pair[1:], func(lib reflect.Type) bool {
@@ -147,6 +151,17 @@ var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
 	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](), reflect.TypeFor[saml.Config](),
 	reflect.TypeFor[oauth2.Config](),
+	reflect.TypeFor[mail.SMTP](),
+}
+
+// filledSMTP is what a mail server with every key becomes.
+func filledSMTP(t *testing.T) mail.SMTP {
+	t.Helper()
+	var from smtp
+	fill(t, reflect.ValueOf(&from).Elem(), nil)
+	var made mail.SMTP
+	assigner{}.assign(&made, from)
+	return made
 }
 
 // fill sets everything in v to something, and the fields that special names to that.
@@ -171,7 +186,9 @@ func fill(t *testing.T, v reflect.Value, special map[string]string) {
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(t, v.Index(0), special)
 	case reflect.Map:
-		v.Set(reflect.ValueOf(map[string]string{"a": "b"}))
+		if v.Type() != reflect.TypeFor[map[string][]step]() { // which has no end
+			v.Set(reflect.ValueOf(map[string]string{"a": "b"}))
+		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(t, v.Elem(), special)
@@ -186,15 +203,19 @@ func fill(t *testing.T, v reflect.Value, special map[string]string) {
 	}
 }
 
-// paths returns the paths of all keys below a struct, those of list elements as "clients[].id".
+// paths returns the paths of all keys below a struct, those of list elements as "clients[].id" and those of what has names in the
+// file as "flows.NAME[].id". What a step of a flow has in it is steps.
 func paths(t reflect.Type, prefix string) (all []string) {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		if t.Kind() == reflect.Slice {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t == reflect.TypeFor[map[string][]step]() {
+		switch t.Kind() {
+		case reflect.Slice:
 			prefix += "[]"
+		case reflect.Map:
+			prefix += ".NAME"
 		}
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct {
+	if t.Kind() != reflect.Struct || strings.HasSuffix(prefix, ".sub[]") {
 		return nil
 	}
 	for key, field := range keysOf(t) {
@@ -244,7 +265,7 @@ func TestREADMEHasEveryKey(t *testing.T) {
 
 // The example has no mistake, as it is and with all that is commented out in it read as a key, and has every key.
 func TestExampleHasEveryKey(t *testing.T) {
-	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "GIT_SECRET", "SHOP_SECRET"} {
+	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "GIT_SECRET", "SHOP_SECRET", "SMTP_PASSWORD"} {
 		t.Setenv(name, "0123456789abcdef0123456789abcdef")
 	}
 	text, err := os.ReadFile("example.yaml")
@@ -268,7 +289,13 @@ func TestExampleHasEveryKey(t *testing.T) {
 			case yaml.MappingNode:
 				if i%2 == 1 {
 					at := strings.TrimPrefix(path+"."+n.Content[i-1].Value, ".")
+					if path == "flows" {
+						at = "flows.NAME"
+					}
 					has[at] = true
+					if nested := regexp.MustCompile(`(\.sub\[\])+`); nested.MatchString(at) {
+						has[nested.ReplaceAllString(at, "")] = true // a step of a flow in a flow
+					}
 					walk(child, at)
 				}
 			case yaml.SequenceNode:
@@ -286,7 +313,9 @@ func TestExampleHasEveryKey(t *testing.T) {
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(has)) {
-		elsewhere := regexp.MustCompile(`\.(file|env)$|(auth|login|token|userinfo)_params\.|\.header\.|unsolicited\.`).MatchString(path) // of a secret
+		// Of a secret, a parameter, an application, the name of a flow, and the steps in a step.
+		elsewhere := regexp.MustCompile(
+			`\.(file|env)$|(auth|login|token|userinfo)_params\.|\.header\.|unsolicited\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
 		if !elsewhere && !slices.Contains(known, path) {
 			t.Errorf("example.yaml shows %s, which is no key", path)
 		}

@@ -142,11 +142,7 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Users == nil {
-		cfg.Users = []User{
-			{Subject: "248289761001", Username: "alice", Email: "alice@example.com", EmailVerified: true,
-				GivenName: "Alice", FamilyName: "Liddell", Locale: "en-GB", Groups: []string{"staff", "readers"}},
-			{Subject: "248289761002", Username: "bob", Email: "bob@example.com", GivenName: "Bob", FamilyName: "Sawyer"},
-		}
+		cfg.Users = defaultUsers()
 	}
 	// Cookies do not know ports: two providers on one host need different names.
 	name := sha256.Sum256([]byte(cfg.Issuer))
@@ -206,30 +202,48 @@ func (o *OIDC) Issuer() string { return o.cfg.Issuer }
 
 // SetUser adds a user, or changes the one with the same subject. Tokens that were issued before tell of the change.
 func (o *OIDC) SetUser(u User) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.users = withUser(o.users, u)
+}
+
+// withUser returns users with u, in the place of the one with its subject.
+func withUser(users []User, u User) []User {
 	if u.Subject == "" {
 		u.Subject = u.Username
 	}
 	u.Groups, u.Claims = slices.Clone(u.Groups), maps.Clone(u.Claims)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if i := slices.IndexFunc(o.users, func(have User) bool { return have.Subject == u.Subject }); i >= 0 {
-		o.users[i] = u
-		return
+	if i := slices.IndexFunc(users, func(have User) bool { return have.Subject == u.Subject }); i >= 0 {
+		users[i] = u
+		return users
 	}
-	o.users = append(o.users, u)
+	return append(users, u)
+}
+
+// defaultUsers are those of a provider that was given none.
+func defaultUsers() []User {
+	return []User{
+		{Subject: "248289761001", Username: "alice", Email: "alice@example.com", EmailVerified: true,
+			GivenName: "Alice", FamilyName: "Liddell", Locale: "en-GB", Groups: []string{"staff", "readers"}},
+		{Subject: "248289761002", Username: "bob", Email: "bob@example.com", GivenName: "Bob", FamilyName: "Sawyer"},
+	}
 }
 
 // user finds a user by subject, username or e-mail address.
 func (o *OIDC) user(name string) (User, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return findUser(o.users, name)
+}
+
+func findUser(users []User, name string) (User, bool) {
 	for _, key := range []func(User) string{
 		func(u User) string { return u.Subject },
 		func(u User) string { return u.Username },
 		func(u User) string { return u.Email },
 	} {
-		if i := slices.IndexFunc(o.users, func(u User) bool { return key(u) == name }); i >= 0 && name != "" {
-			return o.users[i], true
+		if i := slices.IndexFunc(users, func(u User) bool { return key(u) == name }); i >= 0 && name != "" {
+			return users[i], true
 		}
 	}
 	return User{}, false

@@ -100,12 +100,24 @@ func (o *OIDC) signedOutPage(w http.ResponseWriter) {
 
 // postPage posts an answer, OAuth 2.0 Form Post Response Mode.
 func (o *OIDC) postPage(w http.ResponseWriter, target string, fields url.Values) {
-	o.render(w, http.StatusOK, page{Kind: "post", Action: target, Fields: fields, Script: o.base + "/submit.js"})
+	o.render(w, http.StatusOK, page{Kind: "post", Action: target, Fields: fields})
 }
 
+// render shows a page.
+func (o *OIDC) render(w http.ResponseWriter, status int, p page) { o.look().render(w, status, p) }
+
+func (o *OIDC) look() look { return look{o.cfg.Name, o.base, o.cfg.Accent} }
+
+func (o *OIDC) style(w http.ResponseWriter, _ *http.Request) { o.look().style(w) }
+
+func (o *OIDC) submit(w http.ResponseWriter, _ *http.Request) { o.look().submit(w) }
+
+// A look is what the pages of a provider have in common.
+type look struct{ name, base, accent string }
+
 // render has no form-action in its policy: browsers apply it to the redirects after a form, too.
-func (o *OIDC) render(w http.ResponseWriter, status int, p page) {
-	p.Provider, p.Style = o.cfg.Name, o.base+"/style.css"
+func (l look) render(w http.ResponseWriter, status int, p page) {
+	p.Provider, p.Style, p.Script = l.name, l.base+"/style.css", l.base+"/submit.js"
 	var buf bytes.Buffer
 	if err := pages.Execute(&buf, p); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -121,13 +133,13 @@ func (o *OIDC) render(w http.ResponseWriter, status int, p page) {
 	w.Write(buf.Bytes())
 }
 
-func (o *OIDC) style(w http.ResponseWriter, _ *http.Request) {
+func (l look) style(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	fmt.Fprintf(w, ":root { --accent: %s; --on-accent: %s; }\n%s", o.cfg.Accent, readableOn(o.cfg.Accent), styleSource)
+	fmt.Fprintf(w, ":root { --accent: %s; --on-accent: %s; }\n%s", l.accent, readableOn(l.accent), styleSource)
 }
 
-func (o *OIDC) submit(w http.ResponseWriter, _ *http.Request) {
+func (look) submit(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	fmt.Fprint(w, "document.forms[0].submit();\n")

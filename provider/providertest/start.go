@@ -1,5 +1,5 @@
-// Package providertest is an upstream for tests and demonstrations: an OpenID Provider in the process, with scripted
-// users, consent, refusals and faults.
+// Package providertest is an upstream for tests and demonstrations: an OpenID Provider, or a SAML 2.0 identity provider, in
+// the process, with scripted users, consent, refusals and faults.
 //
 // It owns the provider's side of the protocol and its pages. It is as strict as a provider should be, so that a client
 // that works here works elsewhere, and it breaks where a test tells it to, so that a client that should refuse can be
@@ -18,6 +18,11 @@
 // Without AutoLogin there is a page. A test posts to the page's own URL what a person would click: user=alice (subject,
 // username or e-mail address), refuse=1, or consent=allow. A program that wants a demonstration provider mounts
 // [NewOIDC] on a listener of its own.
+//
+// [StartSAML] and [NewSAML] are the same for SAML 2.0. [ReplaySAML] sends a service provider every forgery of a SAML message that
+// is known, and fails the test for each that it takes:
+//
+//	providertest.ReplaySAML(t, providertest.SAMLProviderTarget(idp, provider, acs, logout))
 package providertest
 
 import (

@@ -47,6 +47,9 @@ func TestTrust(t *testing.T) {
 		"query of metadata": func(c *saml.Config) { byURL(c); c.MetadataURL += "?token=hunter2" },
 		"no entity":         func(c *saml.Config) { byURL(c); c.IdPEntityID = "" },
 		"attribute":         func(c *saml.Config) { c.SubjectAttribute = "uid" },
+		"another attribute": func(c *saml.Config) { c.SubjectAttribute = "mail" },
+		"another friendly":  func(c *saml.Config) { c.SubjectFriendlyName = "mail" },
+		"pinned keys":       func(c *saml.Config) { pinned := c.Certificates; byURL(c); c.Certificates = pinned },
 		"friendly name":     func(c *saml.Config) { c.SubjectFriendlyName = "uid" },
 		"format":            func(c *saml.Config) { c.NameIDFormat = saml.NameIDEmail },
 	} {

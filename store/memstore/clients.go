@@ -71,14 +71,17 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 // copyClient copies the slices of c, whichever there are: a client has many and gets more.
 func copyClient(c *store.Client) *store.Client {
 	kept := *c
-	v := reflect.ValueOf(&kept).Elem()
-	for i := range v.NumField() {
-		copySlices(v.Field(i))
-	}
+	copySlices(reflect.ValueOf(&kept).Elem())
 	return &kept
 }
 
 func copySlices(v reflect.Value) {
+	if v.Kind() == reflect.Struct {
+		for i := range v.NumField() {
+			copySlices(v.Field(i))
+		}
+		return
+	}
 	if v.Kind() != reflect.Slice || v.IsNil() {
 		return
 	}

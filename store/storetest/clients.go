@@ -17,6 +17,7 @@ func clientChecks() []check {
 		{"clients/round trip", clientsRoundTrip},
 		{"clients/missing", clientsMissing},
 		{"clients/list", clientsList},
+		{"clients/forged pages", clientsForged},
 		{"clients/update", clientsUpdate},
 		{"clients/races", clientsRaces},
 		{"clients/copies", clientsCopies},
@@ -50,6 +51,10 @@ func (k *kit) fill(v reflect.Value, name string) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		for i := range v.Len() {
 			k.fill(v.Index(i), fmt.Sprint(name, i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			k.fill(v.Field(i), name+"."+v.Type().Field(i).Name)
 		}
 	default:
 		k.Fatalf("storetest: teach fill to set %s, which is a %s", name, v.Type())
@@ -197,9 +202,16 @@ func clientsCopies(k *kit) {
 
 // spoilSlice changes what a slice holds, to the last level, but not the slice itself.
 func spoilSlice(v reflect.Value) {
-	if e := v.Index(0); e.Kind() == reflect.Slice {
+	switch e := v.Index(0); e.Kind() {
+	case reflect.Slice:
 		spoilSlice(e)
-	} else {
+	case reflect.Struct:
+		for i := range e.NumField() {
+			if f := e.Field(i); f.Kind() == reflect.Slice {
+				spoilSlice(f)
+			}
+		}
+	default:
 		e.SetZero()
 	}
 }

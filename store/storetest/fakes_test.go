@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,6 +56,8 @@ var fakes = []fake{
 	{"returns links in any order", []string{"links/of a user"}, func(m *mem) base { return unsorted{m} }},
 	{"ignores versions of links", []string{"links/update", "commit/part by part/stale"}, func(m *mem) base { return blindLinks{m} }},
 
+	{"keeps a checksum of providers", []string{"links/ten thousand providers"}, func(m *mem) base { return sums{m} }},
+
 	// sessions
 	{"has its own error for missing sessions", []string{"sessions/missing"}, func(m *mem) base { return ownError{m} }},
 	{"raises sessions by updates", []string{"sessions/missing"}, func(m *mem) base { return upsertsSessions{m} }},
@@ -80,6 +84,9 @@ var fakes = []fake{
 	{"has its own error for missing clients", []string{"clients/missing"}, func(m *mem) base { return ownError{m} }},
 	{"ends a list where its beginning is gone", []string{"clients/list"}, func(m *mem) base { return listsFrom{m} }},
 	{"lists more than it is asked for", []string{"clients/list"}, func(m *mem) base { return listsAll{m} }},
+	{"begins anew after a client that is not there", []string{"clients/forged pages", "clients/list"},
+		func(m *mem) base { return beginsAnew{m} }},
+	{"has its own error for a page that it does not know", []string{"clients/forged pages"}, func(m *mem) base { return knowsPages{m} }},
 	{"ignores versions of clients", []string{"clients/update"}, func(m *mem) base { return blindClients{m} }},
 	{"merges what clients have with what they had", []string{"clients/update"}, func(m *mem) base { return mergesClients{m} }},
 	{"looks before it puts a client", []string{"clients/races"}, func(m *mem) base { return looksForClients{m, new(meeting)} }},
@@ -154,6 +161,10 @@ var fakes = []fake{
 	}},
 	{"joins the parts of keys", []string{"keys/parts"}, func(m *mem) base { return joins{m} }},
 	{"joins purposes and keys", []string{"keys/parts"}, func(m *mem) base { return joinsPurpose{m} }},
+	{"folds case of providers", []string{"keys/byte for byte"}, func(m *mem) base { return foldsProviders{m} }},
+	{"finds grants of clients of another case", []string{"keys/byte for byte"}, func(m *mem) base { return foldsGrants{m} }},
+	{"cuts long values", []string{"long values"}, func(m *mem) base { return cutsValues{m} }},
+	{"says that long values exist", []string{"long values"}, func(m *mem) base { return longExists{m} }},
 	{"forgets empty strings", []string{"empty"}, func(m *mem) base { return dropsEmpty{m} }},
 	{"takes in spite of a cancelled context", []string{"cancelled"}, func(m *mem) base { return deaf{m} }},
 	{"writes in spite of a cancelled context", []string{"cancelled"}, func(m *mem) base { return hasty{m} }},
@@ -887,3 +898,90 @@ type sweeps struct {
 }
 
 func (s sweeps) Sweep(ctx ctx, limit int) (int, error) { return s.sweep(ctx, s.mem, limit) }
+
+// sums makes of a provider's name what is good for a table of some dozens.
+type sums struct{ *mem }
+
+func (s sums) sum(key store.LinkKey) store.LinkKey {
+	key.Provider = fmt.Sprint(crc32.ChecksumIEEE([]byte(key.Provider)) % (1 << 22))
+	return key
+}
+
+func (s sums) CreateLink(ctx ctx, l *store.Link) error {
+	c := *l
+	c.LinkKey = s.sum(l.LinkKey)
+	return s.mem.CreateLink(ctx, &c)
+}
+
+func (s sums) Link(ctx ctx, key store.LinkKey) (*store.Link, error) {
+	l, err := s.mem.Link(ctx, s.sum(key))
+	if err == nil {
+		l.LinkKey = key
+	}
+	return l, err
+}
+
+type foldsProviders struct{ *mem }
+
+func (s foldsProviders) CreateLink(ctx ctx, l *store.Link) error {
+	c := *l
+	c.Provider = strings.ToLower(l.Provider)
+	return s.mem.CreateLink(ctx, &c)
+}
+
+func (s foldsProviders) Link(ctx ctx, key store.LinkKey) (*store.Link, error) {
+	key.Provider = strings.ToLower(key.Provider)
+	return s.mem.Link(ctx, key)
+}
+
+type foldsGrants struct{ *mem }
+
+func (s foldsGrants) CreateGrant(ctx ctx, g *store.Grant) error {
+	c := *g
+	c.ClientID = strings.ToLower(g.ClientID)
+	return s.mem.CreateGrant(ctx, &c)
+}
+
+func (s foldsGrants) FindGrants(ctx ctx, q store.GrantQuery) ([]*store.Grant, error) {
+	q.ClientID = strings.ToLower(q.ClientID)
+	return s.mem.FindGrants(ctx, q)
+}
+
+type cutsValues struct{ *mem }
+
+func (s cutsValues) CreateSession(ctx ctx, n *store.Session) error {
+	c := *n
+	c.ACR = cut(n.ACR)
+	err := s.mem.CreateSession(ctx, &c)
+	n.Version = c.Version
+	return err
+}
+
+type longExists struct{ *mem }
+
+func (s longExists) CreateGrant(ctx ctx, g *store.Grant) error {
+	if len(g.Nonce) > 1000 {
+		return store.ErrExists
+	}
+	return s.mem.CreateGrant(ctx, g)
+}
+
+type beginsAnew struct{ *mem }
+
+func (s beginsAnew) ListClients(ctx ctx, after string, limit int) ([]*store.Client, error) {
+	if _, err := s.mem.Client(ctx, after); err != nil {
+		after = ""
+	}
+	return s.mem.ListClients(ctx, after, limit)
+}
+
+type knowsPages struct{ *mem }
+
+func (s knowsPages) ListClients(ctx ctx, after string, limit int) ([]*store.Client, error) {
+	if after != "" {
+		if _, err := s.mem.Client(ctx, after); err != nil {
+			return nil, err
+		}
+	}
+	return s.mem.ListClients(ctx, after, limit)
+}

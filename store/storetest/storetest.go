@@ -12,7 +12,8 @@
 //		})
 //	}
 //
-// There is no way to leave a test out: what a store cannot promise, its users cannot rely on.
+// There is no way to leave a test out: what a store cannot promise, its users cannot rely on. [RunReopen] is for what a store
+// keeps beyond its process, and [Faulty] for tests of those who use one that fails.
 package storetest
 
 import (
@@ -103,6 +104,7 @@ func checks(s store.Store) []check {
 		{"links/update", linksUpdate},
 		{"links/races", linksRaces},
 		{"links/copies", linksCopies},
+		{"links/ten thousand providers", linksMany},
 		{"sessions/round trip", sessionsRoundTrip},
 		{"sessions/missing", sessionsMissing},
 		{"sessions/find", sessionsFind},
@@ -129,6 +131,7 @@ func checks(s store.Store) []check {
 		{"keys/byte for byte", func(k *kit) { keysExact(k, k.places()) }},
 		{"keys/odd bytes", func(k *kit) { keysOdd(k, k.places()) }},
 		{"keys/parts", keysParts},
+		{"long values", valuesLong},
 		{"times", times},
 		{"empty", empties},
 		{"cancelled", cancelled},

@@ -258,6 +258,22 @@ func (k *kit) otherPlaces() []place {
 				l, err := k.s.Link(k.ctx, key(s))
 				return fieldOf(l, err, func() string { return l.Username })
 			}},
+		{"Link by provider",
+			func(s string) error {
+				return k.s.CreateLink(k.ctx, &store.Link{LinkKey: store.LinkKey{Provider: s, Subject: "at a provider"}, Username: s})
+			},
+			func(s string) (string, error) {
+				l, err := k.s.Link(k.ctx, store.LinkKey{Provider: s, Subject: "at a provider"})
+				return fieldOf(l, err, func() string { return l.Username })
+			}},
+		{"Link by issuer",
+			func(s string) error {
+				return k.s.CreateLink(k.ctx, &store.Link{LinkKey: store.LinkKey{Provider: "p", Issuer: s, Subject: "of an issuer"}, Username: s})
+			},
+			func(s string) (string, error) {
+				l, err := k.s.Link(k.ctx, store.LinkKey{Provider: "p", Issuer: s, Subject: "of an issuer"})
+				return fieldOf(l, err, func() string { return l.Username })
+			}},
 		{"LinksOf a user",
 			func(s string) error {
 				return k.s.CreateLink(k.ctx, &store.Link{LinkKey: key(id()), UserID: "of " + s, Username: s})
@@ -275,6 +291,22 @@ func (k *kit) otherPlaces() []place {
 			},
 			func(s string) (string, error) {
 				return session(only(k.s.FindSessions(k.ctx, store.SessionQuery{UserID: s})))
+			}},
+		{"FindSessions by provider",
+			func(s string) error {
+				n := &store.Session{ID: id(), Upstream: store.LinkKey{Provider: "at " + s}, ACR: s, ExpiresAt: end}
+				return k.s.CreateSession(k.ctx, n)
+			},
+			func(s string) (string, error) {
+				return session(only(k.s.FindSessions(k.ctx, store.SessionQuery{Provider: "at " + s})))
+			}},
+		{"FindSessions by issuer",
+			func(s string) error {
+				n := &store.Session{ID: id(), Upstream: store.LinkKey{Provider: "p2", Issuer: s}, ACR: s, ExpiresAt: end}
+				return k.s.CreateSession(k.ctx, n)
+			},
+			func(s string) (string, error) {
+				return session(only(k.s.FindSessions(k.ctx, store.SessionQuery{Provider: "p2", Issuer: s})))
 			}},
 		{"FindSessions by upstream session",
 			func(s string) error {
@@ -300,6 +332,29 @@ func (k *kit) otherPlaces() []place {
 			},
 			func(s string) (string, error) {
 				return grant(only(k.s.FindGrants(k.ctx, store.GrantQuery{SessionID: s})))
+			}},
+		{"FindGrants by user",
+			func(s string) error {
+				return k.s.CreateGrant(k.ctx, &store.Grant{ID: id(), UserID: s, Nonce: s, ExpiresAt: end})
+			},
+			func(s string) (string, error) { return grant(only(k.s.FindGrants(k.ctx, store.GrantQuery{UserID: s}))) }},
+		{"FindGrants by client",
+			func(s string) error {
+				return k.s.CreateGrant(k.ctx, &store.Grant{ID: id(), ClientID: s, Nonce: s, ExpiresAt: end})
+			},
+			func(s string) (string, error) {
+				return grant(only(k.s.FindGrants(k.ctx, store.GrantQuery{ClientID: s})))
+			}},
+		{"Key by id",
+			func(s string) error { return k.s.AddKey(k.ctx, &store.Key{ID: s, Algorithm: id(), Private: []byte(s)}) },
+			func(s string) (string, error) {
+				keys, err := k.s.Keys(k.ctx)
+				for _, key := range keys {
+					if key.ID == s {
+						return string(key.Private), nil
+					}
+				}
+				return "", cmp.Or(err, store.ErrNotFound)
 			}},
 		{"transient value by key",
 			func(s string) error { return k.s.Add(k.ctx, "p", s, []byte(s), end) },

@@ -140,6 +140,7 @@ func CheckClient(c *store.Client) (errs []error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, checkGrants(c)...)
+	errs = append(errs, checkClaims(c)...)
 	errs = append(errs, checkLogoutURIs(c)...)
 	for _, uri := range c.RedirectURIs {
 		if err := checkRedirectURI(uri); err != nil {

@@ -107,7 +107,7 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 	for i := range clients {
 		c := clients[i]
 		c.Secrets, c.RedirectURIs = slices.Clone(c.Secrets), slices.Clone(c.RedirectURIs)
-		c.Scopes, c.Audience = slices.Clone(c.Scopes), slices.Clone(c.Audience)
+		c.Scopes, c.Audience, c.Claims = slices.Clone(c.Scopes), slices.Clone(c.Audience), slices.Clone(c.Claims)
 		g.clients[c.ID] = &c
 	}
 	return g

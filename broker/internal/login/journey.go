@@ -213,6 +213,14 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		if out.Kind == flow.Done {
 			continue
 		}
+		linked, err := s.linkedMeanwhile(r.Context(), j)
+		if err != nil {
+			s.Fail(w, r, j.target, err)
+			return
+		}
+		if linked {
+			continue
+		}
 		if j.target.Passive && out.Kind != flow.Denied { // OpenID Connect Core §3.1.2.6
 			s.Send(w, r, j.target, j.target.Refuse("interaction_required"))
 			return
@@ -236,6 +244,20 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		return
 	}
 	s.finish(w, r, j)
+}
+
+// linkedMeanwhile reports whether an identity that nobody knew, and that its first-login flow is held up with, is a user's by
+// now: the same person has come through in another tab, and is who stands in the way. The journey then goes on as that user's.
+func (s *Service) linkedMeanwhile(ctx context.Context, j *journey) (bool, error) {
+	if j.local() || j.Stage != stageFirstLogin || j.Linked != "" {
+		return false, nil
+	}
+	if err := s.lookUp(ctx, j); err != nil || j.account.user == nil {
+		return false, err
+	}
+	j.Linked = j.account.user.ID
+	j.Draft = flow.Draft{Profile: provider.ProfileOf(j.Identity, j.provider.TrustEmail), UserID: j.Linked}
+	return true, nil
 }
 
 // undecided are the reasons of the engine itself.

@@ -51,27 +51,29 @@ type idClaims struct {
 	AtHash   string   `json:"at_hash"`
 	Provider string   `json:"identity_provider,omitempty"` // alias of the upstream that vouched, by Keycloak's name
 	userClaims
+	more map[string]any // of [store.Client.Claims]
 }
 
 // accessClaims are the claims of an access token (RFC 9068 §2.2). Those about the user are left out where a client acts for
 // itself.
 type accessClaims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience []string `json:"aud"`
-	Expires  int64    `json:"exp"`
-	IssuedAt int64    `json:"iat"`
-	ID       string   `json:"jti"` // names the grant, see grantOfToken, and tokens that this one was exchanged for
-	ClientID string   `json:"client_id"`
-	Scope    string   `json:"scope,omitempty"`
-	AuthTime int64    `json:"auth_time,omitempty"`
-	ACR      string   `json:"acr,omitempty"`
-	AMR      []string `json:"amr,omitempty"`
-	Bound    *bound   `json:"cnf,omitempty"`
-	Session  string   `json:"sid,omitempty"`
-	Actor    *actor   `json:"act,omitempty"`
-	Roles    []string `json:"roles,omitempty"`  // RFC 9068 §2.2.3.1, for the scope "roles"
-	Groups   []string `json:"groups,omitempty"` // likewise, for the scope "groups"
+	Issuer   string         `json:"iss"`
+	Subject  string         `json:"sub"`
+	Audience []string       `json:"aud"`
+	Expires  int64          `json:"exp"`
+	IssuedAt int64          `json:"iat"`
+	ID       string         `json:"jti"` // names the grant, see grantOfToken, and tokens that this one was exchanged for
+	ClientID string         `json:"client_id"`
+	Scope    string         `json:"scope,omitempty"`
+	AuthTime int64          `json:"auth_time,omitempty"`
+	ACR      string         `json:"acr,omitempty"`
+	AMR      []string       `json:"amr,omitempty"`
+	Bound    *bound         `json:"cnf,omitempty"`
+	Session  string         `json:"sid,omitempty"`
+	Actor    *actor         `json:"act,omitempty"`
+	Roles    []string       `json:"roles,omitempty"`  // RFC 9068 §2.2.3.1, for the scope "roles"
+	Groups   []string       `json:"groups,omitempty"` // likewise, for the scope "groups"
+	more     map[string]any // of [store.Client.Claims]
 }
 
 func claimsOf(u *store.User, scope []string) userClaims {
@@ -105,6 +107,7 @@ func (p *Provider) idClaims(client *store.Client, g *store.Grant, a *session.Act
 		AtHash:     atHash(idTokenAlg(client), accessToken),
 		Provider:   g.Upstream.Provider,
 		userClaims: claimsOf(a.User, g.Scope),
+		more:       clientClaims(client, a, g.Scope, store.ClaimInIDToken),
 	}
 	claims.add(a.User, g, inIDToken)
 	return claims
@@ -128,6 +131,7 @@ func (p *Provider) accessClaims(client *store.Client, g *store.Grant, a *session
 		ACR:      g.ACR,
 		AMR:      g.AMR,
 		Session:  a.Session.ID,
+		more:     clientClaims(client, a, g.Scope, store.ClaimInAccessToken),
 	}
 	if slices.Contains(g.Scope, scopeRoles) {
 		c.Roles = a.User.Roles

@@ -136,7 +136,7 @@ func (p *Provider) signAccess(
 	if jkt := provenKey(ctx); jkt != "" {
 		claims.Bound, tokenType = &bound{jkt}, "DPoP"
 	}
-	raw, err = ring.Sign(now, accessTokenAlg(client), token.AccessToken, claims)
+	raw, err = ring.Sign(now, accessTokenAlg(client), token.AccessToken, tell(claims, claims.more))
 	return raw, tokenType, err
 }
 

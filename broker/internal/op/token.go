@@ -270,7 +270,7 @@ func (p *Provider) issue(ctx context.Context, client *store.Client, g *store.Gra
 	}
 	if slices.Contains(g.Scope, "openid") {
 		claims := p.idClaims(client, g, active, answer.AccessToken, now)
-		answer.IDToken, err = ring.Sign(now, idTokenAlg(client), token.IDToken, claims)
+		answer.IDToken, err = ring.Sign(now, idTokenAlg(client), token.IDToken, tell(claims, claims.more))
 	}
 	return answer, err
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -71,8 +72,9 @@ func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, t *issue
 	}
 	info := userInfo{Subject: u.ID, userClaims: claimsOf(u, grant.Scope)}
 	info.add(u, &grant, inUserInfo)
+	more := clientClaims(client, t.active, grant.Scope, store.ClaimInUserInfo)
 	if client.UserInfoAlg == "" {
-		writeJSON(w, http.StatusOK, info)
+		writeJSON(w, http.StatusOK, tell(info, more))
 		return nil
 	}
 	ring, err := p.Keys.Ring(r.Context())
@@ -81,7 +83,7 @@ func (p *Provider) tellUserInfo(w http.ResponseWriter, r *http.Request, t *issue
 	}
 	now := p.Now()
 	info.Issuer, info.Audience, info.IssuedAt = p.issuer(), client.ID, now.Unix()
-	signed, err := ring.Sign(now, client.UserInfoAlg, token.IDToken, info)
+	signed, err := ring.Sign(now, client.UserInfoAlg, token.IDToken, tell(info, more))
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ import (
 // are signed in.
 type Mount func(b *broker.Broker) http.Handler
 
+// Configure changes something about the broker.
+type Configure func(c *broker.Config)
+
 // Page is what the pages say: who is signed in, or nobody if there is no user.
 func Page(user *store.User) string {
 	if user == nil {
@@ -53,7 +56,7 @@ type site struct {
 }
 
 // open serves the host application at a loopback address, and the provider at another.
-func open(address string, mount Mount) (*site, error) {
+func open(address string, mount Mount, configure ...Configure) (*site, error) {
 	s := &site{}
 	upstream, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at the start of a program
 	if err != nil {
@@ -64,7 +67,7 @@ func open(address string, mount Mount) (*site, error) {
 		return nil, errors.Join(err, upstream.Close())
 	}
 	s.origin = "http://" + app.Addr().String()
-	op, b, err := newBroker(s.origin, "http://"+upstream.Addr().String())
+	op, b, err := newBroker(s.origin, "http://"+upstream.Addr().String(), configure)
 	if err != nil {
 		return nil, errors.Join(err, upstream.Close(), app.Close())
 	}
@@ -73,7 +76,7 @@ func open(address string, mount Mount) (*site, error) {
 	return s, nil
 }
 
-func newBroker(origin, issuer string) (*providertest.OIDC, *broker.Broker, error) {
+func newBroker(origin, issuer string, configure []Configure) (*providertest.OIDC, *broker.Broker, error) {
 	callback := brokertest.CallbackURL(origin+"/id", "demo")
 	op, err := providertest.NewOIDC(providertest.OIDCConfig{Issuer: issuer, Alg: "ES256"})
 	if err != nil {
@@ -87,13 +90,17 @@ func newBroker(origin, issuer string) (*providertest.OIDC, *broker.Broker, error
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := broker.New(broker.Config{
+	config := broker.Config{
 		BaseURL:   origin + "/id",
 		Secrets:   [][]byte{[]byte(rand.Text() + rand.Text())}, // in earnest the same at every start
 		Store:     memstore.New(),
 		Providers: []broker.Provider{{Alias: "demo", Name: "Demo Provider", IdP: idp}},
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+	}
+	for _, change := range configure {
+		change(&config)
+	}
+	b, err := broker.New(config)
 	return op, b, err
 }
 
@@ -110,9 +117,9 @@ func (s *site) close() {
 }
 
 // Serve serves the host application until Ctrl+C.
-func Serve(mount Mount) {
+func Serve(mount Mount, configure ...Configure) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	s, err := open("127.0.0.1:8080", mount)
+	s, err := open("127.0.0.1:8080", mount, configure...)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,0 +1,277 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-idbroker/idbroker/provider"
+)
+
+// A SAMLTarget is a service provider that forgeries are sent to.
+type SAMLTarget struct {
+	// IdP is the identity provider that the target trusts, and at which it is registered with what it is to be attacked by:
+	// forgeries that have to be encrypted are left out without EncryptTo.
+	IdP *SAML
+	// Begin starts a login in a browser that was never there before.
+	Begin func(t testing.TB) SAMLAttempt
+}
+
+// A SAMLAttempt is a login that waits for the answer of the identity provider.
+type SAMLAttempt struct {
+	// URL is where the browser is sent to, Form what it posts there; without Form it gets URL.
+	URL  string
+	Form url.Values
+	// Finish is the browser coming back: it posts form to at or, if form is nil, gets it. It returns the subject of who was
+	// let in, or an error if nobody was. It may be called again.
+	Finish func(at string, form url.Values) (subject string, err error)
+	// Logout is a message about logout arriving in the same way, after Finish. It returns nil if the session of who was let
+	// in has ended. Without it, forgeries of logout are left out.
+	Logout func(at string, form url.Values) error
+}
+
+// A SAMLForgery is what an attacker sends to a service provider, or somebody honest whom it must take for one.
+type SAMLForgery struct {
+	Name string
+	Why  string // what is attacked, and which advisory had it
+	// Genuine is not forged, though it looks odd: it must be accepted.
+	Genuine bool
+
+	user    User   // whom it is to let in
+	uniform string // of those with the same one, all must be refused in the same words
+	logout  func(a *samlAttack) ([]samlMessage, error)
+	make    func(a *samlAttack) ([]samlMessage, error)
+}
+
+// A SAMLResult is what a target made of a forgery.
+type SAMLResult struct {
+	Forgery  SAMLForgery
+	LeftOut  bool // it does not fit the target: the algorithm of the keys, no encryption, no logout
+	Accepted bool
+	Subject  string // who was let in
+	Err      error  // why nobody was
+}
+
+// Wrong says what is wrong with the result; "" if nothing is.
+func (r SAMLResult) Wrong() string {
+	switch f := r.Forgery; {
+	case r.LeftOut:
+	case f.Genuine && !r.Accepted:
+		return fmt.Sprintf("%s: refused, though it is genuine (%v); %s", f.Name, r.Err, f.Why)
+	case f.Genuine && f.logout == nil && r.Subject != f.user.Subject:
+		return fmt.Sprintf("%s: %q was let in, not %q; %s", f.Name, r.Subject, f.user.Subject, f.Why)
+	case !f.Genuine && r.Accepted:
+		return fmt.Sprintf("%s: ACCEPTED, %q was let in; %s", f.Name, r.Subject, f.Why)
+	}
+	return ""
+}
+
+// A samlMessage arrives at the service provider.
+type samlMessage struct {
+	query string // "" if it is posted
+	form  url.Values
+}
+
+func (m samlMessage) at(address string) (string, url.Values) {
+	if m.query == "" {
+		return address, m.form
+	}
+	separator := "?"
+	if strings.Contains(address, "?") {
+		separator = "&"
+	}
+	return address + separator + m.query, nil
+}
+
+// ReplaySAML sends all of [SAMLForgeries] to a target, each in a login of its own. It fails the test for each that was
+// accepted, and each genuine one that was refused, and returns all results.
+func ReplaySAML(t testing.TB, target SAMLTarget) []SAMLResult {
+	t.Helper()
+	var results []SAMLResult
+	said := map[string]string{}
+	for _, f := range SAMLForgeries() {
+		r := f.Replay(t, target)
+		if wrong := r.Wrong(); wrong != "" {
+			t.Error(wrong)
+		}
+		if r.Err != nil && f.uniform != "" && !r.LeftOut {
+			if first, ok := said[f.uniform]; ok && first != r.Err.Error() {
+				t.Errorf("%s: refused with %q, another one with %q; %s", f.Name, r.Err, first, f.Why)
+			}
+			said[f.uniform] = r.Err.Error()
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+// Replay sends one forgery to a target.
+func (f SAMLForgery) Replay(t testing.TB, target SAMLTarget) SAMLResult {
+	t.Helper()
+	attempt := target.Begin(t)
+	a := target.attack(t, attempt)
+	r := SAMLResult{Forgery: f}
+	make, deliver, at := f.make, attempt.Finish, a.login.acs
+	if f.logout != nil {
+		if attempt.Logout == nil || a.login.sp.Logout == "" {
+			r.LeftOut = true
+			return r
+		}
+		a.signIn(t, attempt)
+		make, at = f.logout, a.login.sp.Logout
+		deliver = func(at string, form url.Values) (string, error) { return "", attempt.Logout(at, form) }
+	}
+	messages, err := make(a)
+	switch {
+	case err != nil:
+		t.Fatalf("%s: %v", f.Name, err)
+	case len(messages) == 0:
+		r.LeftOut = true
+		return r
+	}
+	for i, m := range messages {
+		r.Subject, r.Err = deliver(m.at(at))
+		if r.Err != nil && i < len(messages)-1 {
+			t.Errorf("%s: the message before it was refused: %v", f.Name, r.Err)
+		}
+	}
+	r.Accepted = r.Err == nil
+	return r
+}
+
+// attack looks at the request of an attempt as the identity provider does.
+func (target SAMLTarget) attack(t testing.TB, attempt SAMLAttempt) *samlAttack {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, attempt.URL, nil)
+	if err == nil && attempt.Form != nil {
+		r, err = http.NewRequestWithContext(t.Context(), http.MethodPost, attempt.URL, strings.NewReader(attempt.Form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if err != nil {
+		t.Fatalf("request: %v", err)
+	}
+	m, err := receiveSAML(r)
+	if err != nil {
+		t.Fatalf("request: %v", err)
+	}
+	login, err := target.IdP.authnRequest(m)
+	if err != nil {
+		t.Fatalf("request: %v", err)
+	}
+	return &samlAttack{idp: target.IdP, login: login}
+}
+
+// signIn lets the victim in, by the rules.
+func (a *samlAttack) signIn(t testing.TB, attempt SAMLAttempt) {
+	t.Helper()
+	out := a.about(samlVictim)
+	a.nameID, a.index = out.nameID, out.index
+	text, err := out.document()
+	if err != nil {
+		t.Fatalf("sign in: %v", err)
+	}
+	if _, err := attempt.Finish(a.posted(text)[0].at(a.login.acs)); err != nil {
+		t.Fatalf("sign in: %v", err)
+	}
+}
+
+// ReplaySAMLAcross brings the genuine answer of each target's identity provider to every other target. It fails the test
+// for each that was accepted.
+func ReplaySAMLAcross(t testing.TB, targets ...SAMLTarget) {
+	t.Helper()
+	for i := range targets {
+		for j := range targets {
+			attempt := targets[j].Begin(t)
+			a := targets[j].attack(t, attempt)
+			from := *a
+			from.idp = targets[i].IdP
+			text, err := from.about(samlVictim).document()
+			if err != nil {
+				t.Fatal(err)
+			}
+			subject, err := attempt.Finish(a.posted(text)[0].at(a.login.acs))
+			if (err == nil) != (i == j) {
+				t.Errorf("the answer of provider %d at target %d: %q, %v", i, j, subject, err)
+			}
+		}
+	}
+}
+
+// SAMLProviderTarget is a provider of SAML without a broker around it. What brokers see to is seen to here: that the state is
+// the one of this login, that an answer and a logout request are used once, and that a logout is about this session.
+// acs and logout are the addresses that idp knows it by; logout may be "".
+func SAMLProviderTarget(idp *SAML, p provider.IdentityProvider, acs, logout string) SAMLTarget {
+	return SAMLTarget{IdP: idp, Begin: func(t testing.TB) SAMLAttempt {
+		t.Helper()
+		b := &bareLogin{ctx: t.Context(), p: p, state: samlSecret(), used: map[string]bool{}}
+		redirect, err := p.Begin(b.ctx, provider.Request{RedirectURI: acs, State: b.state})
+		if err != nil {
+			t.Fatalf("Begin: %v", err)
+		}
+		b.data = redirect.Data
+		attempt := SAMLAttempt{URL: redirect.URL, Form: redirect.Form, Finish: b.finish}
+		if _, ok := p.(provider.LogoutReceiver); ok && logout != "" {
+			attempt.Logout = b.logout
+		}
+		return attempt
+	}}
+}
+
+// A bareLogin is one at a provider without a broker.
+type bareLogin struct {
+	ctx   context.Context
+	p     provider.IdentityProvider
+	state string
+	data  []byte
+	used  map[string]bool
+	who   *provider.Identity
+}
+
+func arrived(at string, form url.Values) url.Values {
+	if form != nil {
+		return form
+	}
+	u, err := url.Parse(at)
+	if err != nil {
+		return nil
+	}
+	return u.Query()
+}
+
+func (b *bareLogin) finish(at string, form url.Values) (string, error) {
+	params := arrived(at, form)
+	if !slices.Equal(params["RelayState"], []string{b.state}) {
+		return "", errors.New("the state is another one")
+	}
+	id, err := b.p.Finish(b.ctx, provider.Callback{URL: at, Params: params, Data: b.data})
+	if err != nil {
+		return "", err
+	}
+	if id.Once != nil {
+		if b.used[id.Once.ID] {
+			return "", errors.New("it was used before")
+		}
+		b.used[id.Once.ID] = true
+	}
+	b.who = id
+	return id.Subject, nil
+}
+
+func (b *bareLogin) logout(at string, form url.Values) error {
+	l, err := b.p.(provider.LogoutReceiver).ReceiveLogout(b.ctx, provider.LogoutMessage{URL: at, Params: arrived(at, form)})
+	switch {
+	case err != nil:
+		return err
+	case b.used[l.ID]:
+		return errors.New("it was received before")
+	case l.Subject != "" && l.Subject != b.who.Subject, l.Session != "" && l.Session != b.who.Session && !slices.Contains(l.MoreSessions, b.who.Session):
+		return errors.New("it is about another session")
+	}
+	b.used[l.ID] = true
+	return nil
+}
