@@ -15,6 +15,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
@@ -319,4 +320,86 @@ func TestConfirmPageIsTheSameForAll(t *testing.T) {
 	if one != two {
 		t.Errorf("the page tells two accounts apart:\n%s\n%s", one, two)
 	}
+}
+
+// nOAuth (Descope 2023, Semperis 2025): who changes their address at the upstream to somebody else's is who they were, and gets
+// nothing of the other, however much the provider is trusted.
+func TestAddressIsNoKey(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	l.reconfigure(l.setup(func(c *broker.Config) { c.Providers[1].TrustEmail, c.Providers[1].Sync = true, provider.SyncForce }))
+	l.other.LoginAs("carol")
+	l.login("Other")
+	carol := l.named("carol")
+	l.other.SetUser(providertest.User{Subject: "carol", Username: "carol", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"})
+	who := l.login("Other").Get(l.Origin + "/").Who()
+	if after := l.named("carol"); who.ID != carol.ID || after.Email != carol.Email {
+		t.Errorf("signed in as %+v; carol is %+v now", who, after)
+	}
+	if n := l.linksOf(l.alice)["other"]; n != 0 || l.named("alice").Email != "alice@example.com" {
+		t.Errorf("alice has %d links with Other, and is %+v", n, l.named("alice"))
+	}
+}
+
+// authentik CVE-2022-46145, CVE-2026-49448; Zitadel CVE-2024-49757: an empty answer, one without the fields that are asked for, one
+// to the page of another login, and a repeated one skip no step.
+func TestNoAnswerSkipsAStep(t *testing.T) {
+	t.Parallel()
+	for _, s := range stations {
+		if s.shows == "" || s.name == "mail confirmed elsewhere" || s.name == "mailed link" {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			v := newVisit(t)
+			other := s.at(v) // another login of the same browser
+			page := s.at(v)
+			if page.URL.Path == other.URL.Path {
+				t.Fatal("set-up: it is the same login")
+			}
+			_, foreign, _ := other.Form()
+			_, own, _ := page.Form()
+			for _, form := range []url.Values{
+				nil, {}, {"turn": own["turn"]}, {"turn": {""}}, foreign, {"turn": foreign["turn"], "link": {"1"}, "confirmed": {"1"}},
+			} {
+				if answered := v.browser.Post(page.URL.String(), form, ""); answered.Status >= 500 || answered.URL.Path == "/deep" {
+					t.Errorf("%v: status %d at %s", form, answered.Status, answered.URL)
+				}
+				v.wantNoLink(v.browser)
+				if page = v.browser.Get(page.URL.String()); !strings.Contains(page.Body, s.shows) {
+					t.Fatalf("%v led to another step:\n%s", form, page.Body)
+				}
+			}
+			s.on(v, page)
+			v.wantAlice()
+		})
+	}
+}
+
+// CVE-2026-37982, CVE-2026-4282: what was mailed to prove an account is good for nothing else.
+func TestMailedLinkIsForOnePurpose(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	l.reconfigure(l.setup(func(c *broker.Config) { c.LocalLogin = true }))
+	b := brokertest.NewBrowser(t)
+	l.comeByMail(b)
+	link, err := url.Parse(l.box.links()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle := link.Query().Get("link")
+	for _, path := range []string{"/reset?reset=", "/reset?link=", "/link/", "/flow/", "/account/email?link="} {
+		stranger := brokertest.NewBrowser(t)
+		if page := stranger.Get(l.URL + path + handle); strings.Contains(page.Body, `name="repeat"`) || page.Status >= 500 {
+			t.Errorf("%s: status %d\n%s", path, page.Status, page.Body)
+		}
+		page := stranger.Post(l.URL+"/reset/set", url.Values{
+			"reset": {handle}, "link": {handle}, "password": {"set by a stranger"}, "repeat": {"set by a stranger"},
+		}, "")
+		if page.Status < 400 || page.Status >= 500 {
+			t.Errorf("a password was set by it: status %d\n%s", page.Status, page.Body)
+		}
+		l.wantNoLink(stranger)
+	}
+	l.wantLinked(b.Get(link.String()).Submit(nil)) // nor was it used up
 }

@@ -40,7 +40,7 @@ type linkingHost struct {
 
 func startLinking(t *testing.T) *linkingHost {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the test
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func startLinking(t *testing.T) *linkingHost {
 		user, _ := broker.UserFrom(r.Context())
 		fmt.Fprintf(w, "<!doctype html><title>App</title><link rel=icon href=data:,><p>Hello, %s</p>", user.Name)
 	})))
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}} //nolint:gosec // a test
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return h
@@ -293,7 +293,7 @@ func (h *linkingHost) byPassword(b *tab, u *store.User) {
 	}
 	app := factor.NewEnrolment("Your App", u.Username)
 	code := func(step int64) string {
-		code, err := hotp.GenerateCode(app.Text, uint64(now.Unix()/30+step)) //nolint:gosec // not before 1970
+		code, err := hotp.GenerateCode(app.Text, uint64(now.Unix()/30+step))
 		if err != nil {
 			h.t.Fatal(err)
 		}

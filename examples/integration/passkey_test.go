@@ -53,7 +53,7 @@ func (makePasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result,
 // at localhost, as an IP address can have no passkeys.
 func startPasskeys(t *testing.T) (origin string, s *memstore.Store) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the test
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func startPasskeys(t *testing.T) (origin string, s *memstore.Store) {
 		user, _ := broker.UserFrom(r.Context())
 		fmt.Fprintf(w, "<!doctype html><title>App</title><link rel=icon href=data:,><p>Hello, %s</p><a href=/id/logout>Sign out</a>", user.Name)
 	})))
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}} //nolint:gosec // a test
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return origin, s

@@ -53,8 +53,8 @@ func TestSQLiteFileHasNoSecrets(t *testing.T) {
 	kept := sqlstore.New(db)
 	secret, rp := []byte(rand.Text()+rand.Text()), brokertest.NewRelyingParty(t)
 	op := providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Users: []providertest.User{
-		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true},
-		{Subject: "twin", Username: "alice", Email: "twin@example.com"}, // has to choose another name: a login that pauses
+		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
+		{Subject: "twin", Username: "alice", Email: "twin@example.com", Name: "Twin"}, // has to choose another name: a login that pauses
 	}})
 	server := brokertest.Start(t, func(base string) broker.Config {
 		up := op.Register(providertest.Client{ID: "demo", RedirectURIs: []string{brokertest.CallbackURL(base, "demo")},

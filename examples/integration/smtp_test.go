@@ -45,7 +45,7 @@ func startMailServer(t *testing.T) *mailServer {
 	s := &mailServer{mails: make(chan letter, 32)}
 	certificate, roots := privateAuthority(t)
 	s.roots = roots
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the test
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 type app struct {
 	upstreams []broker.Provider
 	clients   []store.Client
+	mailer    broker.Mailer
 }
 
 // front is open to everybody.
@@ -26,7 +27,8 @@ func (a *app) front(w http.ResponseWriter, r *http.Request) {
 		User      *store.User // nil if nobody is signed in
 		Upstreams []broker.Provider
 		Clients   []store.Client
-	}{user, a.upstreams, a.clients}})
+		Mailbox   string
+	}{user, a.upstreams, a.clients, a.mailbox()}})
 }
 
 // private is behind RequireLogin, so that there is somebody.
@@ -39,6 +41,14 @@ func (a *app) private(w http.ResponseWriter, r *http.Request) {
 		Provider string
 		Clients  []store.Client
 	}{user, session, a.nameOf(session.Upstream.Provider), a.clients}})
+}
+
+// mailbox is where the demo shows what is mailed.
+func (a *app) mailbox() string {
+	if box, ok := a.mailer.(*mailbox); ok {
+		return box.url
+	}
+	return ""
 }
 
 func (a *app) nameOf(alias string) string {

@@ -48,7 +48,7 @@ func newApp(origin string, db *sql.DB, secret []byte, mailer broker.Mailer, upst
 	if err != nil {
 		return nil, nil, err
 	}
-	app := &app{upstreams: upstreams, clients: clients}
+	app := &app{upstreams: upstreams, clients: clients, mailer: mailer}
 	mux := http.NewServeMux()
 	mux.Handle("/id/", b)
 	mux.Handle("/account/", b.Account()) // where users see and link their ways to sign in

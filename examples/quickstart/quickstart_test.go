@@ -127,7 +127,7 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 	wantText(t, b.Get(origin), "This is your application") // nobody is signed in
 	page = page.Submit(url.Values{"link": {"1"}})
 	wantText(t, page, "Look into your mailbox")
-	letter := elsewhere.Get(mails)
+	letter := elsewhere.Get(origin).Click("mailbox")
 	wantText(t, letter, "Link Globex Mail to your account", "to ada@acme.example")
 	folder := regexp.MustCompile(`mail is in (\S+),`).FindStringSubmatch(printed)[1]
 	if files, err := os.ReadDir(folder); err != nil || len(files) != 1 {

@@ -1,18 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
+	"mime/quotedprintable"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider/providertest"
 )
 
 // keycloaks is the library's own flow, in the words of the file.
@@ -227,4 +234,57 @@ func stepsIn(t *testing.T, file, pkg string) (names []string) {
 		}
 	}
 	return names
+}
+
+// A flow of the file runs, and its mail arrives in the folder.
+func TestFlowAndMailOfTheFile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	other := providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Other", AutoLogin: "alice", Clients: []providertest.Client{
+		{ID: "broker", Secret: "secret of the broker", RedirectURIs: []string{s.url + "/id/broker/other/endpoint"}},
+	}})
+	s.edit("clients:\n", `  - alias: other
+    type: oidc
+    name: Other
+    issuer: `+other.Issuer()+`
+    client_id: broker
+    client_secret: secret of the broker
+    insecure_allow_http: true
+    insecure_allow_private_networks: true
+    post_login: guests
+flows:
+  office:
+    - {step: create, when: alternative}
+    - id: existing
+      when: alternative
+      sub:
+        - {step: confirm_link}
+        - {step: verify_email}
+  guests:
+    - {step: allow}
+    - {id: not-guests, when: conditional, sub: [{step: if_role, role: guest}, {step: deny}]}
+first_login: office
+mail: {directory: mails}
+clients:
+`)
+	s.start()
+	page := brokertest.NewBrowser(t).Get(s.url + "/").Click("Demo")
+	if !strings.Contains(page.Body, "Signed in as Alice Liddell") {
+		t.Fatalf("a new user comes to\n%s", page.Body)
+	}
+	page = brokertest.NewBrowser(t).Get(s.url + "/").Click("Other").Submit(url.Values{"link": {"1"}})
+	files, err := filepath.Glob(filepath.Join(s.dir, "mails", "*.eml"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("there is the mail %v, %v; the page is\n%s", files, err, page.Body)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))) // the heads are no such text, and not asked for
+	link := regexp.MustCompile(`https?://\S+/proof\?\S+`).Find(text)
+	brokertest.NewBrowser(t).Get(string(link)).Submit(nil)
+	if page = page.Submit(url.Values{"confirmed": {"1"}}); !strings.Contains(page.Body, "Signed in as Alice Liddell") {
+		t.Errorf("after the proof:\n%s", page.Body)
+	}
 }

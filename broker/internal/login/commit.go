@@ -182,6 +182,9 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 		return login.NewUser, nil
 	}
 	user, err := s.Store.User(ctx, j.Draft.UserID)
+	if errors.Is(err, store.ErrNotFound) { // deleted after they had proved themselves
+		return nil, errConflict
+	}
 	if err != nil {
 		return nil, fmt.Errorf("user to be linked: %w", err)
 	}
