@@ -173,7 +173,11 @@ func TestNothingChangedNothingWritten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mapped(provider.SyncForce,
 		mapper.Role("b", is("roles", "b")), mapper.Role("a", is("roles", "a")), mapper.Groups("groups", ""), mapper.Attribute("roles", "all"),
-		mapper.Username("${UUID}", mapper.Local), mapper.Attribute("mail", "email"), mapper.Attribute("first", "firstName")))
+		mapper.Username("${UUID}", mapper.Local), mapper.Attribute("mail", "email"), mapper.Attribute("first", "firstName"),
+		provider.Mapper{Name: "renames", Map: func(m *provider.Mapping) error {
+			m.Profile.Username += "-again"
+			return nil
+		}}))
 	w.says(providertest.User{Name: "Alice"}, map[string]any{
 		"roles": []any{"a", "b"}, "groups": []any{"x", "y", "x"}, "mail": "other@example.com", "first": "Al",
 	})

@@ -220,16 +220,22 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	s.assign(&made, u)
 	made.Sync, made.Logout, made.ShowInAccount = u.Sync.mode(), u.Logout.mode(), u.ShowInAccount.mode()
 	made.Icon = s.icon(path+".icon", u.Icon)
+	made.Mappers = s.mappers(path+".mappers", u.Mappers)
 	if u.Type == "" && !s.doc.has(path+".type") {
-		s.doc.problem(path+".type", "is missing: say oidc or saml")
+		s.doc.problem(path+".type", "is missing: say oidc, oauth2 or saml")
 	}
 	s.checkType(path, u)
 	var idp provider.IdentityProvider
 	var err error
-	if u.Type == "saml" {
+	switch u.Type {
+	case "saml":
 		idp, err = s.samlProvider(path+".saml", u.SAML)
-	} else if idp, err = oidc.New(s.openID(path, u.openID)); err != nil {
-		s.doc.explain(err, reflect.TypeFor[upstream](), path)
+	case "oauth2":
+		idp, err = s.oauth2Provider(path+".oauth2", u.OAuth2)
+	default:
+		if idp, err = oidc.New(s.openID(path, u.openID)); err != nil {
+			s.doc.explain(err, reflect.TypeFor[upstream](), path)
+		}
 	}
 	if err != nil {
 		idp = mistaken{} // so that one without is not told as one more

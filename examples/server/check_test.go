@@ -96,8 +96,8 @@ func TestCheck(t *testing.T) {
 		{"no port", "127.0.0.1:8080", "127.0.0.1:80800", `broker.yaml:2:1: listen: "127.0.0.1:80800" is no address`},
 		{"no level", "listen: 127.0.0.1:8080", "log: {level: loud}", `broker.yaml:2:7: log.level: "loud" is unknown; there is debug, info, warn, error`},
 		{"no flow", "listen: 127.0.0.1:8080", "first_login: mine", `broker.yaml:2:1: first_login: "mine" is unknown; there is default`},
-		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc or saml`},
-		{"another type", "type: oidc", "type: cas", `broker.yaml:7:5: providers[0].type: "cas" is unknown; there is oidc, saml`},
+		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc, oauth2 or saml`},
+		{"another type", "type: oidc", "type: cas", `broker.yaml:7:5: providers[0].type: "cas" is unknown; there is oidc, oauth2, saml`},
 		{"a theme that is not there", "listen: 127.0.0.1:8080", "theme: nowhere", `broker.yaml:2:1: theme: stat nowhere: no such file`},
 		{"a theme that is a file", "listen: 127.0.0.1:8080", "theme: secret", `broker.yaml:2:1: theme: secret is no folder`},
 		{"an icon that is none", "type: oidc", "type: oidc\n    icon: secret", `broker.yaml:8:5: providers[0].icon: is no SVG`},
@@ -228,6 +228,62 @@ func TestCheckSAML(t *testing.T) {
 				i = strings.Index(federated, row.old)
 			}
 			status, said := check(t, federated[:i]+row.replacement+federated[i+len(row.old):], 0o644)
+			if status != 1 || !strings.HasPrefix(said, row.want) || strings.Count(said, "\n") != 1 {
+				t.Errorf("status %d, said:\n%swant 1 and one line:\n%s", status, said, row.want)
+			}
+		})
+	}
+}
+
+// plain is a configuration with a server of OAuth 2.0 and mappers, without mistakes.
+const plain = `base_url: https://id.example.com
+store: memory
+secrets: [{file: secret}]
+providers:
+  - alias: git
+    type: oauth2
+    mappers:
+      - {type: attribute, claim: company.name, attribute: company}
+      - type: role
+        role: admin
+        when: [{claim: plan, value: "pro|team", regex: true}]
+    oauth2:
+      endpoints:
+        authorization: https://git.example/authorize
+        token: https://git.example/token
+        userinfo: https://git.example/user
+      client_id: broker
+      client_secret: {file: secret}
+      claims: {subject: id}
+`
+
+func TestCheckOAuth2AndMappers(t *testing.T) {
+	t.Parallel()
+	if status, said := check(t, plain, 0o644); status != 0 {
+		t.Fatalf("a configuration without mistakes: status %d, said %q", status, said)
+	}
+	for _, row := range []struct{ name, old, replacement, want string }{
+		{"another type", "type: oauth2\n", "type: saml\n    saml: {entity_id: x, idp_entity_id: y, metadata_url: https://x.example}\n", "broker.yaml:13:5: providers[0].oauth2: is for type oauth2"},
+		{"key of another type", "type: oauth2\n", "type: oauth2\n    issuer: https://x.example\n", "broker.yaml:7:5: providers[0].issuer: is for type oidc; what is of type oauth2"},
+		{"no endpoint", "        userinfo: https://git.example/user\n", "", "broker.yaml:13:7: providers[0].oauth2.endpoints.userinfo: is missing"},
+		{"no TLS", "https://git.example/token", "http://git.example/token", "broker.yaml:15:9: providers[0].oauth2.endpoints.token: http://git.example/token is not an https address"},
+		{"no client", "      client_id: broker\n", "", "broker.yaml:12:5: providers[0].oauth2.client_id: is missing"},
+		{"bad path", "subject: id", `subject: "id["`, "broker.yaml:19:16: providers[0].oauth2.claims.subject: claim "},
+		{"no type of a mapper", "type: attribute, ", "", "broker.yaml:8:9: providers[0].mappers[0].type: is missing"},
+		{"unknown mapper", "type: attribute", "type: script", "broker.yaml:8:10: providers[0].mappers[0].type: \"script\" is unknown; there is attribute, fixed_attribute, role"},
+		{"reserved", "attribute: company", "attribute: sub", "broker.yaml:8:9: providers[0].mappers[0]: attribute \"sub\" is reserved"},
+		{"path of a mapper", "company.name", "company..name", "broker.yaml:8:9: providers[0].mappers[0]: claim \"company..name\": a name is empty"},
+		{"regular expression", "pro|team", "pro(", "broker.yaml:9:9: providers[0].mappers[1]: claim \"plan\": error parsing regexp"},
+		{"no condition", "        when: [{claim: plan, value: \"pro|team\", regex: true}]\n", "", "broker.yaml:9:9: providers[0].mappers[1].when: is missing: the type role needs it"},
+		{"a key that does nothing", "role: admin", "role: admin\n        group: staff", "broker.yaml:11:9: providers[0].mappers[1].group: does nothing in a mapper of the type role"},
+		{"sync", "role: admin", "role: admin\n        sync: always", "broker.yaml:11:9: providers[0].mappers[1].sync: \"always\" is unknown; there is import, force, legacy"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if strings.Count(plain, row.old) != 1 {
+				t.Fatalf("%q is there %d times", row.old, strings.Count(plain, row.old))
+			}
+			status, said := check(t, strings.Replace(plain, row.old, row.replacement, 1), 0o644)
 			if status != 1 || !strings.HasPrefix(said, row.want) || strings.Count(said, "\n") != 1 {
 				t.Errorf("status %d, said:\n%swant 1 and one line:\n%s", status, said, row.want)
 			}

@@ -6,7 +6,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 )
 
-// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config, saml.Config or store.Client is that one:
+// The file's keys. A field with the name of one of broker.Config, broker.Provider, oidc.Config, oauth2.Config, saml.Config or store.Client is that one:
 // README.md says what it means, and a test that neither forgets any.
 
 type config struct {
@@ -97,8 +97,11 @@ type upstream struct {
 
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
+	Mappers []mapping `yaml:"mappers"`
+
 	openID
-	SAML *samlIdP `yaml:"saml"`
+	SAML   *samlIdP      `yaml:"saml"`
+	OAuth2 *oauth2Server `yaml:"oauth2"`
 }
 
 type openID struct {
@@ -210,8 +213,8 @@ type (
 	logFormat    string
 )
 
-func (upstreamType) names() []string { return []string{"oidc", "saml"} }
-func (syncMode) names() []string     { return []string{"import", "force"} }
+func (upstreamType) names() []string { return []string{"oidc", "oauth2", "saml"} }
+func (syncMode) names() []string     { return []string{"import", "force", "legacy"} }
 func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
 func (accountMode) names() []string  { return []string{"always", "when_linked", "never"} }
 func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
@@ -223,6 +226,8 @@ func (m syncMode) mode() provider.SyncMode {
 		return provider.SyncImport
 	case "force":
 		return provider.SyncForce
+	case "legacy":
+		return provider.SyncLegacy
 	}
 	return provider.SyncInherit
 }

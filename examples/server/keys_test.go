@@ -17,6 +17,8 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/mail"
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/mapper"
+	"github.com/go-idbroker/idbroker/provider/oauth2"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
@@ -34,9 +36,9 @@ var leftOut = map[string]string{
 	"broker.Config.Credentials":    "the store's own, if the key says so",
 	"broker.Config.Passwords":      "what OWASP recommends is what there is",
 	"broker.Provider.IdP":          "made of the other keys",
-	"broker.Provider.Mappers":      "the library has none",
 	"oidc.Config.Now":              "for tests",
 	"saml.Config.Now":              "for tests",
+	"oauth2.Config.Now":            "for tests",
 	"token.Key.Generation":         "of the broker's own keys",
 	"token.Key.NotBefore":          "of the broker's own keys",
 	"store.Client.Version":         "of clients in a store",
@@ -74,6 +76,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	s.build()
 	upstream := s.openID("providers[0]", s.Providers[0].openID)
 	federated := s.saml("providers[0].saml", *s.Providers[0].SAML)
+	plain := s.oauth2("providers[0].oauth2", *s.Providers[0].OAuth2)
 	for _, p := range s.doc.problems {
 		if !p.library { // everything at once is too much for the library
 			t.Errorf("%s: %s", p.path, p.text)
@@ -83,7 +86,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0], filledSMTP(t),
 		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
-		federated.RequestedAttributes[0],
+		federated.RequestedAttributes[0], plain, plain.Endpoints, plain.Claims, plain.EmailList,
 	} {
 		v := reflect.ValueOf(made)
 		for _, field := range reflect.VisibleFields(v.Type()) {
@@ -111,7 +114,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "Account", "Flows"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "OAuth2", "Account", "Flows"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
@@ -120,6 +123,11 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[endpoints](), reflect.TypeFor[oidc.Endpoints]()},
 		{reflect.TypeFor[privateKey](), reflect.TypeFor[token.Key]()},
 		{reflect.TypeFor[samlIdP](), reflect.TypeFor[saml.Config]()},
+		{reflect.TypeFor[oauth2Server](), reflect.TypeFor[oauth2.Config]()},
+		{reflect.TypeFor[oauth2Endpoints](), reflect.TypeFor[oauth2.Endpoints]()},
+		{reflect.TypeFor[oauth2Claims](), reflect.TypeFor[oauth2.Claims]()},
+		{reflect.TypeFor[oauth2EmailList](), reflect.TypeFor[oauth2.EmailList]()},
+		{reflect.TypeFor[condition](), reflect.TypeFor[mapper.Condition]()},
 		{reflect.TypeFor[samlEndpoints](), reflect.TypeFor[saml.Endpoints]()},
 		{reflect.TypeFor[samlAttributes](), reflect.TypeFor[saml.Attributes]()},
 		{reflect.TypeFor[samlKey](), reflect.TypeFor[saml.Key]()},
@@ -142,6 +150,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
 	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](), reflect.TypeFor[saml.Config](),
+	reflect.TypeFor[oauth2.Config](),
 	reflect.TypeFor[mail.SMTP](),
 }
 
@@ -256,7 +265,7 @@ func TestREADMEHasEveryKey(t *testing.T) {
 
 // The example has no mistake, as it is and with all that is commented out in it read as a key, and has every key.
 func TestExampleHasEveryKey(t *testing.T) {
-	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "SHOP_SECRET", "SMTP_PASSWORD"} {
+	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "GIT_SECRET", "SHOP_SECRET", "SMTP_PASSWORD"} {
 		t.Setenv(name, "0123456789abcdef0123456789abcdef")
 	}
 	text, err := os.ReadFile("example.yaml")
@@ -305,7 +314,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(has)) {
 		// Of a secret, a parameter, an application, the name of a flow, and the steps in a step.
-		elsewhere := regexp.MustCompile(`\.(file|env)$|auth_params\.|unsolicited\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
+		elsewhere := regexp.MustCompile(
+			`\.(file|env)$|(auth|login|token|userinfo)_params\.|\.header\.|unsolicited\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
 		if !elsewhere && !slices.Contains(known, path) {
 			t.Errorf("example.yaml shows %s, which is no key", path)
 		}

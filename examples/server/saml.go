@@ -247,18 +247,25 @@ func (s *setup) read(path, name string) []byte {
 
 // checkType refuses the keys of another type of provider, which would do nothing.
 func (s *setup) checkType(path string, u upstream) {
-	if u.Type != "saml" {
-		if _, given := s.doc.find(path + ".saml"); given && u.Type != "" {
-			s.doc.problem(path+".saml", "is for type saml")
+	for _, other := range []struct {
+		name upstreamType
+		has  bool
+	}{{"oauth2", u.OAuth2 != nil}, {"saml", u.SAML != nil}} {
+		at := path + "." + string(other.name)
+		_, given := s.doc.find(at)
+		switch {
+		case u.Type == other.name && !other.has && !s.doc.has(at):
+			s.doc.problem(at, "is missing: it has all that is of this type")
+		case u.Type != other.name && given && u.Type != "":
+			s.doc.problem(at, "is for type %s", other.name)
 		}
-		return
 	}
-	if u.SAML == nil && !s.doc.has(path+".saml") {
-		s.doc.problem(path+".saml", "is missing: it has all that is of this type")
+	if u.Type == "oidc" || u.Type == "" {
+		return
 	}
 	for key := range s.doc.keysOf(reflect.TypeFor[openID]()) {
 		if _, given := s.doc.find(path + "." + key); given {
-			s.doc.problem(path+"."+key, "is for type oidc; what is of type saml stands below saml")
+			s.doc.problem(path+"."+key, "is for type oidc; what is of type %s stands below %[1]s", u.Type)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+
+	"github.com/go-idbroker/idbroker/provider/internal/claim"
 )
 
 // A Condition is about one claim. It holds if the claim, or any element of one that is a list, is the value.
@@ -20,13 +22,13 @@ type Condition struct {
 
 // A check is a condition that was read.
 type check struct {
-	at    path
+	at    claim.Path
 	value string
 	regex *regexp.Regexp // nil if value is to be equal
 }
 
 func (c Condition) check() (check, error) {
-	at, err := parsePath(c.Claim)
+	at, err := claim.Parse(c.Claim)
 	if err != nil {
 		return check{}, err
 	}
@@ -53,8 +55,8 @@ func checks(conditions []Condition) (all []check, err error) {
 }
 
 func (c *check) holds(claims map[string]any) bool {
-	for _, e := range elements(c.at.find(claims)) {
-		text, ok := scalar(e)
+	for _, e := range claim.Elements(c.at.Find(claims)) {
+		text, ok := claim.Scalar(e)
 		if !ok {
 			continue
 		}

@@ -43,6 +43,7 @@ import (
 	"strings"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/claim"
 )
 
 // fields are what of a user has a place of its own.
@@ -68,7 +69,7 @@ var reserved = []string{
 // checkName looks at the name of an attribute or note.
 func checkName(what, name string) error {
 	switch {
-	case !usable(name) || strings.TrimSpace(name) != name:
+	case !claim.Usable(name) || strings.TrimSpace(name) != name:
 		return fmt.Errorf("the name of the %s is missing, or none", what)
 	case slices.ContainsFunc(reserved, func(r string) bool { return strings.EqualFold(r, name) }):
 		return fmt.Errorf("%s %q is reserved", what, name)
@@ -77,7 +78,7 @@ func checkName(what, name string) error {
 }
 
 func checkGrant(what, name string) error {
-	if !usable(name) || strings.TrimSpace(name) != name {
+	if !claim.Usable(name) || strings.TrimSpace(name) != name {
 		return fmt.Errorf("the name of the %s is missing, or none", what)
 	}
 	return nil
@@ -92,9 +93,9 @@ func broken(m provider.Mapper, err error) provider.Mapper {
 // Attribute imports a claim as an attribute of the user, all values of one that is a list. The attributes "firstName",
 // "lastName", "name", "locale", "picture" (an http or https URL) and "email" are the user's own fields, and get the first value; an
 // address that comes so is not verified. Where the claim is missing such a field remains what the provider itself says.
-func Attribute(claim, attribute string) provider.Mapper {
+func Attribute(path, attribute string) provider.Mapper {
 	m := provider.Mapper{Name: "attribute " + attribute}
-	at, err := parsePath(claim)
+	at, err := claim.Parse(path)
 	if err := errors.Join(err, checkName("attribute", attribute)); err != nil {
 		return broken(m, err)
 	}
@@ -102,7 +103,7 @@ func Attribute(claim, attribute string) provider.Mapper {
 	if !own {
 		m.Forget = func(m *provider.Mapping) { delete(m.Profile.Attributes, attribute) }
 		m.Map = func(m *provider.Mapping) error {
-			if values := texts(at.find(m.Identity.Claims)); len(values) > 0 {
+			if values := claim.Texts(at.Find(m.Identity.Claims)); len(values) > 0 {
 				setAttribute(m, attribute, values)
 			}
 			return nil
@@ -113,7 +114,7 @@ func Attribute(claim, attribute string) provider.Mapper {
 		m.Forget = func(m *provider.Mapping) { *field.of(m.Profile) = field.said(m.Identity) }
 	}
 	m.Map = func(m *provider.Mapping) error {
-		values := texts(at.find(m.Identity.Claims))
+		values := claim.Texts(at.Find(m.Identity.Claims))
 		if len(values) > 0 && (attribute != "picture" || isWeb(values[0])) {
 			*field.of(m.Profile) = values[0]
 		}
@@ -139,7 +140,7 @@ func FixedAttribute(attribute string, values ...string) provider.Mapper {
 	if _, own := fields[attribute]; own && err == nil {
 		err = fmt.Errorf("%q is a user's own", attribute)
 	}
-	if len(values) == 0 || slices.ContainsFunc(values, func(s string) bool { return !usable(s) }) {
+	if len(values) == 0 || slices.ContainsFunc(values, func(s string) bool { return !claim.Usable(s) }) {
 		err = errors.Join(err, errors.New("a value is missing, too long, or has control characters"))
 	}
 	if err != nil {
@@ -197,18 +198,19 @@ func granting(what, name string, of func(*provider.Profile) *[]string, condition
 // these claims into the ID token or userinfo.
 func ExternalRole(external, role string) provider.Mapper {
 	m := provider.Mapper{Name: "external role " + external}
-	p, err := parsePath(external)
-	if err == nil && (len(p) > 2 || p[len(p)-1].name == "" || strings.HasPrefix(external, "urn:")) {
+	p, err := claim.Parse(external)
+	names, ok := p.Names()
+	if err == nil && (!ok || len(names) > 2 || strings.HasPrefix(external, "urn:")) {
 		err = fmt.Errorf("external role %q is neither ROLE nor CLIENT.ROLE", external)
 	}
 	if err := errors.Join(err, checkGrant("role", role)); err != nil {
 		return broken(m, err)
 	}
-	at := path{{name: "realm_access"}, {name: "roles"}}
-	if len(p) == 2 {
-		at = path{{name: "resource_access"}, p[0], {name: "roles"}}
+	at := append(claim.Name("realm_access"), claim.Name("roles")...)
+	if len(names) == 2 {
+		at = append(append(claim.Name("resource_access"), p[0]), claim.Name("roles")...)
 	}
-	have := check{at: at, value: p[len(p)-1].name}
+	have := check{at: at, value: names[len(names)-1]}
 	m.Forget = func(m *provider.Mapping) { remove(&m.Profile.Roles, func(s string) bool { return s == role }) }
 	m.Map = func(m *provider.Mapping) error {
 		if have.holds(m.Identity.Claims) {
@@ -219,17 +221,17 @@ func ExternalRole(external, role string) provider.Mapper {
 	return m
 }
 
-// Groups imports the groups that a claim lists, or those that the provider itself has found if the claim is "", with the prefix
+// Groups imports the groups that a claim lists, or those that the provider itself has found if the path is "", with the prefix
 // before each. Under [provider.SyncForce] the user is in no other group that begins with the prefix; with "" in no other at
 // all but those of further mappers.
-func Groups(claim, prefix string) provider.Mapper {
-	m := provider.Mapper{Name: "groups " + claim}
-	var at path
+func Groups(path, prefix string) provider.Mapper {
+	m := provider.Mapper{Name: "groups " + path}
+	var at claim.Path
 	var err error
-	if claim != "" {
-		at, err = parsePath(claim)
+	if path != "" {
+		at, err = claim.Parse(path)
 	}
-	if prefix != "" && !usable(prefix) {
+	if prefix != "" && !claim.Usable(prefix) {
 		err = errors.Join(err, errors.New("the prefix is too long, or has control characters"))
 	}
 	if err != nil {
@@ -241,10 +243,10 @@ func Groups(claim, prefix string) provider.Mapper {
 	m.Map = func(m *provider.Mapping) error {
 		said := any(m.Identity.Groups)
 		if at != nil {
-			said = at.find(m.Identity.Claims)
+			said = at.Find(m.Identity.Claims)
 		}
-		for _, e := range elements(said) { // the broker leaves each in once
-			if s, ok := scalar(e); ok && usable(prefix+s) && strings.TrimSpace(s) != "" {
+		for _, e := range claim.Elements(said) { // the broker leaves each in once
+			if s, ok := claim.Scalar(e); ok && claim.Usable(prefix+s) && strings.TrimSpace(s) != "" {
 				m.Profile.Groups = append(m.Profile.Groups, prefix+s)
 			}
 		}
@@ -254,19 +256,19 @@ func Groups(claim, prefix string) provider.Mapper {
 }
 
 // Note copies a claim into the session, where it is until the next login: several values as a JSON array.
-func Note(claim, note string) provider.Mapper {
+func Note(path, note string) provider.Mapper {
 	m := provider.Mapper{Name: "note " + note, Stage: provider.StageSession}
-	at, err := parsePath(claim)
+	at, err := claim.Parse(path)
 	if err := errors.Join(err, checkName("note", note)); err != nil {
 		return broken(m, err)
 	}
 	m.Map = func(m *provider.Mapping) error {
-		switch values := texts(at.find(m.Identity.Claims)); len(values) {
+		switch values := claim.Texts(at.Find(m.Identity.Claims)); len(values) {
 		case 0:
 		case 1:
 			setNote(m, note, values[0])
 		default:
-			setNote(m, note, asJSON(values))
+			setNote(m, note, claim.JSON(values))
 		}
 		return nil
 	}
@@ -277,7 +279,7 @@ func Note(claim, note string) provider.Mapper {
 func FixedNote(note, value string) provider.Mapper {
 	m := provider.Mapper{Name: "fixed note " + note, Stage: provider.StageSession}
 	err := checkName("note", note)
-	if !usable(value) {
+	if !claim.Usable(value) {
 		err = errors.Join(err, errors.New("the value is missing, too long, or has control characters"))
 	}
 	if err != nil {

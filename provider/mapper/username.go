@@ -4,10 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/claim"
 )
 
 // A Target is what [Username] writes.
@@ -32,7 +32,7 @@ type template []part
 type part struct {
 	text  string // of a literal; of a claim its path, for errors
 	kind  kind
-	claim path
+	claim claim.Path
 	pipes []func(string) string
 }
 
@@ -42,7 +42,7 @@ const (
 	literal kind = iota
 	alias
 	uuid
-	claim
+	value
 )
 
 var pipes = map[string]func(string) string{
@@ -70,7 +70,7 @@ func Username(text string, target Target) provider.Mapper {
 		return broken(m, err)
 	case target < Local || target > BrokerUsername:
 		return broken(m, fmt.Errorf("target %d is unknown", target))
-	case target == BrokerID && !t.has(claim):
+	case target == BrokerID && !t.has(value):
 		return broken(m, errors.New("an id without a claim would be the same for everybody"))
 	case target == BrokerID && t.has(uuid):
 		return broken(m, errors.New("an id with a UUID would be another one at each login"))
@@ -82,7 +82,7 @@ func Username(text string, target Target) provider.Mapper {
 			if m.Update { // it is for ever
 				return nil
 			}
-			if s, _ := t.fill(m, false); usable(strings.TrimSpace(s)) {
+			if s, _ := t.fill(m, false); claim.Usable(strings.TrimSpace(s)) {
 				m.Profile.Username = s
 			}
 			return nil
@@ -97,7 +97,7 @@ func Username(text string, target Target) provider.Mapper {
 		}
 	case BrokerUsername:
 		m.Map = func(m *provider.Mapping) error {
-			if s, _ := t.fill(m, false); usable(strings.TrimSpace(s)) {
+			if s, _ := t.fill(m, false); claim.Usable(strings.TrimSpace(s)) {
 				m.Identity.Username = s
 			}
 			return nil
@@ -146,20 +146,20 @@ func parsePart(inside string) (p part, err error) {
 	what := strings.TrimSpace(words[0])
 	for _, prefix := range []string{"CLAIM.", "ATTRIBUTE."} {
 		if at, ok := strings.CutPrefix(what, prefix); ok {
-			p.kind, p.text = claim, at
-			if p.claim, err = parsePath(at); err != nil {
+			p.kind, p.text = value, at
+			if p.claim, err = claim.Parse(at); err != nil {
 				return p, err
 			}
 		}
 	}
 	switch {
-	case p.kind == claim:
+	case p.kind == value:
 	case what == "ALIAS":
 		p.kind = alias
 	case what == "UUID":
 		p.kind = uuid
 	case what == "NAMEID":
-		p.kind, p.text, p.claim = claim, what, path{{name: nameID}}
+		p.kind, p.text, p.claim = value, what, claim.Name(nameID)
 	default:
 		return p, fmt.Errorf("${%s} is none of ALIAS, UUID, NAMEID, CLAIM.path and ATTRIBUTE.path", what)
 	}
@@ -184,36 +184,25 @@ func (t template) fill(m *provider.Mapping, strict bool) (string, error) {
 			s = m.Alias
 		case uuid:
 			s = newUUID()
-		case claim:
+		case value:
 			s = ""
-			v := p.claim.find(m.Identity.Claims)
-			if strict && !identifies(v) {
+			v := p.claim.Find(m.Identity.Claims)
+			if _, ok := claim.ID(v); strict && !ok {
 				return "", fmt.Errorf("claim %q is missing, or nothing that can identify somebody", p.text)
 			}
-			if all := texts(v); len(all) > 0 {
+			if all := claim.Texts(v); len(all) > 0 {
 				s = all[0]
 			}
 		}
 		for _, pipe := range p.pipes {
 			s = pipe(s)
 		}
-		if strict && p.kind == claim && strings.TrimSpace(s) == "" {
+		if strict && p.kind == value && strings.TrimSpace(s) == "" {
 			return "", fmt.Errorf("nothing is left of claim %q", p.text)
 		}
 		b.WriteString(s)
 	}
 	return b.String(), nil
-}
-
-var integer = regexp.MustCompile(`^-?[1-9][0-9]*$`)
-
-// identifies reports whether v can be part of an id: a text that stands for something, or a whole number but 0.
-func identifies(v any) bool {
-	s, ok := scalar(v)
-	if _, text := v.(string); text {
-		return usable(s) && strings.TrimSpace(s) != "" && s != "null"
-	}
-	return ok && integer.MatchString(s)
 }
 
 // newUUID returns a random UUID (RFC 9562 §5.4).

@@ -6,13 +6,13 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -179,12 +179,8 @@ func (c Config) withDefaults() Config {
 		c.Scopes = append([]string{"openid"}, c.Scopes...)
 	}
 	if c.AuthMethod == "" {
-		switch hasKey := c.ClientKey.Private != nil; {
-		case c.ClientSecret != "" && !hasKey:
-			c.AuthMethod = ClientSecretBasic
-		case c.ClientSecret == "" && hasKey:
-			c.AuthMethod = PrivateKeyJWT
-		}
+		client := c.client()
+		c.AuthMethod = AuthMethod(client.DefaultMethod())
 	}
 	if c.ClockSkew == 0 {
 		c.ClockSkew = defaultSkew
@@ -271,7 +267,7 @@ type report = func(format string, args ...any)
 func (c *Config) checkAddresses(bad report) {
 	if c.Issuer == "" {
 		bad("Issuer is missing")
-	} else if err := checkURL(strings.Replace(c.Issuer, tenantPlaceholder, "x", 1), c.InsecureAllowHTTP); err != nil {
+	} else if err := oauth.CheckURL(strings.Replace(c.Issuer, tenantPlaceholder, "x", 1), c.InsecureAllowHTTP); err != nil {
 		bad("Issuer: %w", err)
 	} else if strings.Contains(c.Issuer, "?") {
 		bad("Issuer: has a query")
@@ -307,7 +303,7 @@ func (c *Config) checkAddresses(bad report) {
 		if e.url == "" || c.Issuer == "" {
 			continue
 		}
-		if err := checkURL(e.url, c.InsecureAllowHTTP); err != nil {
+		if err := oauth.CheckURL(e.url, c.InsecureAllowHTTP); err != nil {
 			bad("%s: %w", e.name, err)
 		}
 	}
@@ -317,39 +313,23 @@ func (c *Config) checkClient(bad report) {
 	if c.ClientID == "" {
 		bad("ClientID is missing")
 	}
-	switch c.AuthMethod {
-	case "":
-		bad("AuthMethod: with ClientSecret or ClientKey it is known; with both, or with neither, it must be said (%q)", NoClientAuth)
-	case ClientSecretBasic, ClientSecretPost, ClientSecretBasicUnencoded:
-		c.needSecret(bad, 1)
-	case ClientSecretJWT:
-		c.needSecret(bad, minSecretBytes)
-	case PrivateKeyJWT:
-		// Only a signature shows that the key can make one.
-		if _, err := c.ClientKey.Sign(assertionType, struct{}{}); err != nil {
-			bad("ClientKey: %w", err)
-		}
-	case NoClientAuth:
-		if c.InsecureSkipPKCE {
-			bad("InsecureSkipPKCE: nothing else protects a client that does not authenticate")
-		}
-		if c.ClientSecret != "" && !c.hmac() {
-			bad("ClientSecret: is not used with AuthMethod %q", c.AuthMethod)
-		}
-	default:
-		bad("AuthMethod: %q is unknown", c.AuthMethod)
+	client := c.client()
+	client.CheckAuth(bad)
+	if c.AuthMethod == NoClientAuth && c.InsecureSkipPKCE {
+		bad("InsecureSkipPKCE: nothing else protects a client that does not authenticate")
 	}
-	if c.AuthMethod == ClientSecretBasicUnencoded && strings.Contains(c.ClientID, ":") {
-		bad("ClientID: has a colon, which cannot be sent with AuthMethod %q", c.AuthMethod)
+	if c.AuthMethod == NoClientAuth && c.ClientSecret != "" && !c.hmac() {
+		bad("ClientSecret: is not used with AuthMethod %q", c.AuthMethod)
 	}
 	if c.InsecureSkipPKCE && c.InsecureSkipNonce {
 		bad("InsecureSkipPKCE and InsecureSkipNonce: without both a stolen code is as good as a login (RFC 9700 §2.1.1)")
 	}
 }
 
-func (c *Config) needSecret(bad report, atLeast int) {
-	if len(c.ClientSecret) < atLeast {
-		bad("ClientSecret: %q needs one of at least %d bytes", c.AuthMethod, atLeast)
+// client returns the broker as a client of the provider.
+func (c *Config) client() oauth.Client {
+	return oauth.Client{
+		ID: c.ClientID, Secret: c.ClientSecret, Key: c.ClientKey, Method: string(c.AuthMethod), Audience: c.AssertionAudience, Now: c.Now,
 	}
 }
 
@@ -389,12 +369,12 @@ func (c *Config) checkRequest(bad report) {
 		}
 	}
 	for _, s := range c.Scopes {
-		if !isWord(s) {
+		if !oauth.IsWord(s) {
 			bad("Scopes: %q is not a scope", s)
 		}
 	}
 	for _, s := range c.Prompt {
-		if !isWord(s) || (s == "none" && len(c.Prompt) > 1) {
+		if !oauth.IsWord(s) || (s == "none" && len(c.Prompt) > 1) {
 			bad("Prompt: %q is not a prompt, or cannot stand beside others", s)
 		}
 	}
@@ -442,41 +422,4 @@ func (c *Config) essential() (*regexp.Regexp, error) {
 		return nil, err
 	}
 	return regexp.Compile(`\A(?:` + c.EssentialValue + `)\z`)
-}
-
-// checkURL refuses what is no absolute https URL, or could not be fetched as it stands.
-func checkURL(raw string, allowHTTP bool) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return errors.New("is not a URL") // the error would repeat it, password included
-	case u.Scheme != "https" && (u.Scheme != "http" || !allowHTTP):
-		return fmt.Errorf("%s is not an https address (InsecureAllowHTTP allows http)", redact(raw))
-	case u.Host == "" || u.Opaque != "":
-		return fmt.Errorf("%s has no host", redact(raw))
-	case u.User != nil:
-		return fmt.Errorf("%s has a user name or password in it", redact(raw))
-	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return fmt.Errorf("%s has a fragment", redact(raw))
-	}
-	return nil
-}
-
-// redact returns a URL without what could be secret in it.
-func redact(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return "an address that is none"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// isWord reports whether s can stand in a list that is separated by spaces (RFC 6749 §3.3).
-func isWord(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -89,10 +90,10 @@ func (p *Provider) encryptionHeader(raw string, types []string) (h encryptionHea
 	h.enc, _ = c["enc"].(string)
 	h.kid, _ = c["kid"].(string)
 	if !slices.ContainsFunc(p.cfg.DecryptionKeys, func(k token.Key) bool { return k.Algorithm == h.alg }) {
-		return h, fmt.Errorf("encrypted with %s, which none of DecryptionKeys is for", quote(h.alg))
+		return h, fmt.Errorf("encrypted with %s, which none of DecryptionKeys is for", oauth.Quote(h.alg))
 	}
 	if !slices.Contains(p.cfg.ContentEncryption, h.enc) {
-		return h, fmt.Errorf("content encrypted with %s, accepted are %s", quote(h.enc), strings.Join(p.cfg.ContentEncryption, " "))
+		return h, fmt.Errorf("content encrypted with %s, accepted are %s", oauth.Quote(h.enc), strings.Join(p.cfg.ContentEncryption, " "))
 	}
 	// Compressed text tells by its length what is in it, and a little of it can become a lot (RFC 8725 §3.6).
 	if err := refuseParams(c, "crit", "b64", "zip"); err != nil {
@@ -142,7 +143,7 @@ func checkType(header claims, name string, types []string) error {
 	}
 	s, ok := value.(string)
 	if !ok || !slices.ContainsFunc(types, func(want string) bool { return strings.EqualFold(s, want) }) {
-		return fmt.Errorf("type (%s) is %s, want %s", name, quote(fmt.Sprint(value)), strings.Join(types, " or "))
+		return fmt.Errorf("type (%s) is %s, want %s", name, oauth.Quote(fmt.Sprint(value)), strings.Join(types, " or "))
 	}
 	return nil
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -23,7 +22,6 @@ const (
 	metadataRetry    = 30 * time.Second // while it is stale and cannot be fetched
 	firstRetry       = 3 * time.Second  // while it is not known and cannot be fetched: visitors come faster
 	flightTimeout    = 15 * time.Second
-	maxAnswer        = 1 << 20
 )
 
 // metadata is what discovery tells (OpenID Connect Discovery 1.0 §3, RFC 9207 §3), as far as it is used.
@@ -86,7 +84,7 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 		}
 		return r.Val.(*upstream), nil //nolint:errcheck // refresh returns nothing else
 	case <-ctx.Done():
-		return nil, fail(provider.Unavailable, "discover %s: %w", redact(p.cfg.DiscoveryURL), ctx.Err())
+		return nil, fail(provider.Unavailable, "discover %s: %w", oauth.Redact(p.cfg.DiscoveryURL), ctx.Err())
 	}
 }
 
@@ -139,7 +137,7 @@ func (p *Provider) Stale() error {
 // discover fetches the metadata and checks it.
 func (p *Provider) discover(ctx context.Context) (metadata, error) {
 	var m metadata
-	at := redact(p.cfg.DiscoveryURL)
+	at := oauth.Redact(p.cfg.DiscoveryURL)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.cfg.DiscoveryURL, nil)
 	if err != nil {
 		return m, fail(provider.Misconfigured, "discover %s: bad address", at)
@@ -186,7 +184,7 @@ func (m *metadata) check(c *Config) error {
 		if e.url == "" {
 			return fmt.Errorf("%s is missing", e.name)
 		}
-		if err := checkURL(e.url, c.InsecureAllowHTTP); err != nil {
+		if err := oauth.CheckURL(e.url, c.InsecureAllowHTTP); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
@@ -246,28 +244,7 @@ func (p *Provider) newUpstream(m metadata, old *upstream) *upstream {
 	return up
 }
 
-// do sends req and reads the whole answer, whatever its status. Its errors name no more of the address than its path.
+// do sends req and reads the whole answer, whatever its status.
 func (p *Provider) do(req *http.Request) (status int, contentType string, body []byte, err error) {
-	resp, err := p.client().Do(req)
-	if err != nil {
-		return 0, "", nil, fmt.Errorf("%s %s: %w", req.Method, redact(req.URL.String()), withoutURL(err))
-	}
-	defer resp.Body.Close()
-	// The guarded client has a cap of its own; a client that the host gave may have none.
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
-		err = fmt.Errorf("answer of more than %d bytes", maxAnswer)
-	}
-	if err != nil {
-		return 0, "", nil, fmt.Errorf("%s %s: %w", req.Method, redact(req.URL.String()), err)
-	}
-	return resp.StatusCode, resp.Header.Get("Content-Type"), body, nil
-}
-
-// withoutURL unpacks what net/http wraps, since the URL in it may have parameters.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
+	return oauth.Do(p.client(), req)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -122,7 +123,7 @@ func parseHeader(raw string, algs []string, types ...string) (h header, err erro
 	}
 	h.Alg, _ = c["alg"].(string)
 	if !slices.Contains(algs, h.Alg) {
-		return h, fmt.Errorf("signed with %s, accepted are %s", quote(h.Alg), strings.Join(algs, " "))
+		return h, fmt.Errorf("signed with %s, accepted are %s", oauth.Quote(h.Alg), strings.Join(algs, " "))
 	}
 	if err := refuseParams(c, "crit", "b64"); err != nil {
 		return h, err
@@ -137,7 +138,7 @@ func (p *Provider) checkIssuer(c claims) error {
 	}
 	tenant, ok := p.issuers.accept(iss)
 	if !ok {
-		return fmt.Errorf("issuer is %s, want %q", quote(iss), p.cfg.Issuer)
+		return fmt.Errorf("issuer is %s, want %q", oauth.Quote(iss), p.cfg.Issuer)
 	}
 	if tenant != "" && c["tid"] != tenant {
 		return errors.New("the tenant of the issuer is not that of the user")

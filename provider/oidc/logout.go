@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
 
@@ -105,7 +106,7 @@ func (p *Provider) checkLogoutFor(c claims, l *provider.Logout) (err error) {
 		return err
 	}
 	if _, ok := p.issuers.accept(l.Issuer); !ok {
-		return fmt.Errorf("issuer is %s, want %q", quote(l.Issuer), p.cfg.Issuer)
+		return fmt.Errorf("issuer is %s, want %q", oauth.Quote(l.Issuer), p.cfg.Issuer)
 	}
 	audience, err := c.audience()
 	if err == nil && !slices.Contains(audience, p.cfg.ClientID) {

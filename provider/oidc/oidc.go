@@ -32,11 +32,13 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 )
 
 // Provider is one OpenID Provider as an upstream. It is made by [New] and safe for concurrent use.
 type Provider struct {
 	cfg      Config // with defaults filled in; not changed after New
+	auth     oauth.Client
 	issuers  issuers
 	client   func() *http.Client // made when it is first needed
 	now      func() time.Time
@@ -71,6 +73,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		cfg:      cfg,
+		auth:     cfg.client(),
 		issuers:  cfg.issuers(),
 		now:      cfg.Now,
 		required: required,

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 )
 
 // userInfo fetches what the userinfo endpoint says about the user of the ID token (OpenID Connect Core §5.3).
@@ -28,12 +29,12 @@ func (p *Provider) userInfo(ctx context.Context, up *upstream, accessToken strin
 	}
 	var info claims
 	switch {
-	case isMedia(contentType, "application/json") && !p.wantsJWT():
+	case oauth.IsMedia(contentType, "application/json") && !p.wantsJWT():
 		info, err = parseClaims(body)
-	case isMedia(contentType, "application/jwt"):
+	case oauth.IsMedia(contentType, "application/jwt"):
 		info, err = p.signedUserInfo(ctx, up, string(body), id)
 	default:
-		return nil, fail(provider.Invalid, "userinfo: answer is %s, want %s", quote(contentType), p.userInfoMedia())
+		return nil, fail(provider.Invalid, "userinfo: answer is %s, want %s", oauth.Quote(contentType), p.userInfoMedia())
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*provider.Error](err); ok {

@@ -23,6 +23,7 @@ type authRequest struct {
 	challenge   string
 	prompt      []string
 	maxAge      time.Duration // negative: any
+	plain       bool          // OAuth 2.0 without OpenID Connect
 }
 
 // A session is what the provider remembers of a browser.
@@ -84,7 +85,7 @@ func (o *OIDC) parseRequest(params url.Values) (*authRequest, error) {
 	if !ok {
 		return nil, errors.New("unknown client_id")
 	}
-	req := &authRequest{params: params, client: c, redirectURI: params.Get("redirect_uri"), maxAge: -1,
+	req := &authRequest{plain: o.cfg.OAuth2 != nil, params: params, client: c, redirectURI: params.Get("redirect_uri"), maxAge: -1,
 		scope: strings.Fields(params.Get("scope")), prompt: strings.Fields(params.Get("prompt")), challenge: params.Get("code_challenge")}
 	if !slices.Contains(c.RedirectURIs, req.redirectURI) {
 		return nil, errors.New("redirect_uri is not registered for this client")
@@ -109,7 +110,7 @@ func (req *authRequest) check() error {
 		return &oauthError{"unsupported_response_type", "response_type is not code"}
 	case !slices.Contains([]string{"", "query", "form_post"}, p.Get("response_mode")):
 		return invalid("response_mode is neither query nor form_post")
-	case !slices.Contains(req.scope, "openid"):
+	case !req.plain && !slices.Contains(req.scope, "openid"):
 		return &oauthError{"invalid_scope", "scope has no openid"}
 	case slices.Contains(req.prompt, "none") && len(req.prompt) > 1:
 		return invalid("prompt has none and others")
@@ -291,7 +292,9 @@ func (v *visit) answer(params url.Values) {
 	if v.req.params.Has("state") {
 		params.Set("state", v.req.params.Get("state"))
 	}
-	params.Set("iss", v.op.cfg.Issuer)
+	if v.op.cfg.OAuth2 == nil {
+		params.Set("iss", v.op.cfg.Issuer)
+	}
 	v.script.breakAnswer(params)
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.Header().Set("Referrer-Policy", "no-referrer")

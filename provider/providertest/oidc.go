@@ -42,7 +42,18 @@ type OIDCConfig struct {
 	Alg string
 	// LeanIDToken leaves claims about the user out of ID tokens: only the userinfo endpoint has them.
 	LeanIDToken bool
-	Now         func() time.Time // nil is time.Now
+	// OAuth2 makes it an authorization server that knows no OpenID Connect; nil is an OpenID Provider.
+	OAuth2 *OAuth2
+	Now    func() time.Time // nil is time.Now
+}
+
+// OAuth2 says what an authorization server without OpenID Connect tells: it has no discovery, no keys, no ID tokens, needs no
+// scope, and sends no "iss" with its answers.
+type OAuth2 struct {
+	// UserInfo is what the userinfo endpoint says about a user, in the shape of some vendor; nil is the claims of OpenID Connect.
+	UserInfo func(User) any
+	// Emails is what Issuer + "/emails" says, with a token of the user; nil is 404.
+	Emails func(User) any
 }
 
 // A User can log in. Empty fields are claims that the provider does not send, but for Subject.
@@ -162,8 +173,12 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 
 func (o *OIDC) routes(prefix string) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+prefix+"/.well-known/openid-configuration", o.endpoint(Discovery, o.discovery))
-	mux.Handle("GET "+prefix+"/jwks", o.endpoint(JWKS, o.jwks))
+	if o.cfg.OAuth2 == nil {
+		mux.Handle("GET "+prefix+"/.well-known/openid-configuration", o.endpoint(Discovery, o.discovery))
+		mux.Handle("GET "+prefix+"/jwks", o.endpoint(JWKS, o.jwks))
+	} else if o.cfg.OAuth2.Emails != nil {
+		mux.Handle("GET "+prefix+"/emails", o.endpoint(Emails, o.emails))
+	}
 	mux.Handle("POST "+prefix+"/token", o.endpoint(Token, o.token))
 	mux.Handle("GET "+prefix+"/userinfo", o.endpoint(UserInfo, o.userinfo))
 	mux.Handle("POST "+prefix+"/userinfo", o.endpoint(UserInfo, o.userinfo))
@@ -356,6 +371,7 @@ const (
 	Token      Endpoint = "token"
 	UserInfo   Endpoint = "userinfo"
 	EndSession Endpoint = "end_session"
+	Emails     Endpoint = "emails" // see [OAuth2]
 )
 
 // A Request is one that the provider received, secrets included. It is for reading.

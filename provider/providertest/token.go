@@ -155,7 +155,7 @@ func (o *OIDC) tokens(s *script, rec record, c Client, g *grant) reply {
 		refreshToken = handle()
 		out["refresh_token"] = refreshToken
 	}
-	if !s.has(TokenNoIDToken) {
+	if o.cfg.OAuth2 == nil && !s.has(TokenNoIDToken) {
 		idToken, err := o.idToken(s, c, g, user, accessToken)
 		if err != nil {
 			return errorReply(rec, http.StatusInternalServerError, "server_error", err.Error())

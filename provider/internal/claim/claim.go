@@ -1,10 +1,16 @@
-package mapper
+// Package claim finds what an upstream says about a user: by paths, in documents that were JSON.
+//
+//	at, err := claim.Parse("data.user.id")
+//	…
+//	id, ok := claim.ID(at.Find(document))
+package claim
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -13,11 +19,11 @@ import (
 const (
 	maxPath  = 1024
 	maxSteps = 32
-	maxText  = 4096
+	maxText  = 4096 // bytes of a value
 )
 
-// A path leads to a claim.
-type path []step
+// A Path leads to a claim.
+type Path []step
 
 // A step goes to a member of an object or, if it has no name, to an element of a list.
 type step struct {
@@ -25,8 +31,8 @@ type step struct {
 	index int
 }
 
-// parsePath reads a path as the package comment describes it.
-func parsePath(s string) (path, error) {
+// Parse reads a path as the comment of package mapper describes it.
+func Parse(s string) (Path, error) {
 	switch {
 	case s == "":
 		return nil, errors.New("the claim is missing")
@@ -34,10 +40,10 @@ func parsePath(s string) (path, error) {
 		return nil, fmt.Errorf("the path of the claim has %d bytes; the most is %d", len(s), maxPath)
 	case strings.HasPrefix(s, "urn:"), strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
 		if !strings.Contains(s, `\`) {
-			return path{{name: s}}, nil
+			return Name(s), nil
 		}
 	}
-	var p path
+	var p Path
 	for rest := s; ; {
 		name, after, err := cutName(rest)
 		if err != nil {
@@ -64,16 +70,32 @@ func parsePath(s string) (path, error) {
 	}
 }
 
+// Name is the path to the member of that name, whatever is in it.
+func Name(name string) Path { return Path{{name: name}} }
+
+// Names returns the names that p goes through, false if it goes through a list.
+func (p Path) Names() ([]string, bool) {
+	var names []string
+	for _, s := range p {
+		if s.name == "" {
+			return nil, false
+		}
+		names = append(names, s.name)
+	}
+	return names, true
+}
+
 // cutName cuts the first name off, which ends at a dot or a bracket.
 func cutName(s string) (name, rest string, err error) {
 	var b strings.Builder
 	i := 0
 	for ; i < len(s) && s[i] != '.' && s[i] != '['; i++ {
-		if s[i] == '\\' {
+		switch s[i] {
+		case '\\':
 			if i++; i == len(s) || !strings.ContainsRune(`.[]\`, rune(s[i])) {
 				return "", "", errors.New(`a backslash stands before ".", "[", "]" or "\" only`)
 			}
-		} else if s[i] == ']' {
+		case ']':
 			return "", "", errors.New(`"]" without "["`)
 		}
 		b.WriteByte(s[i])
@@ -84,8 +106,8 @@ func cutName(s string) (name, rest string, err error) {
 	return b.String(), s[i:], nil
 }
 
-// find returns what is at p, nil if nothing is.
-func (p path) find(claims map[string]any) any {
+// Find returns what is at p, nil if nothing is.
+func (p Path) Find(claims map[string]any) any {
 	var at any = claims
 	for _, s := range p {
 		switch v := at.(type) {
@@ -111,8 +133,8 @@ func (p path) find(claims map[string]any) any {
 	return at
 }
 
-// elements returns the elements of a list, or v alone, but no nulls.
-func elements(v any) []any {
+// Elements returns the elements of a list, or v alone, but no nulls.
+func Elements(v any) []any {
 	switch v := v.(type) {
 	case nil:
 		return nil
@@ -134,8 +156,8 @@ func elements(v any) []any {
 	return []any{v}
 }
 
-// scalar returns the text of a string, number or boolean.
-func scalar(v any) (string, bool) {
+// Scalar returns the text of a string, number or boolean.
+func Scalar(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return v, true
@@ -153,22 +175,23 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
-// texts returns a claim, or its elements, as text that can be stored: objects and lists in lists are JSON.
-func texts(v any) []string {
+// Texts returns a claim, or its elements, as text that can be stored: objects and lists in lists are JSON.
+func Texts(v any) []string {
 	var all []string
-	for _, e := range elements(v) {
-		s, ok := scalar(e)
+	for _, e := range Elements(v) {
+		s, ok := Scalar(e)
 		if !ok {
-			s = asJSON(e)
+			s = JSON(e)
 		}
-		if usable(s) {
+		if Usable(s) {
 			all = append(all, s)
 		}
 	}
 	return all
 }
 
-func asJSON(v any) string {
+// JSON returns v as JSON, "" if it has none.
+func JSON(v any) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -178,7 +201,19 @@ func asJSON(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// usable reports whether s can be stored and shown: not empty, no control characters, no more than fits.
-func usable(s string) bool {
+// Usable reports whether s can be stored and shown: not empty, no control characters, no more than fits.
+func Usable(s string) bool {
 	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+var integer = regexp.MustCompile(`^-?[1-9][0-9]*$`)
+
+// ID returns the text of what can identify somebody: a text that stands for something, or a whole number but 0. What is missing,
+// null, empty, a boolean, a list or an object would be one id for everybody who has that.
+func ID(v any) (string, bool) {
+	s, ok := Scalar(v)
+	if _, text := v.(string); text {
+		return s, Usable(s) && strings.TrimSpace(s) != "" && s != "null"
+	}
+	return s, ok && integer.MatchString(s)
 }
