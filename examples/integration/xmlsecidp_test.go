@@ -136,7 +136,7 @@ func TestIdPTakesWhatXMLSecSigns(t *testing.T) {
 				t.Errorf("answer: %s", answer)
 			}
 			changed := strings.Replace(request, "<samlp:AuthnRequest", `<samlp:AuthnRequest ForceAuthn="true"`, 1)
-			resp, err := http.PostForm(idp.SSO(), url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(changed))}}) //nolint:noctx // to this process
+			resp, err := http.PostForm(idp.SSO(), url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(changed))}})
 			if err != nil {
 				t.Fatal(err)
 			}
