@@ -109,7 +109,7 @@ func New(c Config) (*Broker, error) {
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
 		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
-	b.login.Ended = b.logouts.Ended
+	b.login.Ended, b.login.EndEverything = b.logouts.Ended, b.logouts.EndEverything
 	b.login.EndAll = b.logouts.EndEverything
 	b.account = b.accountService(&c, sealer)
 	provider := &op.Provider{

@@ -145,6 +145,14 @@ func TestPreHijack(t *testing.T) {
 	if l.alice.EmailVerified {
 		t.Fatal("set-up: the address is verified")
 	}
+	// By the planted password, without an upstream whose link could be taken away.
+	offline := &store.Grant{
+		ID: "planted", ClientID: "rp", UserID: l.alice.ID, Scope: []string{"openid", "offline_access"}, CodeUsed: true,
+		CreatedAt: l.clock(), ExpiresAt: l.clock().Add(time.Hour),
+	}
+	if err := l.store.CreateGrant(t.Context(), offline); err != nil {
+		t.Fatal(err)
+	}
 	l.other.LoginAs("alice")
 	victim := brokertest.NewBrowser(t)
 	page := l.come(victim)
@@ -165,6 +173,9 @@ func TestPreHijack(t *testing.T) {
 	sessions, err := l.store.FindSessions(t.Context(), store.SessionQuery{UserID: l.alice.ID})
 	if err != nil || len(sessions) != 1 || sessions[0].Upstream.Provider != "other" {
 		t.Errorf("sessions %+v, %v; want the victim's alone", sessions, err)
+	}
+	if _, err := l.store.Grant(t.Context(), offline.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the attacker's tokens that outlive sessions are good still: %v", err)
 	}
 	l.wantSignedOut(attacker)
 	again := attacker.Get(l.Origin + "/deep").Click("Demo")

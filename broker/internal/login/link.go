@@ -56,15 +56,8 @@ func (s *Service) disown(ctx context.Context, user *store.User) error {
 	if err := s.dropCredentials(ctx, user.ID); err != nil {
 		return fmt.Errorf("credentials of disowned account: %w", err)
 	}
-	sessions, err := s.Store.FindSessions(ctx, store.SessionQuery{UserID: user.ID})
-	if err != nil {
-		return fmt.Errorf("sessions of disowned account: %w", err)
-	}
-	for _, session := range sessions {
-		if err := ignore(s.Store.DeleteSession(ctx, session.ID), store.ErrNotFound); err != nil {
-			return fmt.Errorf("end session of disowned account: %w", err)
-		}
-		s.Ended(ctx, "the account's address was proved for the first time", session.ID)
+	if err := s.EndEverything(ctx, "the account's address was proved for the first time", user.ID); err != nil {
+		return fmt.Errorf("sessions and grants of disowned account: %w", err)
 	}
 	return nil
 }

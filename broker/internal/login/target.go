@@ -93,6 +93,8 @@ type Service struct {
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
 	// EndAll ends every session of a user, with all that was granted to outlive sessions.
 	EndAll func(ctx context.Context, reason, userID string) error
+	// EndEverything ends every session of a user, and all that was granted to outlive sessions.
+	EndEverything func(ctx context.Context, reason, userID string) error
 	// Resolve makes the target that Start names again, or says why it may not be served any more.
 	Resolve func(ctx context.Context, start string) (*Target, error)
 
