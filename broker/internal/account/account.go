@@ -296,28 +296,9 @@ func (s *Service) endSessions(v *visit) {
 // endOthers ends the user's other sessions, after something was changed that may have been known to others, and what was granted
 // to outlive sessions.
 func (s *Service) endOthers(v *visit, reason string) error {
-	sessions, err := s.Store.FindSessions(v.Context(), store.SessionQuery{UserID: v.user.ID})
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, found := range sessions {
-		if found.ID != v.session.ID {
-			ids = append(ids, found.ID)
-		}
-	}
-	_, err = s.Logouts.End(v.Context(), reason, ids...)
-	grants, findErr := s.Store.FindGrants(v.Context(), store.GrantQuery{UserID: v.user.ID})
-	err = errors.Join(err, findErr)
-	for _, g := range grants {
-		if g.Kind == store.GrantConsent || g.SessionID == v.session.ID {
-			continue
-		}
-		if failed := s.Store.DeleteGrant(v.Context(), g.ID); failed != nil && !errors.Is(failed, store.ErrNotFound) {
-			err = errors.Join(err, failed)
-		}
-	}
-	return err
+	return s.Logouts.EndWhere(v.Context(), reason, v.user.ID, func(sessionID string, _ store.LinkKey) bool {
+		return sessionID != v.session.ID
+	})
 }
 
 // ways are those in which a user can sign in.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -118,27 +117,9 @@ func (s *Service) unlink(v *visit) {
 
 // endVouched ends the sessions and the grants that a link has vouched for. Each is dead already, as its link is gone.
 func (s *Service) endVouched(ctx context.Context, l *store.Link) error {
-	sessions, err := s.Store.FindSessions(ctx, store.SessionQuery{UserID: l.UserID, Provider: l.Provider})
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, found := range sessions {
-		if found.Upstream.Subject == l.Subject {
-			ids = append(ids, found.ID)
-		}
-	}
-	_, err = s.Logouts.End(ctx, "unlinked by the user", ids...)
-	grants, findErr := s.Store.FindGrants(ctx, store.GrantQuery{UserID: l.UserID})
-	err = errors.Join(err, findErr)
-	for _, g := range grants {
-		if g.Upstream.Provider == l.Provider && g.Upstream.Subject == l.Subject {
-			if failed := s.Store.DeleteGrant(ctx, g.ID); failed != nil && !errors.Is(failed, store.ErrNotFound) {
-				err = errors.Join(err, failed)
-			}
-		}
-	}
-	return err
+	return s.Logouts.EndWhere(ctx, "unlinked by the user", l.UserID, func(_ string, by store.LinkKey) bool {
+		return by.Provider == l.Provider && by.Subject == l.Subject
+	})
 }
 
 // plain reports whether a text may be part of a name: of a bounded length, and with nothing that cannot be seen.

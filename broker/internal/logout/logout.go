@@ -125,11 +125,27 @@ func (s *Service) EndAll(ctx context.Context, reason, userID string) error {
 // EndEverything ends every session of a user, and what was granted to outlive sessions: somebody else may have signed in. What the
 // user has agreed to stays.
 func (s *Service) EndEverything(ctx context.Context, reason, userID string) error {
-	err := s.EndAll(ctx, reason, userID)
+	return s.EndWhere(ctx, reason, userID, func(string, store.LinkKey) bool { return true })
+}
+
+// EndWhere is EndEverything for those sessions and grants that which names, by the session, "" for what outlives sessions, and by
+// who vouched.
+func (s *Service) EndWhere(ctx context.Context, reason, userID string, which func(sessionID string, by store.LinkKey) bool) error {
+	sessions, err := s.Store.FindSessions(ctx, store.SessionQuery{UserID: userID})
+	if err != nil {
+		return fmt.Errorf("find sessions: %w", err)
+	}
+	var ids []string
+	for _, found := range sessions {
+		if which(found.ID, found.Upstream) {
+			ids = append(ids, found.ID)
+		}
+	}
+	_, err = s.End(ctx, reason, ids...)
 	grants, findErr := s.Store.FindGrants(ctx, store.GrantQuery{UserID: userID})
 	err = errors.Join(err, findErr)
 	for _, g := range grants {
-		if g.Kind == store.GrantConsent {
+		if g.Kind == store.GrantConsent || !which(g.SessionID, g.Upstream) {
 			continue
 		}
 		if failed := s.Store.DeleteGrant(ctx, g.ID); failed != nil && !errors.Is(failed, store.ErrNotFound) {
