@@ -15,7 +15,6 @@ package provider
 
 import (
 	"context"
-	"log/slog"
 	"net/url"
 	"time"
 )
@@ -24,8 +23,8 @@ import (
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
 // Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
-// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher] and [Trusted]; and a method
-// Insecure() []string that names the settings which take a check away, for the broker to log at start, and Stale() error that
+// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [TokenRefresher], [TokenRevoker], [Publisher] and
+// [Trusted]; and a method Insecure() []string that names the settings which take a check away, for the broker to log at start, and Stale() error that
 // says why logins go on with what was known of the upstream before, for the broker to log with each.
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
@@ -105,19 +104,3 @@ type Once struct {
 	ID    string    // the issuer gives no other the same
 	Until time.Time // from then on it is refused anyway
 }
-
-// Tokens are what an upstream issued for itself.
-type Tokens struct {
-	AccessToken  string
-	TokenType    string
-	RefreshToken string
-	IDToken      string
-	Scope        string
-	Expiry       time.Time // of AccessToken; zero if the upstream did not say
-}
-
-// LogValue keeps tokens out of logs.
-func (*Tokens) LogValue() slog.Value { return slog.StringValue("[redacted]") }
-
-// String keeps tokens out of whatever is printed.
-func (*Tokens) String() string { return "[redacted]" }
