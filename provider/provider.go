@@ -68,6 +68,9 @@ type Callback struct {
 	URL    string     // the redirect URI with the raw query as it was requested
 	Params url.Values // of the query or, for a POST, of the body, never of both
 	Data   []byte     // from Redirect.Data
+	// KeepTokens says that what the upstream has issued for itself will be kept: the Identity is to have it all as Tokens, also
+	// what is dear to prepare.
+	KeepTokens bool
 }
 
 // Identity is what an upstream said about somebody, this time. Strings that it did not give are empty.
