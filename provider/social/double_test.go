@@ -104,7 +104,8 @@ func (v *vendor) start(t testing.TB, w *wire, callback string) *double {
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
 	for _, address := range v.addresses() {
-		w.hosts[hostOf(address)] = strings.TrimPrefix(server.URL, "http://")
+		to := strings.TrimPrefix(server.URL, "http://")
+		w.hosts[hostOf(address)], w.hosts[address] = to, to
 	}
 	t.Cleanup(func() {
 		d.mu.Lock()
@@ -120,7 +121,7 @@ func (v *vendor) start(t testing.TB, w *wire, callback string) *double {
 
 // A wire takes requests for the vendors' hosts to their doubles, and nothing anywhere else but to the broker.
 type wire struct {
-	hosts  map[string]string // what listens on loopback, by host
+	hosts  map[string]string // what listens on loopback, by address and, for addresses that nobody named, by host
 	broker string            // host and port; "" for the broker's own requests
 }
 
@@ -129,7 +130,10 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host == w.broker {
 		return http.DefaultTransport.RoundTrip(r)
 	}
-	to, ok := w.hosts[r.URL.Host]
+	to, ok := w.hosts["https://"+r.URL.Host+r.URL.Path]
+	if !ok {
+		to, ok = w.hosts[r.URL.Host]
+	}
 	if !ok || r.URL.Scheme != "https" {
 		return nil, fmt.Errorf("no vendor is at %s://%s", r.URL.Scheme, r.URL.Host)
 	}

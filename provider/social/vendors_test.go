@@ -367,7 +367,7 @@ const (
 	appleRelay = "x1y2z3@privaterelay.appleid.com"
 )
 
-var appleKey = sync.OnceValue(func() *ecdsa.PrivateKey {
+var applePrivate = sync.OnceValue(func() *ecdsa.PrivateKey {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
@@ -376,7 +376,7 @@ var appleKey = sync.OnceValue(func() *ecdsa.PrivateKey {
 })
 
 func apple() *vendor {
-	der, err := x509.MarshalPKCS8PrivateKey(appleKey())
+	der, err := x509.MarshalPKCS8PrivateKey(applePrivate())
 	if err != nil {
 		panic(err)
 	}
@@ -441,7 +441,7 @@ func checkAppleSecret(secret string) error {
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if err != nil || len(signature) != 64 || !ecdsa.Verify(&appleKey().PublicKey, sum[:],
+	if err != nil || len(signature) != 64 || !ecdsa.Verify(&applePrivate().PublicKey, sum[:],
 		new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 		return errors.New("the secret is not signed with the key")
 	}
