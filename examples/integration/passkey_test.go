@@ -72,7 +72,7 @@ func startPasskeys(t *testing.T) (origin string, s *memstore.Store) {
 	s = memstore.New()
 	b, err := broker.New(broker.Config{
 		BaseURL: origin + "/id", Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")}, Store: s, Credentials: s,
-		Passkeys: passkey.Site{},
+		Passkeys:  passkey.Site{},
 		Providers: []broker.Provider{{Alias: "demo", Name: "Demo", IdP: idp}},
 		PostLogin: flow.Flow{{ID: "make", Do: makePasskey{}}, {ID: "passkey", Do: factor.Passkey{}}},
 	})
