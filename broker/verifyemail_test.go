@@ -68,14 +68,20 @@ func TestRow31VerifyEmail(t *testing.T) {
 		come  func(l *linkWorld, b *brokertest.Browser) *brokertest.Page
 		asks  string // for which address; "" for none
 	}{
-		"trusted": {come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page { return b.Get(l.Origin + "/deep").Click("Demo") }},
+		"trusted": {come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page {
+			return b.Get(l.Origin + "/deep").Click("Demo")
+		}},
 		"trusted, but not verified there": {
 			setUp: func(l *linkWorld) { l.op.LoginAs("bob") },
-			come:  func(l *linkWorld, b *brokertest.Browser) *brokertest.Page { return b.Get(l.Origin + "/deep").Click("Demo") },
-			asks:  "bob@example.com",
+			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page {
+				return b.Get(l.Origin + "/deep").Click("Demo")
+			},
+			asks: "bob@example.com",
 		},
 		"not trusted": {
-			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page { return b.Get(l.Origin + "/deep").Click("Other") },
+			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page {
+				return b.Get(l.Origin + "/deep").Click("Other")
+			},
 			asks: "carol@other.example",
 		},
 		"trusted, but edited": {
@@ -97,8 +103,10 @@ func TestRow31VerifyEmail(t *testing.T) {
 		},
 		"known, and verified by nobody": {
 			setUp: func(l *linkWorld) { l.editUser("alice", func(u *store.User) { u.EmailVerified = false }) },
-			come:  func(l *linkWorld, b *brokertest.Browser) *brokertest.Page { return b.Get(l.Origin + "/deep").Click("Demo") },
-			asks:  "alice@example.com",
+			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page {
+				return b.Get(l.Origin + "/deep").Click("Demo")
+			},
+			asks: "alice@example.com",
 		},
 		"by password": {
 			edit:  func(c *broker.Config) { c.LocalLogin = true },
@@ -113,7 +121,9 @@ func TestRow31VerifyEmail(t *testing.T) {
 			setUp: func(l *linkWorld) {
 				l.op.SetUser(providertest.User{Subject: "alice", Username: "alice", Email: "moved@example.com"})
 			},
-			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page { return b.Get(l.Origin + "/deep").Click("Demo") },
+			come: func(l *linkWorld, b *brokertest.Browser) *brokertest.Page {
+				return b.Get(l.Origin + "/deep").Click("Demo")
+			},
 			asks: "moved@example.com",
 		},
 		"linked by a mail that has proved it": {
@@ -256,9 +266,11 @@ func TestVerifyEmailDies(t *testing.T) {
 		change func(l *linkWorld)
 		status int
 	}{
-		"too late":          {func(l *linkWorld) { l.advance(16 * time.Minute) }, http.StatusGone},
-		"provider disabled": {func(l *linkWorld) { l.reconfigure(l.setup(func(c *broker.Config) { verified(c); c.Providers[0].Disabled = true })) }, http.StatusForbidden},
-		"user disabled":     {func(l *linkWorld) { l.editUser("alice", func(u *store.User) { u.Disabled = true }) }, http.StatusForbidden},
+		"too late": {func(l *linkWorld) { l.advance(16 * time.Minute) }, http.StatusGone},
+		"provider disabled": {func(l *linkWorld) {
+			l.reconfigure(l.setup(func(c *broker.Config) { verified(c); c.Providers[0].Disabled = true }))
+		}, http.StatusForbidden},
+		"user disabled": {func(l *linkWorld) { l.editUser("alice", func(u *store.User) { u.Disabled = true }) }, http.StatusForbidden},
 		"user deleted": {func(l *linkWorld) {
 			if err := l.store.DeleteUser(l.t.Context(), l.alice.ID); err != nil {
 				l.t.Fatal(err)
@@ -310,7 +322,10 @@ func TestVerifyEmailWithoutMail(t *testing.T) {
 	if page := brokertest.NewBrowser(t).Get(l.Origin + "/deep").Click("Other"); page.Status != http.StatusForbidden || l.users("carol") != 0 {
 		t.Errorf("carol: status %d at %s", page.Status, page.URL)
 	}
-	l.reconfigure(l.setup(func(c *broker.Config) { verified(c); c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}} }))
+	l.reconfigure(l.setup(func(c *broker.Config) {
+		verified(c)
+		c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
+	}))
 	l.other.SetUser(providertest.User{Subject: "carol", Username: "carol"})
 	if page := brokertest.NewBrowser(t).Get(l.Origin + "/deep").Click("Other"); page.Status != http.StatusForbidden || l.users("carol") != 0 {
 		t.Errorf("without an address: status %d at %s", page.Status, page.URL)
@@ -335,4 +350,3 @@ func TestPostLoginSeesWhatIsWritten(t *testing.T) {
 		t.Errorf("who is a guest by this login: status %d at %s", page.Status, page.URL)
 	}
 }
-
