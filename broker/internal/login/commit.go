@@ -168,9 +168,6 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
-	if j.local() {
-		return j.account.user, nil
-	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}
@@ -186,6 +183,7 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 			login.NewUser.Roles = unique(append(login.NewUser.Roles, vault.RoleRead))
 		}
 		login.NewUser.SharedEmail = j.Draft.SharedEmail
+		verify(login.NewUser, j)
 		login.NewLink.UserID = login.NewUser.ID
 		return login.NewUser, nil
 	}
@@ -205,6 +203,20 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 
 // update puts into the login what changes about a user who is linked already.
 func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
+	if !j.local() {
+		s.updateLink(ctx, j, login, now)
+	}
+	user := *j.account.user
+	changed, err := s.sync(ctx, j, &user)
+	if err != nil || !verify(&user, j) && !changed {
+		return err
+	}
+	user.UpdatedAt = now
+	login.User, j.account.user = &user, &user
+	return nil
+}
+
+func (s *Service) updateLink(ctx context.Context, j *journey, login *store.Login, now time.Time) {
 	link := *j.account.link
 	link.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, link.Tokens)
 	changed := !bytes.Equal(link.Tokens, j.account.link.Tokens)
@@ -216,14 +228,15 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 		link.LastLogin = now
 		login.Link = &link
 	}
-	user := *j.account.user
-	changed, err := s.sync(ctx, j, &user)
-	if err != nil || !changed {
-		return err
+}
+
+// verify marks the user's address as verified if a step of the journey has proved it, and reports whether that changed it.
+func verify(u *store.User, j *journey) bool {
+	if j.Draft.VerifiedEmail == "" || u.Email != j.Draft.VerifiedEmail || u.EmailVerified {
+		return false
 	}
-	user.UpdatedAt = now
-	login.User, j.account.user = &user, &user
-	return nil
+	u.EmailVerified = true
+	return true
 }
 
 // tokensOnLink returns what a link is to have of what the upstream has issued; it had before until now.
