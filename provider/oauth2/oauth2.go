@@ -240,7 +240,7 @@ func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*pr
 
 // RevokeTokens tells the server that tokens are not needed any more, if Endpoints.Revocation is set.
 func (p *Provider) RevokeTokens(ctx context.Context, t *provider.Tokens) error {
-	return p.auth.Revoke(ctx, p.client(), p.cfg.Endpoints.Revocation, t)
+	return p.auth.Revoke(ctx, p.client(), p.cfg.Endpoints.Revocation, p.cfg.Endpoints.Token, t)
 }
 
 // parseTokens reads a token response, JSON or, where that is configured, a form.
