@@ -150,7 +150,7 @@ func newOP(t testing.TB) *op {
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) { o.serveToken(t, w, r) })
 	mux.HandleFunc("GET /userinfo", o.serveUserInfo)
 	mux.HandleFunc("POST /revoke", func(w http.ResponseWriter, r *http.Request) {
-		r.ParseForm()
+		_ = r.ParseForm()
 		o.mu.Lock()
 		o.tokenReq = r
 		o.mu.Unlock()
