@@ -93,7 +93,7 @@ func newApp(origin string, env environment) (http.Handler, error) {
 		return nil, errors.New("no vendor has an id in the environment: set GITHUB_ID and GITHUB_SECRET, for instance")
 	}
 	for _, p := range providers {
-		log.Printf("%s: the redirect URI to register is %s/id/broker/%s/endpoint", p.Alias, origin, p.Alias)
+		fmt.Fprintf(os.Stderr, "%s: the redirect URI to register is %s/id/broker/%s/endpoint\n", p.Alias, origin, p.Alias)
 	}
 	b, err := broker.New(broker.Config{
 		BaseURL:   origin + "/id",
@@ -128,7 +128,7 @@ func main() {
 	if u, err := url.Parse(origin); err == nil && u.Scheme == "http" {
 		address = "127.0.0.1:" + cmp.Or(u.Port(), "80")
 	}
-	log.Printf("open %s (listening at %s)", origin, address)
+	fmt.Fprintf(os.Stderr, "open %s (listening at %s)\n", origin, address)
 	server := &http.Server{Addr: address, Handler: app, ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
 }
