@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 )
 
@@ -585,6 +587,62 @@ func TestRefreshStorm(t *testing.T) {
 			}
 			if brought, taken := renewals(w.op); brought != round+1 || taken != round+1 {
 				t.Errorf("mode %d, round %d: the upstream was brought %d refresh tokens and took %d", mode, round, brought, taken)
+			}
+		}
+	}
+}
+
+// A SAML provider issues its assertion, which is kept whole and until when it says itself.
+func TestUpstreamAssertion(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		var made *broker.Provider
+		w := newSAMLWorld(t, func(_ *saml.Config, p *broker.Provider) { made = p })
+		w.reconfigure(func(c *broker.Config) {
+			made.StoreTokens, made.TokensReadable = mode, true
+			c.Providers, c.Clients[0].ProviderTokens = append(c.Providers, *made), []string{"saml"}
+		})
+		b := stopped(t)
+		w.samlLogin(t, b, "_a1")
+		access := w.accessToken(b)
+		got := w.fetch("saml", access).fetched(t)
+		text, err := base64.RawURLEncoding.DecodeString(got.AccessToken)
+		if err != nil || got.Issued != provider.TypeSAML2 || got.TokenType != "N_A" || got.ExpiresIn != 0 ||
+			!strings.HasPrefix(string(text), "<saml:Assertion") || !strings.Contains(string(text), `ID="_a1"`) {
+			t.Errorf("mode %d: %+v, %v: %s", mode, got, err, text)
+		}
+	}
+}
+
+// What is too large to be kept is not, and the login is none the worse for it.
+func TestTokensTooLarge(t *testing.T) {
+	t.Parallel()
+	log := newLockedLog()
+	w := newVaultWorld(t, provider.TokensOnLink, func(c *broker.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { m["refresh_token"] = strings.Repeat("r", 100<<10) }})
+	b := w.login("Demo")
+	wantNoToken(t, w.fetch("demo", w.accessToken(b)), http.StatusNotFound, "no_token")
+	if said := log.String(); !strings.Contains(said, "tokens of the upstream are not kept") || strings.Contains(said, "rrr") {
+		t.Errorf("the log says %s", said)
+	}
+}
+
+// The keys of what is kept can be exchanged.
+func TestResealTokens(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		next := []byte("another secret of the tests: 32!")
+		for _, secrets := range [][][]byte{{next, worldSecrets[0]}, {next}} {
+			w.keeping(mode, func(c *broker.Config) { c.Secrets = secrets })
+			if len(secrets) == 2 {
+				if n, err := w.Broker.Reseal(t.Context()); n == 0 || err != nil {
+					t.Fatalf("mode %d: Reseal: %d, %v", mode, n, err)
+				}
+			}
+			if tokens, err := w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo"); err != nil || tokens.AccessToken == "" {
+				t.Errorf("mode %d with %d secrets: %v", mode, len(secrets), err)
 			}
 		}
 	}
