@@ -466,15 +466,7 @@ func TestTokensAreRevokedWithTheLink(t *testing.T) {
 	w.link(b, "other")
 	access := w.accessToken(b)
 	tokens := w.fetch("demo", access).fetched(t)
-	page := b.Get(w.at(""))
-	for i := range 2 {
-		id := field(t, page, "link", i)
-		asked := b.Post(w.at("unlink"), url.Values{"link": {id}}, w.Origin)
-		if strings.Contains(asked.Body, "Demo") {
-			asked.Submit(url.Values{"decision": {"yes"}})
-			break
-		}
-	}
+	w.unlinkAs(b, "Demo")
 	if links := w.linksOf(w.named("alice").ID); len(links) != 1 || links[0].Provider != "other" {
 		t.Fatalf("links: %v", links)
 	}
@@ -646,4 +638,80 @@ func TestResealTokens(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Some upstreams give a refresh token the first time only: a login without one leaves that in its place.
+func TestRefreshTokenOfAnEarlierLogin(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { delete(m, "refresh_token") }})
+	w.login("Demo")
+	later, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	must(t, err)
+	w.wantRenewals(0)
+	w.advance(11 * time.Minute)
+	renewed, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	if err != nil || renewed.AccessToken == later.AccessToken || !w.good(w.op, renewed.AccessToken) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	w.wantRenewals(1)
+}
+
+// A session that another user's takes the place of takes its tokens with it.
+func TestTokensAreRevokedWithASessionThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensInSession, nil)
+	b := w.login("Demo")
+	tokens := w.fetch("demo", w.accessToken(b)).fetched(t)
+	w.op.LoginAs("bob")
+	b.Get(w.URL + "/broker/demo/login?return_to=/")
+	if who := b.Get(w.Origin + "/").Who(); who.Username != "bob" {
+		t.Fatalf("signed in as %+v", who)
+	}
+	eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+	if again := w.fetch("demo", w.accessToken(b)).fetched(t); !w.good(w.op, again.AccessToken) || again.AccessToken == tokens.AccessToken {
+		t.Error("bob has no token of his own")
+	}
+}
+
+// What an alias issued is not revoked at whom it is pointed to later either.
+func TestTokensAreNotRevokedElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	b := w.login("Demo")
+	w.link(b, "other")
+	evil := w.elsewhere()
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) { c.Providers[0].IdP = w.upstream(evil, "demo", withRefresh) })
+	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	w.unlinkAs(b, "Demo")
+	if links := w.linksOf(w.named("alice").ID); len(links) != 1 {
+		t.Fatalf("links: %v", links)
+	}
+	w.op.LoginAs("bob")
+	w.keeping(provider.TokensOnLink, nil)
+	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	w.other.LoginAs("twin")
+	bob := w.login("Demo") // whose tokens are revoked by the same way
+	w.link(bob, "other")
+	w.unlinkAs(bob, "Demo")
+	eventually(t, "the upstream is told of the others", func() bool { return len(w.op.Requests(providertest.Revocation)) == 1 })
+	if n := len(evil.Requests(providertest.Revocation)); n != 0 {
+		t.Errorf("the other provider was sent %d tokens", n)
+	}
+}
+
+// unlinkAs takes a provider away on the account page.
+func (w *world) unlinkAs(b *brokertest.Browser, title string) {
+	w.t.Helper()
+	page := b.Get(w.at(""))
+	for i := range 2 {
+		asked := b.Post(w.at("unlink"), url.Values{"link": {field(w.t, page, "link", i)}}, w.Origin)
+		if strings.Contains(asked.Body, title) {
+			asked.Submit(url.Values{"decision": {"yes"}})
+			return
+		}
+	}
+	w.t.Fatalf("%s cannot be unlinked:\n%s", title, page.Body)
 }
