@@ -444,6 +444,7 @@ func TestTokensOfProviderPointedElsewhere(t *testing.T) {
 		t.Errorf("held: %v", err)
 	}
 	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	wantNoToken(t, w.fetch("demo", access), http.StatusBadGateway, "link_again") // of whom it was is nobody's guess now
 	w.advance(11 * time.Minute)
 	wantNoToken(t, w.fetch("demo", access), http.StatusBadGateway, "link_again")
 	again := w.login("Demo")
