@@ -204,7 +204,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case d.openID != nil && address == d.openID.discovery:
 		send(w, reply{body: toJSON(d.openID.document)})
 	case d.openID != nil && address == d.openID.jwks:
-		send(w, reply{body: toJSON(object{"keys": list{d.jwk()}})})
+		send(w, reply{body: toJSON(object{"keys": list{jwk()}})})
 	default:
 		d.serveAPI(w, r, address)
 	}
@@ -443,29 +443,39 @@ func (d *double) idToken(g *grant, access string) string {
 	return d.sign(claims)
 }
 
-// sign signs with the key of the vendor, or the secret where the vendor does.
+// sign signs with the key of the vendor, or with the secret where the vendor does. One that is forged names the vendor's key.
 func (d *double) sign(claims object) string {
-	alg := d.openID.alg
-	encode := func(v any) string { return base64.RawURLEncoding.EncodeToString([]byte(toJSON(v))) }
-	header := object{"alg": alg, "typ": "JWT", "kid": d.kid()}
-	if alg == "HS256" {
-		delete(header, "kid")
-		input := encode(header) + "." + encode(claims)
-		mac := hmac.New(sha256.New, []byte(clientSecret))
-		mac.Write([]byte(input))
-		return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	header := object{"alg": d.openID.alg, "typ": "JWT"}
+	if d.openID.alg != "HS256" {
+		header["kid"] = "key-1"
 	}
+	encode := func(v any) string { return base64.RawURLEncoding.EncodeToString([]byte(toJSON(v))) }
 	input := encode(header) + "." + encode(claims)
-	sum := sha256.Sum256([]byte(input))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, d.key(), crypto.SHA256, sum[:])
-	if err != nil {
-		panic(err)
+	var signature []byte
+	if d.openID.alg == "HS256" {
+		secret := clientSecret
+		if d.openID.forged {
+			secret = strings.Repeat("x", len(secret))
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(input))
+		signature = mac.Sum(nil)
+	} else {
+		key := vendorKey()
+		if d.openID.forged {
+			key = otherKey()
+		}
+		sum := sha256.Sum256([]byte(input))
+		var err error
+		if signature, err = rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]); err != nil {
+			panic(err)
+		}
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// vendorKeys are the keys of all doubles: one for each of the two that a test may need to tell apart.
-var vendorKeys = [2]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey)}
+// vendorKey is that of every double, otherKey that of somebody else.
+var vendorKey, otherKey = sync.OnceValue(newKey), sync.OnceValue(newKey)
 
 func newKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -475,13 +485,9 @@ func newKey() *rsa.PrivateKey {
 	return key
 }
 
-func (d *double) key() *rsa.PrivateKey { return vendorKeys[d.openID.keyNumber]() }
-
-func (d *double) kid() string { return fmt.Sprintf("key-%d", d.openID.keyNumber) }
-
-// jwk is the key as the vendor publishes it, without "use" where it leaves that out.
-func (d *double) jwk() object {
-	public := d.key().PublicKey
+// jwk is the vendor's key as it publishes it, without a "use", which some leave out.
+func jwk() object {
+	public := vendorKey().PublicKey
 	encode := base64.RawURLEncoding.EncodeToString
-	return object{"kty": "RSA", "alg": "RS256", "kid": d.kid(), "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
+	return object{"kty": "RSA", "alg": "RS256", "kid": "key-1", "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
 }

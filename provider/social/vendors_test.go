@@ -73,8 +73,8 @@ type openID struct {
 	document  object
 	jwks      string // address
 	alg       string
-	keyNumber int
 	nonce     bool // is sent back
+	forged    bool // signed by somebody else
 	claims    func(*person) object
 }
 
