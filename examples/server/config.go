@@ -149,6 +149,7 @@ type openID struct {
 	InsecureAllowHTTP            bool              `yaml:"insecure_allow_http"`
 	InsecureSkipPKCE             bool              `yaml:"insecure_skip_pkce"`
 	InsecureSkipNonce            bool              `yaml:"insecure_skip_nonce"`
+	InsecureAllowCodeInjection   bool              `yaml:"insecure_allow_code_injection"`
 }
 
 type endpoints struct {

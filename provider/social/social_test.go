@@ -39,10 +39,29 @@ type preset interface {
 // presets are the constructors by their names.
 func presets(t testing.TB, o social.Options) map[string]preset {
 	return map[string]preset{
-		"Apple":     social.Apple("com.example.web", appleKey(t)).With(o),
-		"GitHub":    social.GitHub("client", "secret").With(o),
-		"Google":    social.Google("client", "secret").With(o),
-		"Microsoft": social.Microsoft("client", "secret", tenant).With(o),
+		"Amazon":        social.Amazon("client", "secret").With(o),
+		"Apple":         social.Apple("com.example.web", appleKey(t)).With(o),
+		"Auth0":         social.Auth0("example.eu.auth0.com", "client", "secret").With(o),
+		"Bitbucket":     social.Bitbucket("client", "secret").With(o),
+		"Discord":       social.Discord("client", "secret").With(o),
+		"Facebook":      social.Facebook("client", "secret").With(o),
+		"GitHub":        social.GitHub("client", "secret").With(o),
+		"GitLab":        social.GitLab("client", "secret").With(o),
+		"Google":        social.Google("client", "secret").With(o),
+		"Kakao":         social.Kakao("client", "secret").With(o),
+		"Keycloak":      social.Keycloak("https://sso.example.com", "staff", "client", "secret").With(o),
+		"LINE":          social.LINE("client", "0123456789abcdef0123456789abcdef").With(o),
+		"LinkedIn":      social.LinkedIn("client", "secret").With(o),
+		"Microsoft":     social.Microsoft("client", "secret", tenant).With(o),
+		"Okta":          social.Okta("example.okta.com", "client", "secret").With(o),
+		"PayPal":        social.PayPal("client", "secret").With(o),
+		"Salesforce":    social.Salesforce("client", "secret").With(o),
+		"Slack":         social.Slack("client", "secret").With(o),
+		"Spotify":       social.Spotify("client", "secret").With(o),
+		"StackOverflow": social.StackOverflow("client", "secret", "key").With(o),
+		"Twitch":        social.Twitch("client", "secret").With(o),
+		"X":             social.X("client", "secret").With(o),
+		"Yandex":        social.Yandex("client", "secret").With(o),
 	}
 }
 
