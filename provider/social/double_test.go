@@ -7,10 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -253,6 +253,22 @@ func (d *double) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 			bad("%s is %q, want %q", name, got, want)
 		}
 	}
+	var asked struct {
+		IDToken  object `json:"id_token"`
+		UserInfo object `json:"userinfo"`
+	}
+	if len(d.wantsClaims) > 0 {
+		if err := json.Unmarshal([]byte(q.Get("claims")), &asked); err != nil {
+			bad("claims: %v", err)
+		}
+	}
+	for _, name := range d.wantsClaims {
+		_, inToken := asked.IDToken[name]
+		_, inInfo := asked.UserInfo[name]
+		if !inToken && !inInfo {
+			bad("claims do not ask for %q", name)
+		}
+	}
 	if d.formPost != (q.Get("response_mode") == "form_post") {
 		bad("response_mode is %q", q.Get("response_mode"))
 	}
@@ -332,23 +348,24 @@ func s256(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// checkClient holds the client to the one way of authentication that the vendor documents.
+// checkClient holds the client to the ways of authentication that the vendor documents.
 func (d *double) checkClient(r *http.Request) error {
-	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
-	if user, password, ok := r.BasicAuth(); ok || d.auth == "client_secret_basic" {
-		if d.auth != "client_secret_basic" || secret != "" {
-			return fmt.Errorf("authenticates in the header, this vendor takes %s", d.auth)
+	method, id, secret := "client_secret_post", r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if user, password, ok := r.BasicAuth(); ok {
+		if secret != "" {
+			return errors.New("authenticates twice")
 		}
-		id, secret = user, password
+		method, id, secret = "client_secret_basic", user, password
 	}
-	if id != clientID {
+	switch {
+	case !slices.Contains(strings.Fields(d.auth), method):
+		return fmt.Errorf("authenticates by %s, this vendor takes %s", method, d.auth)
+	case id != clientID:
 		return fmt.Errorf("id %q", id)
-	}
-	if d.secret != nil {
+	case d.secret != nil:
 		return d.secret(secret)
-	}
-	if subtle.ConstantTimeCompare([]byte(secret), []byte(clientSecret)) != 1 {
-		return fmt.Errorf("a wrong secret")
+	case secret != clientSecret:
+		return errors.New("a wrong secret")
 	}
 	return nil
 }
