@@ -123,12 +123,14 @@ func (v *vendor) start(t testing.TB, w *wire, callback string) *double {
 type wire struct {
 	hosts  map[string]string // what listens on loopback, by address and, for addresses that nobody named, by host
 	broker string            // host and port; "" for the broker's own requests
+	// base is not the default one, whose connections every httptest.Server closes when it ends.
+	base *http.Transport
 }
 
 // RoundTrip is http.RoundTripper's.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host == w.broker {
-		return http.DefaultTransport.RoundTrip(r)
+		return w.base.RoundTrip(r)
 	}
 	to, ok := w.hosts["https://"+r.URL.Host+r.URL.Path]
 	if !ok {
@@ -139,7 +141,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	out := r.Clone(r.Context())
 	out.Host, out.URL.Scheme, out.URL.Host = r.URL.Host, "http", to
-	resp, err := http.DefaultTransport.RoundTrip(out)
+	resp, err := w.base.RoundTrip(out)
 	if resp != nil {
 		resp.Request = r
 	}
@@ -329,7 +331,7 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 	case r.PostForm.Get("grant_type") != "authorization_code":
 		refuse(d.badCode, "grant_type %q", r.PostForm.Get("grant_type"))
 	case g == nil:
-		refuse(d.badCode, "a code that is none")
+		refuse(d.badCode, "a code that is none: %q, calls %q", code, d.calls)
 	case r.PostForm.Get("redirect_uri") != g.redirect:
 		refuse(d.badCode, "redirect_uri %q", r.PostForm.Get("redirect_uri"))
 	case d.pkce == pkceTaken && s256(r.PostForm.Get("code_verifier")) != g.challenge:

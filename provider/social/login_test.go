@@ -1,6 +1,7 @@
 package social_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,14 +26,15 @@ type world struct {
 // newWorld starts a broker that trusts all vendors for e-mail addresses. edit may be nil.
 func newWorld(t testing.TB, edit func(*broker.Config), all ...*vendor) (*world, []*double) {
 	t.Helper()
-	w := &world{t: t, store: memstore.New(), wire: wire{hosts: map[string]string{}}}
+	w := &world{t: t, store: memstore.New(), wire: wire{hosts: map[string]string{}, base: &http.Transport{}}}
+	t.Cleanup(w.wire.base.CloseIdleConnections)
 	var doubles []*double
 	w.Server = brokertest.Start(t, func(base string) broker.Config {
-		c := broker.Config{Store: w.store}
+		c := broker.Config{Store: w.store, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 		for _, v := range all {
 			doubles = append(doubles, v.start(t, &w.wire, brokertest.CallbackURL(base, v.alias)))
 			c.Providers = append(c.Providers, broker.Provider{
-				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts}}), TrustEmail: true,
+				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts, base: w.wire.base}}), TrustEmail: true,
 			})
 		}
 		if edit != nil {
