@@ -103,7 +103,7 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 					return errors.New("InsecureAllowAnyTenant: would make the tenants mean nothing")
 				}
 				if !guid.MatchString(tenants[0]) {
-					return fmt.Errorf("tenants: %q is not the id of a tenant, 8-4-4-4-12 hexadecimal digits", tenants[0])
+					return fmt.Errorf("Tenants: %q is not the id of a tenant, 8-4-4-4-12 hexadecimal digits", tenants[0])
 				}
 				return nil
 			}
@@ -394,8 +394,9 @@ func Keycloak(base, realm, clientID, clientSecret string) *OpenID {
 			ClientID: clientID, ClientSecret: clientSecret,
 		},
 	}
-	if base == "" || realm == "" || strings.ContainsAny(realm, "/\\?#") || strings.Trim(realm, ".") == "" {
-		preset.err = fmt.Errorf("base, realm: %q is no realm, or base is missing", realm)
+	preset.err = checkBase("base", base)
+	if realm == "" || strings.ContainsAny(realm, "/\\?#") || strings.Trim(realm, ".") == "" {
+		preset.err = errors.Join(preset.err, fmt.Errorf("realm: %q is none", realm))
 	}
 	return preset.build(Options{})
 }

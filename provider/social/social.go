@@ -98,7 +98,19 @@ func (o *Options) check(takes []string) error {
 			errs = append(errs, fmt.Errorf("%s: this vendor has no use for it", f.name))
 		}
 	}
+	if o.BaseURL != "" {
+		errs = append(errs, checkBase("BaseURL", o.BaseURL))
+	}
 	return errors.Join(errs...)
+}
+
+// checkBase refuses what nothing can be appended to.
+func checkBase(name, base string) error {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(base, "?#") {
+		return fmt.Errorf("%s: is not an https address without user and query", name)
+	}
+	return nil
 }
 
 // base returns BaseURL without a slash at its end, or what stands for none.
