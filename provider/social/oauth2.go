@@ -217,8 +217,9 @@ func PayPal(clientID, clientSecret string) *OAuth2 {
 			Scopes: []string{"openid", "profile", "email"}, IgnoreIDToken: true,
 			UserInfoParams: map[string]string{"schema": "paypalv1.1"},
 			Claims: oauth2.Claims{
-				Subject: "user_id", Email: "emails[0].value", EmailVerified: "emails[0].confirmed", Username: "-", Picture: "-", Groups: "-",
+				Subject: "user_id", Email: "-", EmailVerified: "-", Username: "-", Picture: "-", Groups: "-",
 			},
+			EmailList: oauth2.EmailList{List: "emails", Email: "value", Verified: "confirmed"},
 		},
 		configure: func(c *oauth2.Config, o *Options) error {
 			domain := "paypal.com"

@@ -262,7 +262,7 @@ const twitchClaims = `{"id_token":{"email":null,"email_verified":null,"picture":
 // Twitch is Twitch. Documentation looked up in 2026-11.
 //
 // The subject is sub, the user's number. The e-mail address is verified if Twitch says so (email_verified). Scopes: openid,
-// user:read:email. Twitch has no PKCE, and no names but the display name, which is the username.
+// user:read:email. Twitch has no PKCE, and no names but the display name, which is both username and name.
 //
 //  1. Open the Twitch developer console, with two-factor authentication enabled for the account.
 //  2. Choose Register Your Application and enter a name.
@@ -271,13 +271,21 @@ const twitchClaims = `{"id_token":{"email":null,"email_verified":null,"picture":
 //  5. Under Manage copy the client ID, and make a new secret.
 func Twitch(clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Twitch", "T", "#9146ff", white)},
+		vendor: vendor{brand: brand("Twitch", "T", "#9146ff", white), adjust: calledByUsername},
 		config: oidc.Config{
 			Issuer: "https://id.twitch.tv/oauth2", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			Scopes: []string{"openid", "user:read:email"}, AuthParams: map[string]string{"claims": twitchClaims},
 			DisableUserInfo: true, // it says what the ID token says
 		},
 	}.build(Options{})
+}
+
+// calledByUsername is for a vendor who shows people by their username.
+func calledByUsername(_ *Options, id *provider.Identity) error {
+	if id.Claims["preferred_username"] == id.Username { // and not what stands in for it
+		id.Name = id.Username
+	}
+	return nil
 }
 
 // Salesforce is Salesforce, with Options.BaseURL one organisation's My Domain, with Options.Sandbox its sandboxes.
