@@ -159,7 +159,8 @@ func (k AppleKey) Format(s fmt.State, _ rune) {
 // The subject is sub, the account's id for the developer's team. The e-mail address is verified if Apple says so (email_verified),
 // and may be one of Apple's relay (is_private_email), to which only senders can write that are registered with Apple. Scopes: openid,
 // name, email. The answer comes as a POST. The name comes with the first login only, and nobody has signed it: the browser could
-// have said anything, so that it is taken for a name and for nothing else. The client secret is made of the key for each request.
+// have said anything, so that it is taken for a name and for nothing else; with provider.SyncForce it is gone after the second login,
+// with provider.SyncLegacy it stays. The client secret is made of the key for each request.
 //
 //  1. In the developer portal, enable Sign in with Apple for an App ID.
 //  2. Make a Services ID, whose identifier is the client's id, and enable Sign in with Apple for it.

@@ -219,6 +219,7 @@ func TestMistakes(t *testing.T) {
 		{"empty hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{"a.example", ""}}), "HostedDomains"},
 		{"base without TLS", social.GitHub("client", "secret").With(social.Options{BaseURL: "http://git.example.com"}), "is not an https address"},
 		{"base without a host", social.GitHub("client", "secret").With(social.Options{BaseURL: "git.example.com"}), "is not an https address"},
+		{"base with a user", social.GitHub("client", "secret").With(social.Options{BaseURL: "https://a:b@git.example.com"}), "is not an https address"},
 		{"no tenant", social.Microsoft("client", "secret"), "Tenants"},
 		{"a tenant by name", social.Microsoft("client", "secret", "contoso.example"), "is not the id of a tenant"},
 		{"a placeholder as a tenant", social.Microsoft("client", "secret", "{tenantid}"), "is not the id of a tenant"},
