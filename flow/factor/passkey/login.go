@@ -14,8 +14,8 @@ import (
 // user, and skips if they have none; an account that was only found to exist is not asked about, as that would tell whether it
 // has one.
 //
-// Its page is "passkey". It skips where the broker keeps no credentials or its host is an IP address, where a new user was
-// decided on, and, unless it is Required, when the visitor wants another way. It denies a disabled user with [factor.UserDisabled].
+// Its page is "passkey". It skips where the broker keeps no credentials or its host is an IP address, and where a new user was
+// decided on. It denies a disabled user with [factor.UserDisabled].
 type Login struct {
 	// RPID is that of [Site].
 	RPID string
@@ -35,8 +35,8 @@ func (s Login) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, err
 	if _, err := site.engine(); errors.Is(err, ErrNoSite) || t.Credentials == nil || t.Draft.New {
 		return flow.Skip(), nil
 	}
-	if t.Input != nil && t.Input.Has("another") && !t.Required() {
-		return flow.Skip(), nil
+	if t.Input.Has("another") && t.Others() {
+		return flow.Another(), nil
 	}
 	if t.Input == nil {
 		return s.ask(ctx, t, site, nil)
@@ -71,7 +71,7 @@ func (Login) ask(ctx context.Context, t *flow.Turn, site Site, errs map[string]s
 	}
 	t.Set(begun, string(state))
 	return flow.Ask(flow.Page{
-		Name: "passkey", Errors: errs, Data: map[string]any{"options": string(options), "another": !t.Required()},
+		Name: "passkey", Errors: errs, Data: map[string]any{"options": string(options), "another": t.Others()},
 	}), nil
 }
 
