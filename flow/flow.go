@@ -59,7 +59,7 @@ type Authenticator interface {
 	// reaches the step, and with one of them when its page was answered or the browser came back. An empty answer is an
 	// answer: ask again, never succeed. An error means that it could not be decided: it is logged and never shown; an
 	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID,
-	// SharedEmail, AMR, Password, ProvedEmail and Replace is undone if it, or a sub-flow it stands in, ends without success.
+	// SharedEmail, AMR, Password, ProvedEmail, VerifiedEmail and Replace is undone if it, or a sub-flow it stands in, ends without success.
 	Authenticate(ctx context.Context, t *Turn) (Result, error)
 }
 
@@ -100,6 +100,7 @@ type Lent struct {
 	Credentials store.Credentials // with which users prove themselves to the broker; nil if it keeps none
 	Transient   store.Transient   // for limits and single-use marks; nil only where Credentials and Mail are
 	Passwords   Passwords         // nil only where Credentials is
+	Passkeys    Passkeys          // nil if there are none
 	// Mail sends a mail in the visitor's language; nil if the broker sends none. It returns when the mail is on its way, or an
 	// error that says that it is not.
 	Mail func(ctx context.Context, m Mail) error
@@ -136,6 +137,34 @@ type Passwords interface {
 	// to keep in its place. With a nil hash it does the same work and finds the password wrong. Its error is never about the
 	// password.
 	Verify(ctx context.Context, hash []byte, password string) (ok bool, better []byte, err error)
+}
+
+// Passkeys makes passkeys (WebAuthn Level 3) and has users prove by them who they are, at one site, as passkey.Site does. What begins
+// returns options for the browser's script, as JSON, and state, which has the challenge: it is kept for this browser, out of its
+// reach, for one finish and some minutes. It is safe for concurrent use.
+type Passkeys interface {
+	// At returns the passkeys of the broker at baseURL, for a product of this name; an error if there can be none.
+	At(baseURL, name string) (Passkeys, error)
+	// BeginRegistration begins to make a passkey for u.
+	BeginRegistration(ctx context.Context, c store.Credentials, u *store.User) (options, state []byte, err error)
+	// FinishRegistration checks what the browser answered, as JSON, and keeps the passkey under label, which is for people. It
+	// is factor.ErrRefused if the answer proves nothing; any other error means that it could not be told.
+	FinishRegistration(ctx context.Context, c store.Credentials, u *store.User, label string, state, answer []byte, now time.Time) error
+	// BeginLogin begins to ask for a passkey. With u, only a passkey of that user will do; with nil, whoever uses one says who
+	// they are, and the options tell nothing about anybody.
+	BeginLogin(ctx context.Context, c store.Credentials, u *store.User) (options, state []byte, err error)
+	// FinishLogin checks what the browser answered, as FinishRegistration does, and notes the passkey's use. users finds a user
+	// by id; one who is disabled proves themselves as any other.
+	FinishLogin(ctx context.Context, c store.Credentials, users func(ctx context.Context, id string) (*store.User, error),
+		state, answer []byte, now time.Time) (*PasskeyProof, error)
+}
+
+// A PasskeyProof is what a passkey has proved.
+type PasskeyProof struct {
+	User *store.User
+	// AMR is how (RFC 8176 §2): the key stays in one device ("hwk"), or may be on several ("swk"), which has verified its user
+	// ("user"): two factors ("mfa").
+	AMR []string
 }
 
 // Returned is what another upstream vouched for after a step's [Leave].
@@ -191,6 +220,9 @@ type Draft struct {
 	// user UserID, it counts as verified from now on; and if it was not before, nothing by which others could sign in as that user
 	// outlives the login: their credentials, other links and sessions were made by somebody who had not proved the address.
 	ProvedEmail string
+	// VerifiedEmail is an address of which the visitor has proved in this flow, once it was decided who they are, that they read
+	// its mail. If it is that of the user when the login is written, it counts as verified from now on, and nothing else changes.
+	VerifiedEmail string
 	// Replace takes the other links of UserID to the same provider away.
 	Replace bool
 	// EditedEmail and EditedUsername say that the visitor has changed these, so that nobody vouches for them. They are never
@@ -241,15 +273,16 @@ type decision struct {
 	AMR         []string `json:"m,omitempty"`
 	Password    []byte   `json:"p,omitempty"`
 	ProvedEmail string   `json:"e,omitempty"`
+	Verified    string   `json:"v,omitempty"`
 	Replace     bool     `json:"l,omitempty"`
 }
 
 func (d *Draft) decision() decision {
-	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password), d.ProvedEmail, d.Replace}
+	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password), d.ProvedEmail, d.VerifiedEmail, d.Replace}
 }
 
 func (d *Draft) decide(to decision) {
 	d.New, d.UserID, d.SharedEmail = to.New, to.UserID, to.SharedEmail
 	d.AMR, d.Password = slices.Clone(to.AMR), slices.Clone(to.Password)
-	d.ProvedEmail, d.Replace = to.ProvedEmail, to.Replace
+	d.ProvedEmail, d.VerifiedEmail, d.Replace = to.ProvedEmail, to.Verified, to.Replace
 }
