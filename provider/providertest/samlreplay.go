@@ -34,7 +34,7 @@ type SAMLAttempt struct {
 	// ended. Without it, forgeries of such requests are left out.
 	Logout func(at string, form url.Values) error
 	// BeginLogout begins a sign-out here, after Finish, and returns where the browser is sent to and what it posts there, as
-	// URL and Form do. FinishLogout is the LogoutResponse arriving, and returns nil if that is taken for the identity provider's
+	// URL and Form do; "" is nowhere. FinishLogout is the LogoutResponse arriving, and returns nil if that is taken for the identity provider's
 	// word that the session there has ended. It may be called again. Without both, forgeries of such responses are left out.
 	BeginLogout  func() (at string, form url.Values, err error)
 	FinishLogout func(at string, form url.Values) error
@@ -176,6 +176,9 @@ func (a *samlAttack) prepare(t testing.TB, kind samlKind, attempt SAMLAttempt) (
 		to, form, err := attempt.BeginLogout()
 		if err != nil {
 			t.Fatalf("sign out: %v", err)
+		}
+		if to == "" {
+			return nil, ""
 		}
 		a.asked = inboundSAML(t, to, form)
 		return func(at string, form url.Values) (string, error) { return "", attempt.FinishLogout(at, form) }, logout
@@ -349,8 +352,8 @@ func (b *bareLogin) beginLogout() (at string, form url.Values, err error) {
 	r, err := starter.BeginLogout(b.ctx, provider.LogoutRequest{
 		IDToken: b.who.LogoutHint, Subject: b.who.Subject, Session: b.who.Session, RedirectURI: b.back, State: b.leaving,
 	})
-	if err != nil || r == nil {
-		return "", nil, errors.Join(err, errors.New("there is nowhere to go"))
+	if err != nil || r == nil { // it has no key, or the identity provider no such service
+		return "", nil, err
 	}
 	b.parting = r.Data
 	return r.URL, r.Form, nil

@@ -14,7 +14,7 @@ func forgeryTarget(t *testing.T, url, alg string, edit func(*saml.Config)) provi
 	t.Helper()
 	idp, err := providertest.NewSAML(providertest.SAMLConfig{URL: url, Alg: alg, Providers: []providertest.SAMLServiceProvider{{
 		EntityID: spEntity, ACS: []string{acs}, Logout: sloAddress, Certificates: []*x509.Certificate{spKey().Certificate}, EncryptTo: spKey().Certificate,
-	}}})
+	}}, LaxRequests: true})
 	must(err)
 	metadata, err := idp.Metadata()
 	must(err)
@@ -46,6 +46,7 @@ func TestForgeries(t *testing.T) {
 		{"RSA", "", nil, 800},
 		{"ECDSA, CBC allowed", "ES256", func(c *saml.Config) { c.InsecureAllowCBC = true }, 700},
 		{"ECDSA, unsolicited answers allowed", "ES384", func(c *saml.Config) { c.Unsolicited = map[string]string{"app": "/app"} }, 700},
+		{"without a key to sign with", "ES256", func(c *saml.Config) { c.SigningKeys = nil }, 700},
 		{"HTTP-Redirect", "", func(c *saml.Config) { c.ResponseBinding, c.LogoutBinding = saml.HTTPRedirect, saml.HTTPPost }, 150},
 		{"HTTP-Artifact", "ES256", func(c *saml.Config) { c.ResponseBinding = saml.HTTPArtifact }, 150},
 	} {
