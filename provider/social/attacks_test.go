@@ -229,6 +229,7 @@ func manyTenants(at string, o social.Options, tenants ...string) *vendor {
 		v.openID.document[name] = address
 	}
 	v.idp = func(c *http.Client) provider.IdentityProvider {
+		o := o
 		o.HTTPClient = c
 		return social.Microsoft(clientID, clientSecret, tenants...).With(o)
 	}

@@ -331,7 +331,7 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 	case r.PostForm.Get("grant_type") != "authorization_code":
 		refuse(d.badCode, "grant_type %q", r.PostForm.Get("grant_type"))
 	case g == nil:
-		refuse(d.badCode, "a code that is none: %q, calls %q", code, d.calls)
+		refuse(d.badCode, "a code that is none")
 	case r.PostForm.Get("redirect_uri") != g.redirect:
 		refuse(d.badCode, "redirect_uri %q", r.PostForm.Get("redirect_uri"))
 	case d.pkce == pkceTaken && s256(r.PostForm.Get("code_verifier")) != g.challenge:

@@ -110,6 +110,7 @@ func gitLab(base string) *vendor {
 		v.alias, o.BaseURL = "gitlab-own", base
 	}
 	v.idp = func(c *http.Client) provider.IdentityProvider {
+		o := o
 		o.HTTPClient = c
 		return social.GitLab(clientID, clientSecret).With(o)
 	}
@@ -457,6 +458,7 @@ func salesforce(base string) *vendor {
 		},
 	}}
 	v.idp = func(c *http.Client) provider.IdentityProvider {
+		o := o
 		o.HTTPClient = c
 		return social.Salesforce(clientID, clientSecret).With(o)
 	}

@@ -274,6 +274,7 @@ func gitHub(base, apiBase string) *vendor {
 	v.issuer = base + "/login/oauth"
 	v.authorize, v.token = base+"/login/oauth/authorize", base+"/login/oauth/access_token"
 	v.idp = func(c *http.Client) provider.IdentityProvider {
+		options := options
 		options.HTTPClient = c
 		return social.GitHub(clientID, clientSecret).With(options)
 	}
