@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,33 @@ func TestIDTokens(t *testing.T) {
 			v.openID.forged = true // nobody reads it now
 			try("the key of somebody else", func(*double) {})
 		})
+	}
+}
+
+// Where the userinfo endpoint of an OpenID Provider is asked, its errors are pages too, and what it says is about the same person.
+func TestUserInfo(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	for _, v := range vendors() {
+		if v.openID == nil || v.apis == nil {
+			continue
+		}
+		w, d := one(t, v, autoLink)
+		w.in(d)
+		address := v.apis[0].url
+		if d.asked(address) == 0 {
+			continue // the ID token says it all: testSuccess has seen that
+		}
+		asked++
+		other := v.ann()
+		other.id = changedID(other.id)
+		for _, say := range append(slices.Clone(junk), v.apis[0].broken, reply{body: toJSON(v.apis[0].says(&other))}) {
+			d.set(func(d *double) { d.says = map[string]reply{address: say} })
+			w.refused(w.signIn(d), "")
+		}
+	}
+	if asked == 0 {
+		t.Error("none is asked")
 	}
 }
 
