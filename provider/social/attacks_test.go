@@ -168,7 +168,8 @@ func TestGoogleHostedDomains(t *testing.T) {
 			t.Parallel()
 			v := google()
 			v.params = map[string]string{"hd": row.asked}
-			v.extra = func(*person) url.Values { return url.Values{"hd": {"initech.example"}} } // the browser's word
+			v.extra = func(*person) url.Values { return url.Values{"hd": {"initech.example"}} }        // the browser's word
+			v.apis[0].says = func(p *person) any { return with(standard(p), "hd", "initech.example") } // signed by nobody
 			v.idp = func(c *http.Client) provider.IdentityProvider {
 				return social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, HostedDomains: row.domains})
 			}

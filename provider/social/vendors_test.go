@@ -344,7 +344,10 @@ func microsoft() *vendor {
 		apis: []api{{
 			url: "https://graph.microsoft.com/oidc/userinfo", broken: reply{status: 401, body: toJSON(object{"error": object{"code": "InvalidAuthenticationToken"}})},
 			says: func(p *person) any {
-				return some(object{"sub": "pairwise-" + p.id, "name": p.name, "given_name": p.first, "family_name": p.last, "email": p.email})
+				return some(object{
+					"sub": "pairwise-" + p.id, "name": p.name, "given_name": p.first, "family_name": p.last, "email": p.email,
+					"picture": "https://graph.microsoft.com/v1.0/me/photo/$value", // which nobody can fetch without a token
+				})
 			},
 		}},
 		badCode: reply{status: 400, body: toJSON(object{
