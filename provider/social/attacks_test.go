@@ -178,7 +178,8 @@ func TestGoogleHostedDomains(t *testing.T) {
 				autoLink(c)
 				c.Providers[0].AllowTokenExchange = true
 				c.Clients = []store.Client{{
-					ID: "backend", Secrets: [][]byte{[]byte(secret)}, Grants: []string{store.GrantTypeTokenExchange}, Audience: []string{"backend"},
+					ID: "backend", Secrets: [][]byte{[]byte(secret)}, Grants: []string{store.GrantTypeTokenExchange},
+					Audience: []string{"backend"},
 				}}
 			})
 			d.set(func(d *double) { d.who.domain = "initech.example" })
@@ -252,8 +253,9 @@ func manyTenants(at string, o social.Options, tenants ...string) *vendor {
 	v.authorize, v.token = base+"/oauth2/v2.0/authorize", base+"/oauth2/v2.0/token"
 	v.openID.discovery, v.openID.jwks = base+"/v2.0/.well-known/openid-configuration", base+"/discovery/v2.0/keys"
 	for name, address := range map[string]string{
-		"issuer": "https://login.microsoftonline.com/{tenantid}/v2.0", "authorization_endpoint": v.authorize, "token_endpoint": v.token,
-		"jwks_uri": v.openID.jwks,
+		"issuer": "https://login.microsoftonline.com/{tenantid}/v2.0", "authorization_endpoint": v.authorize,
+		"token_endpoint": v.token,
+		"jwks_uri":       v.openID.jwks,
 	} {
 		v.openID.document[name] = address
 	}
@@ -280,13 +282,18 @@ func TestMicrosoftTenants(t *testing.T) {
 		{"ours", func(c map[string]any) { c["iss"] = tenantIssuer(initech) }, ""},
 		{"a foreign tenant", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(globex), globex }, notVerified},
 		{"a foreign issuer with our tid", func(c map[string]any) { c["iss"] = tenantIssuer(globex) }, notVerified},
-		{"our issuer with a foreign tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), globex }, notVerified},
-		{"our issuer with our other tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), other }, notVerified},
+		{"our issuer with a foreign tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), globex },
+			notVerified},
+		{"our issuer with our other tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), other },
+			notVerified},
 		{"no tid", func(c map[string]any) { c["iss"] = tenantIssuer(initech); delete(c, "tid") }, notVerified},
 		{"the template", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer("{tenantid}"), "{tenantid}" }, notVerified},
 		{"version 1", func(c map[string]any) { c["iss"] = "https://sts.windows.net/" + initech + "/" }, notVerified},
 		{"no oid", func(c map[string]any) { c["iss"] = tenantIssuer(initech); delete(c, "oid") }, notVerified},
-		{"an oid that reaches into the tid", func(c map[string]any) { c["iss"], c["oid"] = tenantIssuer(initech), "x."+annOID }, notVerified},
+		{"an oid that reaches into the tid", func(c map[string]any) {
+			c["iss"], c["oid"] = tenantIssuer(initech),
+				"x."+annOID
+		}, notVerified},
 	} {
 		d.set(func(d *double) { d.edit = row.edit })
 		page := w.signIn(d)
@@ -311,7 +318,8 @@ func TestMicrosoftSameObject(t *testing.T) {
 	ann := w.in(d)
 	d.set(func(d *double) {
 		d.edit = func(c map[string]any) {
-			c["iss"], c["tid"], c["email"], c["preferred_username"] = tenantIssuer(globex), globex, "ann@globex.example", "ann@globex.example"
+			c["iss"], c["tid"], c["email"], c["preferred_username"] = tenantIssuer(globex), globex, "ann@globex.example",
+				"ann@globex.example"
 		}
 	})
 	if evil := w.in(d); evil.ID == ann.ID {
@@ -358,7 +366,8 @@ func TestMicrosoftMailOfAVictim(t *testing.T) {
 					t.Errorf("signed in as %+v", user)
 				}
 			}
-			if after, err := w.store.User(t.Context(), victim.ID); err != nil || after.Email != victim.Email || !after.EmailVerified {
+			if after, err := w.store.User(t.Context(),
+				victim.ID); err != nil || after.Email != victim.Email || !after.EmailVerified {
 				t.Errorf("the victim is %+v, %v", after, err)
 			}
 			if links, err := w.store.LinksOf(t.Context(), victim.ID); err != nil || len(links) != 0 {
@@ -441,9 +450,12 @@ func TestGitHubEmails(t *testing.T) {
 		email    string
 		verified bool
 	}{
-		{"the verified primary one", list{entry("a@x.example", false, true), entry("b@x.example", true, true)}, "b@x.example", true},
-		{"a verified one before the primary one", list{entry(victim, true, false), entry("b@x.example", false, true)}, "b@x.example", true},
-		{"none that is verified", list{entry("a@x.example", false, false), entry("b@x.example", true, false)}, "b@x.example", false},
+		{"the verified primary one", list{entry("a@x.example", false, true), entry("b@x.example", true, true)}, "b@x.example",
+			true},
+		{"a verified one before the primary one", list{entry(victim, true, false), entry("b@x.example", false, true)},
+			"b@x.example", true},
+		{"none that is verified", list{entry("a@x.example", false, false), entry("b@x.example", true, false)}, "b@x.example",
+			false},
 		{"verified in other words", list{object{"email": "b@x.example", "primary": true, "verified": 1}}, "b@x.example", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -34,7 +34,8 @@ func newWorld(t testing.TB, edit func(*broker.Config), all ...*vendor) (*world, 
 		for _, v := range all {
 			doubles = append(doubles, v.start(t, &w.wire, brokertest.CallbackURL(base, v.alias)))
 			c.Providers = append(c.Providers, broker.Provider{
-				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts, base: w.wire.base}}), TrustEmail: true,
+				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts, base: w.wire.base}}),
+				TrustEmail: true,
 			})
 		}
 		if edit != nil {
@@ -145,8 +146,9 @@ func TestVendors(t *testing.T) {
 		t.Run(v.alias, func(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, *vendor){
-				"success": testSuccess, "refusal": testRefusal, "no address": testNoEmail, "an address that is not verified": testUnverified,
-				"linked by address": testLinked, "errors": testErrors, "renamed": testRenamed, "nobody": testNoID,
+				"success": testSuccess, "refusal": testRefusal, "no address": testNoEmail,
+				"an address that is not verified": testUnverified,
+				"linked by address":               testLinked, "errors": testErrors, "renamed": testRenamed, "nobody": testNoID,
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
