@@ -169,6 +169,11 @@ func TestSlackWorkspaces(t *testing.T) {
 	if evil := w.in(d); evil.ID == ann.ID || w.link(evil).Subject != "T0EVIL.U0ANN" {
 		t.Errorf("%s of another workspace signs in as %s", w.link(evil).Subject, evil.ID)
 	}
+	// Who tells neither name nor address is called by all of the subject: the same number is somebody else's elsewhere.
+	d.set(func(d *double) { d.who.id, d.who.domain, d.who.email = "U0BEA", "T0EVIL", "" })
+	if bea := w.in(d); bea.Username != "t0evil.u0bea" {
+		t.Errorf("called %q", bea.Username)
+	}
 	for name, claims := range map[string]object{
 		"no workspace": {"https://slack.com/team_id": nil}, "no user": {"https://slack.com/user_id": nil},
 		"a dot":      {"https://slack.com/team_id": "T0INIT.U0ANN", "https://slack.com/user_id": "X"},
