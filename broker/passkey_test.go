@@ -357,17 +357,24 @@ func TestPasskeyPostLogin(t *testing.T) {
 	t.Parallel()
 	again := flow.Flow{{ID: "again", Do: factor.Passkey{}}}
 	w, box := newPasskeyWorld(t, nil)
-	a := w.makePasskey(w.login("Demo"), "")
+	hers := w.login("Demo")
+	a := flowtest.NewAuthenticator(t, w.Origin)
+	a.Uncounted, a.Synced = true, true
+	page := hers.Get(w.at("passkey"))
+	page.Submit(url.Values{"credential": {string(a.Create(asksPasskey(t, page)))}})
 	post := func(c *broker.Config) { c.PostLogin, c.Mailer = again, box }
 	w.withPasskeys(post)
 	b := brokertest.NewBrowser(t)
 	login := b.Get(w.Origin + "/")
 	first := a.Get(asksPasskey(t, login))
-	page := b.Post(w.URL+"/login/passkey", passkeyForm(t, login, first), "")
+	page = b.Post(w.URL+"/login/passkey", passkeyForm(t, login, first), "")
 	if !strings.HasPrefix(page.URL.Path, "/id/flow/") {
 		t.Fatalf("not asked: status %d at %s", page.Status, page.URL)
 	}
+	asked := a.Get(asksPasskey(t, page))
 	page = page.Submit(url.Values{"credential": {string(first)}})
+	shows(t, page, http.StatusOK, "This passkey could not be verified")
+	page = page.Submit(url.Values{"credential": {string(asked)}}) // the challenge is another one now
 	shows(t, page, http.StatusOK, "This passkey could not be verified")
 	w.reconfigure(func(c *broker.Config) { c.Credentials, c.LocalLogin = w.store, true })
 	if page := b.Get(page.URL.String()); page.Status < 400 {
