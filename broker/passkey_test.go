@@ -657,7 +657,12 @@ func TestPasskeysOnTheAccountPage(t *testing.T) {
 	}
 	shows(t, page.Submit(url.Values{"label": {"a\u202eb"}}), http.StatusOK, "This name is too long")
 	shows(t, page.Submit(url.Values{"label": {" phone <b> "}}), http.StatusOK, "The new name was saved", "phone &lt;b&gt;")
+	w.setPassword(alice.ID, password) // whose label says whether it has to be changed
+	all, err := w.store.CredentialsOf(t.Context(), alice.ID)
+	must(t, err)
+	i := slices.IndexFunc(all, func(c *store.Credential) bool { return c.Kind == store.CredentialPassword })
 	for _, attack := range []*brokertest.Page{
+		b.Post(w.at("rename"), url.Values{"credential": {all[i].ID}, "label": {"x"}}, ""),
 		b.Get(w.at("rename?credential=" + others)), b.Post(w.at("rename"), url.Values{"credential": {others}, "label": {"x"}}, ""),
 	} {
 		shows(t, attack, http.StatusNotFound)
