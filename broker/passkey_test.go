@@ -697,10 +697,26 @@ func TestPasskeysOnTheAccountPage(t *testing.T) {
 	if msg := box.next(t); !strings.Contains(msg.Text, "passkey") {
 		t.Errorf("mail %+v", msg)
 	}
-	// Where they are switched off they are no way in, and can go.
+}
+
+// Where passkeys are switched off, none is made, and those that are there are no way in.
+func TestPasskeysSwitchedOff(t *testing.T) {
+	t.Parallel()
+	w, _ := newPasskeyWorld(t, nil)
+	b := w.login("Demo")
+	alice := w.named("alice")
+	w.makePasskey(b, "laptop")
 	w.reconfigure(func(c *broker.Config) { c.Credentials = w.store })
-	if page := hers.Get(w.at("passkey")); page.Status != http.StatusOK || passkeyOptions.MatchString(page.Body) {
-		t.Errorf("switched off: status %d at %s", page.Status, page.URL)
+	page := b.Get(w.at(""))
+	shows(t, page, http.StatusOK, "laptop", "your only way to sign in")
+	if strings.Contains(page.Body, "Add a passkey") || passkeyOptions.MatchString(b.Get(w.at("passkey")).Body) {
+		t.Error("one can be added")
+	}
+	page = b.Post(w.at("unlink"), url.Values{"link": {linkID(w.linksOf(alice.ID)[0].LinkKey)}, "decision": {"yes"}}, "")
+	shows(t, page, http.StatusOK, "it is your only way to sign in")
+	b.Post(w.at("remove"), url.Values{"credential": {w.passkeysOf(alice.ID)[0].ID}, "decision": {"yes"}}, "")
+	if links, kept := w.linksOf(alice.ID), w.passkeysOf(alice.ID); len(links) != 1 || len(kept) != 0 {
+		t.Errorf("links %v, passkeys %v", links, kept)
 	}
 }
 
