@@ -329,7 +329,7 @@ func (h *linkingHost) byProvider(b *tab) {
 // byPasskey proves the account by a passkey that was made before.
 func (h *linkingHost) byPasskey(b *tab) {
 	h.t.Helper()
-	b.authenticator()
+	verifies := b.authenticator()
 	b.open(h.origin)
 	b.click("Acme Staff")
 	b.click("Dana Fox")
@@ -345,7 +345,10 @@ func (h *linkingHost) byPasskey(b *tab) {
 	h.mail.wait(h.t, "dana@mail.example")
 	b.click("Use another way")
 	b.see("Prove that the account is yours")
+	verifies(false) // or the device takes the page's offer without being asked
+	b.click("Use another way")
 	h.page(b, "password-passkey", "Sign in with your password")
+	verifies(true)
 	b.click("Sign in with a passkey")
 	b.see("Hello, Dana Fox")
 	h.wantOne("dana@mail.example", "acme", "globex")
