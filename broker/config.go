@@ -122,6 +122,9 @@ type Provider struct {
 	Domains []string
 	// TrustEmail takes its word for it that an e-mail address was verified.
 	TrustEmail bool
+	// CaseSensitiveUsername keeps upper and lower case of the username on the link, which is for people to read, as the provider
+	// has it; otherwise that is lower case. A user's own name is lower case always.
+	CaseSensitiveUsername bool
 	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.
 	Sync provider.SyncMode
 	// Mappers edit what its identities become, in this order. The package provider/mapper has those that are usual.

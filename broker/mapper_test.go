@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -312,7 +313,7 @@ func TestMapperBrokerID(t *testing.T) {
 	w.says(providertest.User{Name: "Alice"}, map[string]any{"tid": "t1", "oid": 17, "nick": "Ally"})
 	id := w.login("Demo").Get(w.Origin + "/").Who().ID
 	link, err := w.store.Link(t.Context(), store.LinkKey{Provider: "demo", Issuer: w.op.Issuer(), Subject: "t1/17"})
-	if err != nil || link.UserID != id || link.Username != "Ally" {
+	if err != nil || link.UserID != id || link.Username != "ally" {
 		t.Fatalf("link is %+v, %v", link, err)
 	}
 	for _, bad := range []any{nil, "", " ", "null", 0, false, []any{}, []any{"17"}, map[string]any{}} {
@@ -320,6 +321,37 @@ func TestMapperBrokerID(t *testing.T) {
 		page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo")
 		if page.Status < 400 {
 			t.Errorf("oid %#v: status %d at %s", bad, page.Status, page.URL)
+		}
+	}
+}
+
+// The username on the link is lower case, or as the provider writes it; a user's own is lower case always.
+func TestCaseOfUsername(t *testing.T) {
+	t.Parallel()
+	for keep, want := range map[bool]string{false: "ally mcbeal", true: "Ally McBeal"} {
+		w := newWorld(t, func(c *broker.Config) {
+			c.Providers[0].CaseSensitiveUsername, c.Providers[1].CaseSensitiveUsername = keep, keep
+		})
+		for _, op := range []*providertest.OIDC{w.op, w.other} {
+			op.SetUser(providertest.User{Subject: "ally", Username: "Ally McBeal", Email: "Ally@Example.com", Name: "Ally"})
+			op.LoginAs("ally")
+		}
+		b := w.login("Demo")
+		shows(t, w.link(b, "other"), http.StatusOK)
+		user := w.named("ally mcbeal")
+		for _, link := range w.linksOf(user.ID) {
+			if link.Username != want {
+				t.Errorf("keep %t: the link with %s says %q", keep, link.Provider, link.Username)
+			}
+		}
+		if n := len(w.linksOf(user.ID)); n != 2 {
+			t.Errorf("%d links", n)
+		}
+		// What was configured otherwise before is as it is to be from the next login on.
+		w.reconfigure(func(c *broker.Config) { c.Providers[0].CaseSensitiveUsername = !keep })
+		w.login("Demo")
+		if got := w.linksOf(user.ID)[0].Username; got == want || !strings.EqualFold(got, want) {
+			t.Errorf("keep %t at first: the link says %q", keep, got)
 		}
 	}
 }

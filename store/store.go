@@ -316,6 +316,7 @@ type Login struct {
 	User       *User    // to update
 	NewLink    *Link    // to create
 	Link       *Link    // to update
+	OldLink    *Link    // to delete: NewLink takes its place
 	Session    *Session // to create or, if it has a Version, to update
 	EndSession string   // id of a session that the new one replaces; none there is no error
 	Grant      *Grant

@@ -43,23 +43,24 @@ var refusals = []error{
 
 // A Provider is a configured upstream; the fields are those of broker.Provider and documented there.
 type Provider struct {
-	Alias              string
-	IdP                provider.IdentityProvider
-	Name               string
-	Icon               []byte
-	Order              int
-	Disabled           bool
-	HideOnLogin        bool
-	LinkOnly           bool
-	ShowInAccount      provider.AccountMode
-	Domains            []string
-	TrustEmail         bool
-	Sync               provider.SyncMode
-	Mappers            []provider.Mapper
-	Logout             provider.LogoutMode
-	AllowTokenExchange bool
-	FirstLogin         flow.Flow
-	PostLogin          flow.Flow
+	Alias                 string
+	IdP                   provider.IdentityProvider
+	Name                  string
+	Icon                  []byte
+	Order                 int
+	Disabled              bool
+	HideOnLogin           bool
+	LinkOnly              bool
+	ShowInAccount         provider.AccountMode
+	Domains               []string
+	TrustEmail            bool
+	CaseSensitiveUsername bool
+	Sync                  provider.SyncMode
+	Mappers               []provider.Mapper
+	Logout                provider.LogoutMode
+	AllowTokenExchange    bool
+	FirstLogin            flow.Flow
+	PostLogin             flow.Flow
 }
 
 // A Gate knows the providers and clients. It is immutable and safe for concurrent use.

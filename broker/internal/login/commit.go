@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -119,7 +120,6 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, fmt.Errorf("commit login: %w", err)
 	}
-	s.forgetFormer(ctx, j)
 	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
@@ -130,17 +130,6 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
-}
-
-// forgetFormer removes the link that was made anew under the provider's present issuer. Where that fails the old one is
-// never looked up again, unless the new one is taken away: then so is the old one.
-func (s *Service) forgetFormer(ctx context.Context, j *journey) {
-	if j.account.link == nil || !j.account.former {
-		return
-	}
-	if err := ignore(s.Store.DeleteLink(ctx, j.account.link.LinkKey), store.ErrNotFound); err != nil {
-		web.RecordOf(ctx).Err = fmt.Errorf("remove link under former issuer: %w", err)
-	}
 }
 
 // prolong lets what was granted in a session that goes on end with it, and not when it would have ended before: its
@@ -171,7 +160,7 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 		return j.account.user, s.update(ctx, j, login, now)
 	}
 	login.NewLink = &store.Link{LinkKey: j.key(), CreatedAt: now, LastLogin: now}
-	describe(login.NewLink, j.Identity)
+	describe(login.NewLink, j.provider, j.Identity)
 	if !j.Draft.Decided() {
 		return nil, errors.New("the first-login flow succeeded but decided neither to create a user nor to link one")
 	}
@@ -198,10 +187,10 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 // update puts into the login what changes about a user who is linked already.
 func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
 	link := *j.account.link
-	switch changed := describe(&link, j.Identity); {
-	case j.account.former: // from now on it is known by the provider's present issuer
+	switch changed := describe(&link, j.provider, j.Identity); {
+	case j.account.former: // from now on it is known by the provider's present issuer, and its own subject
 		link.LinkKey, link.LastLogin, link.Version = j.key(), now, 0
-		login.NewLink = &link
+		login.NewLink, login.OldLink = &link, j.account.link
 	case changed || now.Sub(link.LastLogin) >= seenEvery:
 		link.LastLogin = now
 		login.Link = &link
@@ -355,11 +344,15 @@ func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.
-func describe(l *store.Link, id *provider.Identity) bool {
-	if l.Username == id.Username && l.Email == id.Email {
+func describe(l *store.Link, p *gate.Provider, id *provider.Identity) bool {
+	username := id.Username
+	if !p.CaseSensitiveUsername {
+		username = strings.ToLower(username)
+	}
+	if l.Username == username && l.Email == id.Email {
 		return false
 	}
-	l.Username, l.Email = id.Username, id.Email
+	l.Username, l.Email = username, id.Email
 	return true
 }
 

@@ -100,6 +100,5 @@ func (s *Service) commitExchange(ctx context.Context, j *journey, e Exchange) (*
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return nil, fmt.Errorf("commit exchange: %w", err)
 	}
-	s.forgetFormer(ctx, j)
 	return login.Grant, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -61,7 +60,7 @@ func (j *journey) decision() decision { return decision{j.Draft.New, j.Draft.Use
 type account struct {
 	link *store.Link
 	user *store.User
-	// former says that the link was made under an issuer that the provider had before.
+	// former says that the link was made under an issuer that the provider had before, or by another subject.
 	former bool
 }
 
@@ -140,7 +139,7 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	if err != nil {
 		return err
 	}
-	link, err := s.link(ctx, j.key(), former)
+	link, err := s.link(ctx, j.key(), j.Identity.FormerSubject, former)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -162,16 +161,21 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	return nil
 }
 
-// link returns the link with this key, or with that of an issuer that its provider had before.
-func (s *Service) link(ctx context.Context, key store.LinkKey, former []string) (*store.Link, error) {
-	link, err := s.Store.Link(ctx, key)
-	for _, key.Issuer = range former {
-		if !errors.Is(err, store.ErrNotFound) {
-			break
-		}
-		link, err = s.Store.Link(ctx, key)
+// link returns the link with this key, or with that of an issuer that its provider had before; where there is none, one by the
+// subject that the same person had before, "" for none. Nobody's word of a former subject counts against a link.
+func (s *Service) link(ctx context.Context, key store.LinkKey, formerSubject string, former []string) (*store.Link, error) {
+	issuers, subjects := append([]string{key.Issuer}, former...), []string{key.Subject}
+	if provider.IsSubject(formerSubject) && formerSubject != key.Subject {
+		subjects = append(subjects, formerSubject)
 	}
-	return link, err
+	for _, key.Subject = range subjects {
+		for _, key.Issuer = range issuers {
+			if link, err := s.Store.Link(ctx, key); !errors.Is(err, store.ErrNotFound) {
+				return link, err
+			}
+		}
+	}
+	return nil, store.ErrNotFound
 }
 
 // overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that
@@ -342,8 +346,7 @@ func mapLookup(p *gate.Provider, id *provider.Identity) error {
 	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
 		return err
 	}
-	// What stands for nothing in one language or another would be one account for everybody who has nothing.
-	if strings.TrimSpace(id.Subject) == "" || strings.ContainsRune(id.Subject, 0) {
+	if !provider.IsSubject(id.Subject) {
 		return &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
 	}
 	return nil

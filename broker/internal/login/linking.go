@@ -194,7 +194,8 @@ func (s *Service) linkVouched(w http.ResponseWriter, r *http.Request, t *Target,
 		return
 	}
 	// Only what a link remembers: its tokens are nobody's here.
-	kept := &provider.Identity{Issuer: id.Issuer, Subject: id.Subject, Username: id.Username, Email: id.Email}
+	kept := &provider.Identity{Issuer: id.Issuer, Subject: id.Subject, Username: id.Username, Email: id.Email,
+		FormerSubject: id.FormerSubject}
 	s.keepLink(w, r, t, linkResult{Alias: p.Alias, Identity: kept})
 }
 
@@ -279,7 +280,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 		return err
 	}
 	key := store.LinkKey{Provider: p.Alias, Issuer: result.Identity.Issuer, Subject: result.Identity.Subject}
-	known, err := s.link(ctx, key, former)
+	known, err := s.link(ctx, key, result.Identity.FormerSubject, former)
 	switch {
 	case err == nil && known.UserID == active.User.ID:
 		return nil
@@ -297,7 +298,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 	}
 	now := s.Now().UTC()
 	made := &store.Link{LinkKey: key, UserID: active.User.ID, CreatedAt: now}
-	describe(made, result.Identity)
+	describe(made, p, result.Identity)
 	if err := s.Store.CreateLink(ctx, made); errors.Is(err, store.ErrExists) {
 		return &Problem{Status: http.StatusConflict, Message: "linked_elsewhere", Err: err}
 	} else if err != nil {
