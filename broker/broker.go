@@ -269,6 +269,10 @@ func (c *Config) defaults() {
 	if c.SessionIdle == 0 {
 		c.SessionIdle = 30 * time.Minute
 	}
+	c.Providers = slices.Clone(c.Providers)
+	for i := range c.Providers {
+		c.Providers[i].brand()
+	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"
 	}

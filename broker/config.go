@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,12 +99,13 @@ type Provider struct {
 	// URI that is registered at the upstream, {BaseURL}/broker/{alias}/endpoint, and of every link: it can never be
 	// changed.
 	Alias string
-	// IdP speaks to it. What it has for the upstream to fetch, if it is a provider.Publisher, is at
+	// IdP speaks to it. One that has a method Check() error is asked by it whether it can work. What it has for the upstream to fetch, if it is a provider.Publisher, is at
 	// {BaseURL}/broker/{alias}/endpoint/descriptor.
 	IdP provider.IdentityProvider
-	// Name is shown on its button. "" shows the alias.
+	// Name is shown on its button. "" shows the name of its brand, if the IdP is a provider.Branded, or else the alias.
 	Name string
-	// Icon is an SVG, PNG, JPEG, GIF or WebP image for its button, at most 256 KiB. Nil shows the first letter of the name.
+	// Icon is an SVG, PNG, JPEG, GIF or WebP image for its button, at most 256 KiB. Nil shows that of its brand, or else the first
+	// letter of the name.
 	Icon []byte
 	// Order of its button: lower comes first, equal ones are sorted by name.
 	Order int
@@ -142,6 +144,19 @@ type Provider struct {
 	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
 	FirstLogin flow.Flow
 	PostLogin  flow.Flow
+}
+
+// brand fills in what the IdP is known by.
+func (p *Provider) brand() {
+	branded, ok := p.IdP.(provider.Branded)
+	if !ok || isNil(p.IdP) {
+		return
+	}
+	brand := branded.Brand()
+	p.Name = cmp.Or(p.Name, brand.Name)
+	if p.Icon == nil {
+		p.Icon = brand.Icon
+	}
 }
 
 const (
@@ -257,6 +272,10 @@ func (c *Config) checkProviders() (errs []error) {
 		}
 		if isNil(p.IdP) {
 			bad("IdP is nil: did its constructor return an error?")
+		} else if checker, ok := p.IdP.(interface{ Check() error }); ok {
+			if err := checker.Check(); err != nil {
+				bad("IdP: %w", err)
+			}
 		}
 		if len(p.Icon) > maxIcon {
 			bad("Icon has %d bytes; the most is %d", len(p.Icon), maxIcon)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +132,9 @@ func TestConfigMistakes(t *testing.T) {
 			c.Providers = []broker.Provider{{Alias: "a", IdP: laxUpstream{}}, {Alias: "A", IdP: laxUpstream{}}}
 		}, "Alias is taken"},
 		{"IdP missing", provide(func(p *broker.Provider) { p.IdP = nil }), "IdP"},
+		{"provider that cannot work", provide(func(p *broker.Provider) { p.IdP = brokenUpstream{} }), "it cannot work"},
+		{"icon of the brand", provide(func(p *broker.Provider) { p.IdP = brandedUpstream{icon: "<html>"} }), "Icon"},
+		{"nil pointer with a brand", provide(func(p *broker.Provider) { p.IdP = (*brandedUpstream)(nil) }), "IdP is nil"},
 		{"icon of HTML", provide(func(p *broker.Provider) { p.Icon = []byte("<html><script>alert(1)</script>") }), "Icon"},
 		{"icon too large", provide(func(p *broker.Provider) { p.Icon = append([]byte("<svg"), bytes.Repeat([]byte(" "), 1<<20)...) }), "Icon"},
 		{"sync mode unknown", provide(func(p *broker.Provider) { p.Sync = 99 }), "Sync"},
@@ -323,5 +327,48 @@ func TestRun(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// brokenUpstream is an upstream whose constructor could not return an error.
+type brokenUpstream struct{ laxUpstream }
+
+// Check says what is wrong.
+func (brokenUpstream) Check() error { return errors.New("it cannot work") }
+
+// brandedUpstream is an upstream that people know.
+type brandedUpstream struct {
+	laxUpstream
+	icon string
+}
+
+// Brand says what they know it by.
+func (u brandedUpstream) Brand() provider.Brand {
+	return provider.Brand{Name: "Acme <Inc>", Icon: []byte(u.icon)}
+}
+
+// A brand is shown where the configuration says nothing else.
+func TestConfigBrand(t *testing.T) {
+	t.Parallel()
+	const icon, own = `<svg xmlns="http://www.w3.org/2000/svg"/>`, `<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>`
+	list := []broker.Provider{
+		{Alias: "plain", IdP: brandedUpstream{icon: icon}},
+		{Alias: "named", IdP: brandedUpstream{icon: icon}, Name: "Staff", Icon: []byte(own)},
+		{Alias: "other", IdP: laxUpstream{}},
+	}
+	w := newWorld(t, func(c *broker.Config) { c.Providers = list })
+	page := send(t, http.MethodGet, w.URL+"/login", nil, nil)
+	for _, want := range []string{"Acme &lt;Inc&gt;", "Staff", "other"} {
+		if !strings.Contains(page.text, want) {
+			t.Errorf("the login page lacks %q:\n%s", want, page.text)
+		}
+	}
+	for alias, want := range map[string]string{"plain": icon, "named": own} {
+		if got := send(t, http.MethodGet, w.URL+"/icon/"+alias, nil, nil); got.text != want {
+			t.Errorf("icon of %s: %q, want %q", alias, got.text, want)
+		}
+	}
+	if list[0].Name != "" || list[0].Icon != nil {
+		t.Error("the host's own slice was changed")
 	}
 }

@@ -24,9 +24,10 @@ import (
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
 // Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
-// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher] and [Trusted]; and a method
-// Insecure() []string that names the settings which take a check away, for the broker to log at start, and Stale() error that
-// says why logins go on with what was known of the upstream before, for the broker to log with each.
+// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher], [Trusted] and [Branded]; and a method
+// Insecure() []string that names the settings which take a check away, for the broker to log at start, Stale() error that
+// says why logins go on with what was known of the upstream before, for the broker to log with each, and Check() error that says
+// what is wrong with a value whose constructor could not, for the broker to ask at start.
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
 	// protocol returns it (OAuth 2.0 "state", SAML RelayState).

@@ -39,6 +39,7 @@ func TestQuickstartInChromium(t *testing.T) {
 	} {
 		t.Run(look.String(), func(t *testing.T) {
 			walkThrough(openTab(t, browser, look), origin)
+			walkProtocols(openTab(t, browser, look), origin)
 		})
 	}
 	t.Run("linking", func(t *testing.T) {
@@ -89,6 +90,36 @@ func walkThrough(b *tab, origin string) {
 	b.see("Who are you?")
 	b.click("Ada Lindqvist")
 	page("account-exists", "An account with this e‑mail address already exists")
+}
+
+// walkProtocols signs in by SAML 2.0, and by OAuth 2.0 without OpenID Connect.
+func walkProtocols(b *tab, origin string) {
+	b.t.Helper()
+	page := func(name, text string) {
+		b.t.Helper()
+		b.see(text)
+		b.shot(name)
+		b.wantFit(name)
+	}
+	b.open(origin + "/app")
+	b.click("Initech SSO")
+	page("saml-provider", "Who are you?")
+	b.click("Greta Sandoval")
+	if b.look.noScript {
+		page("saml-answer", "One moment")
+		b.click("Continue")
+	}
+	page("saml-app", "Signed in with Initech SSO")
+	b.click("Sign out")
+	b.see("You are signed out")
+	b.open(origin + "/app")
+	b.click("Forkyard")
+	page("oauth2-provider", "Who are you?")
+	b.click("Hinata Mori")
+	page("oauth2-app", "Signed in with Forkyard")
+	if said := b.said(); len(said) > 0 {
+		b.t.Errorf("the console says %q", said)
+	}
 }
 
 // walkToLink proves by a mailed link that Ada at Globex is Ada at Acme, and looks at her account.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker"
@@ -24,11 +25,11 @@ type app struct {
 func (a *app) front(w http.ResponseWriter, r *http.Request) {
 	user, _ := broker.UserFrom(r.Context())
 	render(w, http.StatusOK, "front", view{App: "Your App", Icon: "icon.svg", Data: struct {
-		User      *store.User // nil if nobody is signed in
-		Upstreams []broker.Provider
-		Clients   []store.Client
-		Mailbox   string
-	}{user, a.upstreams, a.clients, a.mailbox()}})
+		User    *store.User // nil if nobody is signed in
+		Names   string
+		Clients []store.Client
+		Mailbox string
+	}{user, a.names(), a.clients, a.mailbox()}})
 }
 
 // private is behind RequireLogin, so that there is somebody.
@@ -49,6 +50,21 @@ func (a *app) mailbox() string {
 		return box.url
 	}
 	return ""
+}
+
+// names lists the providers as one reads them.
+func (a *app) names() string {
+	var list strings.Builder
+	for i, p := range a.upstreams {
+		switch {
+		case i > 0 && i == len(a.upstreams)-1:
+			list.WriteString(" and ")
+		case i > 0:
+			list.WriteString(", ")
+		}
+		list.WriteString(p.Name)
+	}
+	return list.String()
 }
 
 func (a *app) nameOf(alias string) string {

@@ -1,5 +1,5 @@
 // Command quickstart is a whole sign-in on one machine, without an account anywhere: a host application with the broker in
-// it, two demo providers to sign in with, and a second application that signs in at the broker.
+// it, demo providers of three protocols to sign in with, and a second application that signs in at the broker.
 //
 //	go run -C examples ./quickstart
 //

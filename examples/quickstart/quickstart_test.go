@@ -75,7 +75,7 @@ func TestQuickstart(t *testing.T) {
 	b := brokertest.NewBrowser(t)
 
 	page := b.Get(origin)
-	wantText(t, page, "This is your application", "Acme Staff and Globex Mail")
+	wantText(t, page, "This is your application", "Acme Staff, Globex Mail, Initech SSO and Forkyard,")
 	page = page.Click("Sign in")
 	wantText(t, page, "Continue with Acme Staff", "Continue with Globex Mail")
 	page = page.Click("Acme Staff").Submit(be("ada"))
@@ -108,6 +108,43 @@ func TestQuickstart(t *testing.T) {
 	if emilia := subject(t, page); emilia == ada {
 		t.Errorf("subjects of Ada and Emilia are both %s", ada)
 	}
+}
+
+// SAML 2.0 ends in the same account page and in tokens of the same kind, and signs out at both ends.
+func TestSAML(t *testing.T) {
+	t.Parallel()
+	_, origin, _ := start(t)
+	b := brokertest.NewBrowser(t)
+	page := b.Get(origin + "/app").Click("Initech SSO")
+	wantText(t, page, "Who are you?", "<strong>Your App</strong>", "Farid Haddad")
+	page = page.Submit(be("E-1042"))
+	wantText(t, page, "<h1>One moment</h1>") // the answer, in a form; this browser runs no script
+	page = page.Submit(nil)
+	wantText(t, page, "Hello, Greta Sandoval", "Signed in with Initech SSO", "greta@initech.example", ">verified<", "E-1042")
+	greta := subject(t, page)
+	page = page.Click("Continue to Another App")
+	wantText(t, page, "Hello, Greta Sandoval", "&#34;identity_provider&#34;: &#34;initech&#34;", "at&#43;jwt")
+	if got := subject(t, page); got != greta {
+		t.Errorf("subject at Another App: got %s, want Your App's %s", got, greta)
+	}
+	page = b.Get(origin + "/app").Submit(nil)
+	wantText(t, page, "You are signed out", "Initech SSO")
+	wantText(t, page.Click("Initech SSO"), "Sign in again")
+	wantText(t, b.Get(origin), "This is your application")
+
+	page = b.Get(origin + "/app").Click("Initech SSO").Submit(url.Values{"refuse": {"refuse"}}).Submit(nil)
+	wantText(t, page, `role="alert"`, "Continue with Acme Staff")
+}
+
+// A server without OpenID Connect: the id is a number, and the address comes from a second question.
+func TestOAuth2(t *testing.T) {
+	t.Parallel()
+	_, origin, _ := start(t)
+	page := brokertest.NewBrowser(t).Get(origin + "/app").Click("Forkyard").Submit(be("hinata-codes"))
+	wantText(t, page, "Hello, Hinata Mori", "Signed in with Forkyard", "hinata@mori.example", ">not verified<", "<code>583231</code>", "hinata-codes")
+	wantText(t, page.Click("Continue to Another App"), "Hello, Hinata Mori", "&#34;identity_provider&#34;: &#34;forkyard&#34;")
+	page = brokertest.NewBrowser(t).Get(origin + "/app").Click("Forkyard").Submit(be("igor"))
+	wantText(t, page, "Hello, Igor Petrov", "17&#43;igor@users.noreply.forkyard.example") // the primary one is not verified
 }
 
 func TestSameAddressAtBothProviders(t *testing.T) {

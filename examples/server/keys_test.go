@@ -37,6 +37,7 @@ var leftOut = map[string]string{
 	"broker.Config.Passwords":      "what OWASP recommends is what there is",
 	"broker.Provider.IdP":          "made of the other keys",
 	"oidc.Config.Now":              "for tests",
+	"oidc.Config.ClientSecretFunc": "a function",
 	"saml.Config.Now":              "for tests",
 	"oauth2.Config.Now":            "for tests",
 	"token.Key.Generation":         "of the broker's own keys",

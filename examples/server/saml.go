@@ -28,6 +28,7 @@ type samlIdP struct {
 	Metadata                         string               `yaml:"metadata_file"`
 	MetadataCertificates             string               `yaml:"metadata_certificates"`
 	MetadataRefresh                  time.Duration        `yaml:"metadata_refresh"`
+	MetadataMaxAge                   time.Duration        `yaml:"metadata_max_age"`
 	Endpoints                        samlEndpoints        `yaml:"endpoints"`
 	Certificates                     string               `yaml:"certificates"`
 	SigningKeys                      []samlKey            `yaml:"signing_keys"`

@@ -76,9 +76,13 @@ type Config struct {
 
 	ClientID     string // as registered at the provider
 	ClientSecret string `json:"-"` // for all ways of client authentication but private_key_jwt and none
+	// ClientSecretFunc returns the secret of the moment, in place of ClientSecret, for one that is made from a key, as Apple wants it,
+	// or that is renewed elsewhere. It is called for each request to the token endpoint, by many goroutines, and its error is
+	// logged. It goes with the methods that send the secret itself, client_secret_basic and client_secret_post.
+	ClientSecretFunc func() (string, error) `json:"-"`
 	// ClientKey signs for private_key_jwt: its ID, Algorithm and Private are used.
 	ClientKey token.Key `json:"-"`
-	// AuthMethod is ClientSecretBasic if empty and there is a ClientSecret, PrivateKeyJWT if empty and there is a
+	// AuthMethod is ClientSecretBasic if empty and there is a ClientSecret or a ClientSecretFunc, PrivateKeyJWT if empty and there is a
 	// ClientKey. A client without either must say NoClientAuth.
 	AuthMethod AuthMethod
 	// AssertionAudience is the audience of the assertion of private_key_jwt and client_secret_jwt; the address of the
@@ -339,7 +343,8 @@ func (c *Config) checkClient(bad report) {
 // client returns the broker as a client of the provider.
 func (c *Config) client() oauth.Client {
 	return oauth.Client{
-		ID: c.ClientID, Secret: c.ClientSecret, Key: c.ClientKey, Method: string(c.AuthMethod), Audience: c.AssertionAudience, Now: c.Now,
+		ID: c.ClientID, Secret: c.ClientSecret, SecretFunc: c.ClientSecretFunc, Key: c.ClientKey, Method: string(c.AuthMethod),
+		Audience: c.AssertionAudience, Now: c.Now,
 	}
 }
 

@@ -35,6 +35,11 @@ func TestNewRefuses(t *testing.T) {
 		{"no client id", func(c *oidc.Config) { c.ClientID = "" }, "ClientID"},
 		{"no authentication", func(c *oidc.Config) { c.ClientSecret = "" }, `"none"`},
 		{"secret and key", func(c *oidc.Config) { c.ClientKey = key }, "it must be said"},
+		{"secret and how to get one", func(c *oidc.Config) { c.ClientSecretFunc = func() (string, error) { return "s", nil } }, "ClientSecretFunc"},
+		{"how to get a secret to sign with", func(c *oidc.Config) {
+			c.ClientSecret, c.AuthMethod = "", oidc.ClientSecretJWT
+			c.ClientSecretFunc = func() (string, error) { return "s", nil }
+		}, "ClientSecretFunc"},
 		{"unknown authentication", func(c *oidc.Config) { c.AuthMethod = "tls_client_auth" }, "unknown"},
 		{"basic without a secret", func(c *oidc.Config) { c.ClientSecret, c.AuthMethod = "", oidc.ClientSecretBasic }, "ClientSecret"},
 		{"post without a secret", func(c *oidc.Config) { c.ClientSecret, c.AuthMethod = "", oidc.ClientSecretPost }, "ClientSecret"},

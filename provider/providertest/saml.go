@@ -61,6 +61,7 @@ const (
 // A SAMLServiceProvider is known to a [SAML] provider. EntityID and an ACS are required.
 type SAMLServiceProvider struct {
 	EntityID string
+	Name     string // on the provider's pages; "" is EntityID
 	// ACS are the AssertionConsumerService URLs that a request may name, exactly; the first one is the default.
 	ACS []string
 	// Logout is its SingleLogoutService, for both bindings; "" if it takes no part in single logout.

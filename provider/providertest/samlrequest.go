@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"crypto/x509"
 	"encoding/base64"
@@ -264,7 +265,7 @@ func (i *SAML) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != http.MethodPost {
-		p := page{Kind: "login", Client: l.sp.EntityID, Action: "?" + url.Values{"id": {id}}.Encode()}
+		p := page{Kind: "login", Client: cmp.Or(l.sp.Name, l.sp.EntityID), Action: "?" + url.Values{"id": {id}}.Encode()}
 		for _, u := range users {
 			shown := u.onPage()
 			shown.Hinted = l.hint != "" && (l.hint == u.Subject || l.hint == u.Username || l.hint == u.Email)

@@ -24,6 +24,7 @@ const (
 	maxSkew        = 3 * time.Minute
 	defaultTimeout = 10 * time.Second
 	defaultRefresh = 6 * time.Hour
+	defaultMaxAge  = 7 * 24 * time.Hour
 	maxEntityID    = 1024 // SAML Core §8.3.6
 	maxTarget      = 80   // bytes of a RelayState, SAML Bindings §3.4.3
 )
@@ -107,8 +108,8 @@ type Config struct {
 	// IdPEntityID is the identity provider's name for itself, exactly as it spells it. With metadata of one identity
 	// provider it need not be said.
 	IdPEntityID string
-	// MetadataURL is where its metadata is. It is fetched when first needed, again every MetadataRefresh or sooner if it
-	// says so, and when a signature is by an unknown key.
+	// MetadataURL is where its metadata is. It is fetched when first needed, again as MetadataRefresh says, and when a
+	// signature is by an unknown key.
 	MetadataURL string
 	// Metadata is the metadata itself, an EntityDescriptor or an EntitiesDescriptor that IdPEntityID is in. With
 	// MetadataURL it is what is used until that was fetched once.
@@ -116,7 +117,14 @@ type Config struct {
 	// MetadataCertificates are whose signature the metadata must have. If nil it needs none: it is then as
 	// trustworthy as the way it came.
 	MetadataCertificates []*x509.Certificate
-	MetadataRefresh      time.Duration // six hours if zero; five minutes at least
+	// MetadataRefresh is how long what was fetched is used before it is fetched again, if its cacheDuration and validUntil ask
+	// for nothing sooner: six hours if zero, five minutes at least. In its last quarter that is done beside logins, and
+	// later on before the next one.
+	MetadataRefresh time.Duration
+	// MetadataMaxAge is how long after it was fetched metadata is used at most while it cannot be fetched again, if it does
+	// not end by itself (validUntil) before that: a week if zero, or MetadataRefresh if that is longer. For so long somebody
+	// who keeps the broker from its address keeps a key alive that was withdrawn there.
+	MetadataMaxAge time.Duration
 	// Endpoints beat those of the metadata.
 	Endpoints Endpoints
 	// Certificates are those by whose keys it signs; they beat those of the metadata. Only the key of one counts, and
@@ -207,7 +215,10 @@ type Config struct {
 	// InsecureAllowExpiredCertificates goes on trusting keys whose certificates have expired.
 	InsecureAllowExpiredCertificates bool
 
-	Logger *slog.Logger     // told of certificates that expire soon, and of metadata that cannot be fetched; nil discards
+	// Logger is told when metadata cannot be fetched; nil discards. That the last certificate of the identity provider ends is
+	// one event thirty, fourteen and three days before, for each process that has logins: a warning whose attribute "event" is
+	// "saml_certificate_expires", with "idp", "until" and the "threshold" in days.
+	Logger *slog.Logger
 	Now    func() time.Time // time.Now if nil
 }
 
@@ -244,6 +255,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MetadataRefresh == 0 {
 		c.MetadataRefresh = defaultRefresh
+	}
+	if c.MetadataMaxAge == 0 {
+		c.MetadataMaxAge = max(defaultMaxAge, c.MetadataRefresh)
 	}
 	if c.MetadataValidity == 0 {
 		c.MetadataValidity = 7 * 24 * time.Hour
@@ -333,6 +347,9 @@ func (c *Config) checkIdP(bad report) {
 	}
 	if c.MetadataRefresh < minRefresh {
 		bad("MetadataRefresh: at least %v", minRefresh)
+	}
+	if c.MetadataMaxAge < c.MetadataRefresh {
+		bad("MetadataMaxAge: shorter than MetadataRefresh")
 	}
 	if c.MetadataValidity < time.Hour {
 		bad("MetadataValidity: at least an hour")

@@ -16,6 +16,7 @@ import (
 const (
 	minRefresh    = 5 * time.Minute
 	staleRetry    = time.Minute     // while metadata is stale and cannot be fetched
+	staleWait     = 3 * time.Second // for which a visitor waits for news where what is known could still be used
 	firstRetry    = 3 * time.Second // while it is not known and cannot be fetched: visitors come faster
 	renewInterval = time.Minute     // between fetches because of unknown keys
 	flightTimeout = 15 * time.Second
@@ -27,25 +28,46 @@ type failure struct {
 	until time.Time
 }
 
-// upstream returns the identity provider, fetching its metadata if need be. While it cannot be fetched again, what is known
-// stays in use as long as it is valid. Callers at the same time share one request, and one that leaves does not end it for
-// the others.
+// upstream returns the identity provider, fetching its metadata if need be.
 func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
-	up := p.current.Load()
-	if up.fresh(p.now()) {
+	up, err := p.newest(ctx)
+	if err == nil {
 		p.watch(ctx, up)
+	}
+	return up, err
+}
+
+// newest returns what is known, and has it fetched again in time, so that a provider which is in use makes nobody wait. What is
+// past its time has to be fetched first: a key may have been withdrawn while nobody looked. Where that cannot be done, or
+// not soon, what is known stays in use for a while (see usable). Callers at the same time share one request, and one that
+// leaves does not end it for the others.
+func (p *Provider) newest(ctx context.Context) (*upstream, error) {
+	up, now := p.current.Load(), p.now()
+	if up.fresh(now) {
 		return up, nil
 	}
 	flight := p.flight.DoChan("", func() (any, error) { return p.refresh(ctx, false) })
-	if up != nil && (up.validUntil.IsZero() || p.now().Before(up.validUntil)) {
+	usable := p.usable(up, now)
+	if usable && now.Before(up.staleAt) {
 		return up, nil
+	}
+	var patience <-chan time.Time
+	if usable {
+		timer := time.NewTimer(staleWait)
+		defer timer.Stop()
+		patience = timer.C
 	}
 	select {
 	case r := <-flight:
-		if r.Err != nil {
-			return nil, r.Err
+		switch {
+		case r.Err == nil:
+			return r.Val.(*upstream), nil //nolint:errcheck // refresh returns nothing else
+		case usable:
+			return up, nil
 		}
-		return r.Val.(*upstream), nil //nolint:errcheck // refresh returns nothing else
+		return nil, r.Err
+	case <-patience:
+		return up, nil
 	case <-ctx.Done():
 		return nil, fail(provider.Unavailable, "metadata at %s: %w", redact(p.cfg.MetadataURL), ctx.Err())
 	}
@@ -53,6 +75,13 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 
 func (up *upstream) fresh(now time.Time) bool {
 	return up != nil && (up.refreshAt.IsZero() || now.Before(up.refreshAt))
+}
+
+// usable reports whether up may still be used when it cannot be fetched again. Metadata that is configured has no age: it
+// is the administrator's word.
+func (p *Provider) usable(up *upstream, now time.Time) bool {
+	return up != nil && (up.validUntil.IsZero() || now.Before(up.validUntil)) &&
+		(up.fetched.IsZero() || now.Before(up.fetched.Add(p.cfg.MetadataMaxAge)))
 }
 
 // withKeys calls do with the identity provider and, if that finds a signature by an unknown key, again with the newest
@@ -128,7 +157,11 @@ func (p *Provider) fetch(ctx context.Context) (*upstream, error) {
 	if !up.validUntil.IsZero() {
 		lifetime = min(lifetime, up.validUntil.Sub(up.fetched)/2)
 	}
-	up.refreshAt = up.fetched.Add(max(lifetime, minRefresh))
+	lifetime = max(lifetime, minRefresh)
+	if !up.validUntil.IsZero() {
+		lifetime = min(lifetime, up.validUntil.Sub(up.fetched))
+	}
+	up.refreshAt, up.staleAt = up.fetched.Add(lifetime*3/4), up.fetched.Add(lifetime)
 	return up, nil
 }
 
@@ -168,8 +201,8 @@ func (p *Provider) watch(ctx context.Context, up *upstream) {
 		if told != nil && told.until.Equal(n.until) && told.days <= days || !p.told.CompareAndSwap(told, &n) {
 			return
 		}
-		p.cfg.Logger.WarnContext(ctx, "the last certificate of the SAML identity provider expires",
-			"idp", up.entityID, "until", last.NotAfter, "days", max(int(left.Hours()/24), 0))
+		p.cfg.Logger.WarnContext(ctx, "the last certificate of the SAML identity provider expires", "event", "saml_certificate_expires",
+			"idp", up.entityID, "until", last.NotAfter, "threshold", days, "days", max(int(left.Hours()/24), 0))
 		return
 	}
 }

@@ -32,7 +32,8 @@ type upstream struct {
 	validUntil   time.Time // zero if the metadata does not say
 	cacheFor     time.Duration
 	fetched      time.Time
-	refreshAt    time.Time // zero if there is nothing to fetch
+	refreshAt    time.Time // from when on it is fetched beside logins; zero if there is nothing to fetch
+	staleAt      time.Time // from when on it is fetched before them
 }
 
 // signOn returns where a request for a login goes, and how.

@@ -222,12 +222,9 @@ func TestRow68MetadataRefresh(t *testing.T) {
 	must(err)
 	p.idp.Edit(providertest.SAMLHooks{Metadata: func(string) string { return withoutFirstKey(metadata) }})
 	passed.Add(7 * 60) // the key that signs is withdrawn, and the metadata fetched anew
-	for range 1000 {   // the first login has them fetched, and does not wait for it
-		if _, err := p.login(provider.Request{}); err != nil {
-			return
-		}
+	if _, err := p.login(provider.Request{}); err == nil {
+		t.Error("a withdrawn key is taken")
 	}
-	t.Error("a withdrawn key is taken")
 }
 
 func withoutFirstKey(metadata string) string {

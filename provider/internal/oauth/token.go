@@ -32,9 +32,10 @@ const (
 
 // A Client is the broker at an authorization server.
 type Client struct {
-	ID     string
-	Secret string
-	Key    token.Key // for private_key_jwt
+	ID         string
+	Secret     string
+	SecretFunc func() (string, error) // returns the secret of the moment; instead of Secret
+	Key        token.Key              // for private_key_jwt
 	// Method is one of the registry in OpenID Connect Core §9 and RFC 7591 §2, or client_secret_basic_unencoded, where id and
 	// secret are sent as they are.
 	Method   string
@@ -44,8 +45,11 @@ type Client struct {
 
 // CheckAuth reports what would keep the client from authenticating.
 func (c *Client) CheckAuth(bad func(format string, args ...any)) {
+	if c.SecretFunc != nil && (c.Secret != "" || !strings.HasPrefix(c.Method, "client_secret_") || c.Method == "client_secret_jwt") {
+		bad("ClientSecretFunc: cannot stand beside ClientSecret, nor with AuthMethod %q", c.Method)
+	}
 	need := func(atLeast int) {
-		if len(c.Secret) < atLeast {
+		if len(c.Secret) < atLeast && c.SecretFunc == nil {
 			bad("ClientSecret: %q needs one of at least %d bytes", c.Method, atLeast)
 		}
 	}
@@ -73,7 +77,7 @@ func (c *Client) CheckAuth(bad func(format string, args ...any)) {
 // DefaultMethod returns how a client authenticates that does not say: "" where that is not clear.
 func (c *Client) DefaultMethod() string {
 	switch hasKey := c.Key.Private != nil; {
-	case c.Secret != "" && !hasKey:
+	case (c.Secret != "" || c.SecretFunc != nil) && !hasKey:
 		return "client_secret_basic"
 	case c.Secret == "" && hasKey:
 		return "private_key_jwt"
@@ -83,15 +87,24 @@ func (c *Client) DefaultMethod() string {
 
 // TokenRequest builds a request to the token endpoint in which the client authenticates, in the one configured way.
 func (c *Client) TokenRequest(ctx context.Context, tokenURL string, form url.Values) (*http.Request, error) {
-	basicID, basicSecret := "", ""
+	basicID, basicSecret, secret := "", "", c.Secret
+	if c.SecretFunc != nil {
+		var err error
+		if secret, err = c.SecretFunc(); err == nil && secret == "" {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			return nil, Fail(provider.Misconfigured, "client secret: %w", err)
+		}
+	}
 	switch c.Method {
 	case "client_secret_basic": // RFC 6749 §2.3.1
-		basicID, basicSecret = url.QueryEscape(c.ID), url.QueryEscape(c.Secret)
+		basicID, basicSecret = url.QueryEscape(c.ID), url.QueryEscape(secret)
 	case "client_secret_basic_unencoded":
-		basicID, basicSecret = c.ID, c.Secret
+		basicID, basicSecret = c.ID, secret
 	case "client_secret_post":
 		form.Set("client_id", c.ID)
-		form.Set("client_secret", c.Secret)
+		form.Set("client_secret", secret)
 	case "none":
 		form.Set("client_id", c.ID)
 	case "client_secret_jwt", "private_key_jwt":

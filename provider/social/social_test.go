@@ -1,0 +1,272 @@
+package social_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/social"
+)
+
+const tenant = "11111111-2222-3333-4444-555555555555"
+
+// A preset is what both kinds of vendors have.
+type preset interface {
+	provider.IdentityProvider
+	provider.Branded
+	provider.Trusted
+	Check() error
+	Insecure() []string
+}
+
+// presets are the constructors by their names.
+func presets(t testing.TB, o social.Options) map[string]preset {
+	return map[string]preset{
+		"Apple":     social.Apple("com.example.web", appleKey(t)).With(o),
+		"GitHub":    social.GitHub("client", "secret").With(o),
+		"Google":    social.Google("client", "secret").With(o),
+		"Microsoft": social.Microsoft("client", "secret", tenant).With(o),
+	}
+}
+
+func appleKey(t testing.TB) social.AppleKey {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return social.AppleKey{TeamID: "TEAM123456", ID: "KEY1234567", PEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
+}
+
+// constructors reads the source for what makes a vendor.
+func constructors(t *testing.T) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := map[string]string{}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), e.Name(), nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.IsExported() {
+				docs[f.Name.Name] = f.Doc.Text()
+			}
+		}
+	}
+	return docs
+}
+
+func TestEveryConstructorIsTriedAndDocumented(t *testing.T) {
+	t.Parallel()
+	all := presets(t, social.Options{})
+	docs := constructors(t)
+	if len(docs) != len(all) {
+		t.Errorf("%d constructors, of which %d are tried here", len(docs), len(all))
+	}
+	for name, doc := range docs {
+		if all[name] == nil {
+			t.Errorf("%s is not tried here", name)
+		}
+		for _, want := range []string{"\n 1. ", "\n 2. ", "\n 3. ", "\n 4. ", "\n 5. ", "{BaseURL}/broker/{alias}/endpoint",
+			"looked up in 2026-11", "The subject is ", "e-mail address", "Scopes:"} {
+			if !strings.Contains(doc, want) {
+				t.Errorf("the comment of %s lacks %q", name, want)
+			}
+		}
+		if strings.Contains(doc, "\n 6. ") {
+			t.Errorf("the comment of %s has more than five steps", name)
+		}
+	}
+}
+
+func TestPresets(t *testing.T) {
+	t.Parallel()
+	names := map[string]string{}
+	for name, p := range presets(t, social.Options{}) {
+		if err := p.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		brand := p.Brand()
+		if brand.Name == "" || names[brand.Name] != "" {
+			t.Errorf("%s: the name %q is missing or also that of %s", name, brand.Name, names[brand.Name])
+		}
+		names[brand.Name] = name
+		checkSVG(t, name, brand.Icon)
+		if trust := p.Trust(); !strings.HasPrefix(trust.Issuer, "https://") {
+			t.Errorf("%s: issuer %q", name, trust.Issuer)
+		}
+	}
+}
+
+// checkSVG wants an image that does nothing.
+func checkSVG(t *testing.T, name string, icon []byte) {
+	t.Helper()
+	if len(icon) > 1<<10 {
+		t.Errorf("%s: the icon has %d bytes", name, len(icon))
+	}
+	allowed := regexp.MustCompile(`^(svg|rect|path|circle|text)$`)
+	elements := 0
+	for d := xml.NewDecoder(strings.NewReader(string(icon))); ; {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%s: icon: %v", name, err)
+		}
+		if e, ok := tok.(xml.StartElement); ok {
+			elements++
+			if !allowed.MatchString(e.Name.Local) {
+				t.Errorf("%s: the icon has a %q", name, e.Name.Local)
+			}
+			for _, a := range e.Attr {
+				if strings.HasPrefix(a.Name.Local, "on") || a.Name.Local == "href" || strings.Contains(a.Value, "url(") {
+					t.Errorf("%s: the icon has %s=%q", name, a.Name.Local, a.Value)
+				}
+			}
+		}
+	}
+	if elements < 2 {
+		t.Errorf("%s: the icon shows nothing", name)
+	}
+}
+
+// No constructor and no option does I/O.
+func TestNoIO(t *testing.T) {
+	t.Parallel()
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		t.Errorf("request to %s", r.URL.Host)
+		return nil, errors.New("no")
+	})}
+	for name, p := range presets(t, social.Options{HTTPClient: client}) {
+		if err := p.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		p.Brand()
+		p.Trust()
+		p.Insecure()
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip calls f.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What is wrong is said by Check, and whoever does not ask gets no panic.
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	key := appleKey(t)
+	for _, row := range []struct {
+		name string
+		p    preset
+		want string
+	}{
+		{"no id", social.Google("", "secret"), "ClientID is missing"},
+		{"no secret", social.GitHub("client", ""), "ClientSecret"},
+		{"foreign option", social.GitHub("client", "secret").With(social.Options{HostedDomains: []string{"*"}}), "HostedDomains: this vendor"},
+		{"exchange where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ExchangeAudiences: []string{"app"}}),
+			"ExchangeAudiences: this vendor"},
+		{"no hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{}}), "HostedDomains"},
+		{"empty hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{"a.example", ""}}), "HostedDomains"},
+		{"base without TLS", social.GitHub("client", "secret").With(social.Options{BaseURL: "http://git.example.com"}), "is not an https address"},
+		{"base without a host", social.GitHub("client", "secret").With(social.Options{BaseURL: "git.example.com"}), "is not an https address"},
+		{"no tenant", social.Microsoft("client", "secret"), "Tenants"},
+		{"a tenant by name", social.Microsoft("client", "secret", "contoso.example"), "is not the id of a tenant"},
+		{"a placeholder as a tenant", social.Microsoft("client", "secret", "{tenantid}"), "is not the id of a tenant"},
+		{"common as a tenant", social.Microsoft("client", "secret", "common"), "is not the id of a tenant"},
+		{"one of two tenants by name", social.Microsoft("client", "secret", tenant, "contoso.example"), "is not the id of a tenant"},
+		{"any tenant and one", social.Microsoft("client", "secret", tenant).With(social.Options{InsecureAllowAnyTenant: true}), "InsecureAllowAnyTenant"},
+		{"no key", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K"}), "PEM"},
+		{"no team", social.Apple("client", social.AppleKey{ID: "K", PEM: key.PEM}), "TeamID"},
+		{"two keys", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K", PEM: slices.Concat(key.PEM, key.PEM)}), "PEM"},
+		{"bad essential value", social.Google("client", "secret").With(social.Options{EssentialClaim: "hd", EssentialValue: "("}), "EssentialValue"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if err := row.p.Check(); err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Fatalf("Check() = %v, want it to say %q", err, row.want)
+			}
+			if strings.Contains(row.p.Check().Error(), "PRIVATE") {
+				t.Error("Check() shows the key")
+			}
+			_, beginErr := row.p.Begin(t.Context(), provider.Request{RedirectURI: "https://broker.example/cb", State: "s"})
+			_, finishErr := row.p.Finish(t.Context(), provider.Callback{})
+			for _, err := range []error{beginErr, finishErr} {
+				if e, ok := errors.AsType[*provider.Error](err); !ok || e.Kind != provider.Misconfigured {
+					t.Errorf("error %v, want one of the kind %v", err, provider.Misconfigured)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	key := appleKey(t)
+	for _, v := range []any{key, social.Apple("client", key), social.Google("client", "topsecret"), social.GitHub("client", "topsecret"),
+		social.Google("", "topsecret")} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+			if s := fmt.Sprintf(verb, v); strings.Contains(s, "topsecret") || strings.Contains(s, "PRIVATE") || strings.Contains(s, "45 45 45") {
+				t.Errorf("%s of %T shows a secret: %s", verb, v, s)
+			}
+		}
+	}
+}
+
+// GitHub's parameters, which need no discovery.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	p := social.GitHub("client", "secret").With(social.Options{BaseURL: "https://git.example.com/", Prompt: []string{"select_account"},
+		AuthParams: map[string]string{"allow_signup": "false"}})
+	redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://broker.example/cb", State: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(redirect.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := at.Scheme + "://" + at.Host + at.Path; got != "https://git.example.com/login/oauth/authorize" {
+		t.Errorf("address %q", got)
+	}
+	for name, want := range map[string]string{"prompt": "select_account", "allow_signup": "false", "scope": "read:user user:email",
+		"code_challenge_method": "S256", "client_id": "client"} {
+		if got := at.Query().Get(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if again, err := social.GitHub("client", "secret").With(social.Options{}).Begin(t.Context(),
+		provider.Request{RedirectURI: "https://broker.example/cb", State: "s"}); err != nil || strings.Contains(again.URL, "allow_signup") {
+		t.Errorf("options of one vendor are another's: %v %v", again, err)
+	}
+}
