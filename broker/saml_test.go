@@ -450,7 +450,9 @@ func TestSAMLProviderWithOtherBasis(t *testing.T) {
 // 50: whoever lacks the attribute that the identity provider has to send, or has another value, is no user.
 func TestRow50EssentialAttributeOfSAML(t *testing.T) {
 	t.Parallel()
-	w := newSAMLWorld(t, func(c *saml.Config, _ *broker.Provider) { c.EssentialAttribute, c.EssentialValue = "kind", "staff|admin.*" })
+	w := newSAMLWorld(t, func(c *saml.Config, _ *broker.Provider) {
+		c.EssentialAttribute, c.EssentialValue = "kind", "staff|admin.*"
+	})
 	login := func(id string, values ...string) (*brokertest.Browser, *brokertest.Page) {
 		b := stopped(t)
 		return b, w.samlLoginAs(t, b, id, func(answer string) string {
