@@ -59,7 +59,7 @@ type Authenticator interface {
 	// reaches the step, and with one of them when its page was answered or the browser came back. An empty answer is an
 	// answer: ask again, never succeed. An error means that it could not be decided: it is logged and never shown; an
 	// expected outcome, a wrong password for instance, is a Result. What the step wrote into t.Draft.New, UserID,
-	// SharedEmail, AMR, Password, ProvedEmail and Replace is undone if it, or a sub-flow it stands in, ends without success.
+	// SharedEmail, AMR, Password, ProvedEmail, VerifiedEmail and Replace is undone if it, or a sub-flow it stands in, ends without success.
 	Authenticate(ctx context.Context, t *Turn) (Result, error)
 }
 
@@ -191,6 +191,9 @@ type Draft struct {
 	// user UserID, it counts as verified from now on; and if it was not before, nothing by which others could sign in as that user
 	// outlives the login: their credentials, other links and sessions were made by somebody who had not proved the address.
 	ProvedEmail string
+	// VerifiedEmail is an address of which the visitor has proved in this flow, once it was decided who they are, that they read
+	// its mail. If it is that of the user when the login is written, it counts as verified from now on, and nothing else changes.
+	VerifiedEmail string
 	// Replace takes the other links of UserID to the same provider away.
 	Replace bool
 	// EditedEmail and EditedUsername say that the visitor has changed these, so that nobody vouches for them. They are never
@@ -241,15 +244,16 @@ type decision struct {
 	AMR         []string `json:"m,omitempty"`
 	Password    []byte   `json:"p,omitempty"`
 	ProvedEmail string   `json:"e,omitempty"`
+	Verified    string   `json:"v,omitempty"`
 	Replace     bool     `json:"l,omitempty"`
 }
 
 func (d *Draft) decision() decision {
-	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password), d.ProvedEmail, d.Replace}
+	return decision{d.New, d.UserID, d.SharedEmail, slices.Clone(d.AMR), slices.Clone(d.Password), d.ProvedEmail, d.VerifiedEmail, d.Replace}
 }
 
 func (d *Draft) decide(to decision) {
 	d.New, d.UserID, d.SharedEmail = to.New, to.UserID, to.SharedEmail
 	d.AMR, d.Password = slices.Clone(to.AMR), slices.Clone(to.Password)
-	d.ProvedEmail, d.Replace = to.ProvedEmail, to.Replace
+	d.ProvedEmail, d.VerifiedEmail, d.Replace = to.ProvedEmail, to.Verified, to.Replace
 }

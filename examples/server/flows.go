@@ -84,6 +84,7 @@ var steps = map[string]stepKind{
 		return firstlogin.ConfirmLink{}
 	}},
 	"verify_email":           {of: "firstlogin.VerifyByEmail", do: only(firstlogin.VerifyByEmail{})},
+	"verified_email":         {of: "firstlogin.VerifyEmail", do: only(firstlogin.VerifyEmail{})},
 	"verify_provider":        {of: "firstlogin.VerifyByProvider", do: only(firstlogin.VerifyByProvider{})},
 	"verify_password":        {of: "firstlogin.VerifyByReauthentication", sub: firstlogin.VerifyByReauthentication},
 	"detect_existing":        {of: "firstlogin.DetectExisting", do: only(firstlogin.DetectExisting{})},

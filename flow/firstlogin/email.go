@@ -64,9 +64,10 @@ func (VerifyByEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Resul
 	if u == nil || err != nil {
 		return flow.Skip(), err
 	}
-	proof := mailProof(t, u)
+	proof := mailProof(t)
+	proof.UserID, proof.Account, proof.Email = u.ID, u.Username, u.Email
 	if t.Input == nil {
-		return send(ctx, t, u, proof)
+		return send(ctx, t, "account "+u.ID, proof, "link-account", sentPage(t))
 	}
 	if t.Input.Has("another") && !t.Required() {
 		return flow.Skip(), nil
@@ -83,7 +84,7 @@ func (VerifyByEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Resul
 		t.Draft.UserID, t.Draft.ProvedEmail = u.ID, u.Email
 		return flow.Success(), nil
 	case t.Input.Has("resend"):
-		return send(ctx, t, u, proof)
+		return send(ctx, t, "account "+u.ID, proof, "link-account", sentPage(t))
 	}
 	page := sentPage(t)
 	page.Errors = map[string]string{"confirmed": "not_yet"}
@@ -113,10 +114,9 @@ func sentPage(t *flow.Turn) flow.Page {
 
 func minutes(d time.Duration) string { return strconv.Itoa(int(d / time.Minute)) }
 
-// send mails a link, within bounds, and asks to open it.
-func send(ctx context.Context, t *flow.Turn, u *store.User, proof Proof) (flow.Result, error) {
-	page := sentPage(t)
-	ok, err := maySend(ctx, t, u)
+// send mails a link, within bounds, of which bound is one beside the login's own, and asks to open it.
+func send(ctx context.Context, t *flow.Turn, bound string, proof Proof, mail string, page flow.Page) (flow.Result, error) {
+	ok, err := maySend(ctx, t, bound)
 	if err != nil {
 		return flow.Result{}, err
 	}
@@ -128,11 +128,11 @@ func send(ctx context.Context, t *flow.Turn, u *store.User, proof Proof) (flow.R
 	if err := proof.put(ctx, t.Transient, linkPurpose, hashOf(linkPurpose, handle), t.Now.Add(proofKept)); err != nil {
 		return flow.Result{}, fmt.Errorf("keep mailed link: %w", err)
 	}
-	mail := flow.Mail{Name: "link-account", To: u.Email, Link: t.BaseURL + "/proof?" + url.Values{"link": {handle}}.Encode(),
-		Args: map[string]string{
-			"provider": t.Provider.Name, "username": proof.Upstream, "account": u.Username, "minutes": minutes(proofLifetime),
-		}}
-	if err := t.Mail(ctx, mail); err != nil {
+	m := flow.Mail{Name: mail, To: proof.Email, Link: t.BaseURL + "/proof?" + url.Values{"link": {handle}}.Encode()}
+	m.Args = map[string]string{
+		"provider": t.Provider.Name, "username": proof.Upstream, "account": proof.Account, "email": proof.Email, "minutes": minutes(proofLifetime),
+	}
+	if err := t.Mail(ctx, m); err != nil {
 		// Whoever sends has logged it. The link is nobody's.
 		_, _ = t.Transient.Take(ctx, linkPurpose, hashOf(linkPurpose, handle))
 		page.Errors = map[string]string{"mail": "failed"}
@@ -141,11 +141,11 @@ func send(ctx context.Context, t *flow.Turn, u *store.User, proof Proof) (flow.R
 }
 
 // maySend counts a mail, if there may be one more.
-func maySend(ctx context.Context, t *flow.Turn, u *store.User) (bool, error) {
+func maySend(ctx context.Context, t *flow.Turn, whose string) (bool, error) {
 	for _, bound := range []struct {
 		name string
 		most int
-	}{{"journey " + t.Journey, mailsOfJourney}, {"account " + u.ID, mailsOfAccount}} {
+	}{{"journey " + t.Journey, mailsOfJourney}, {whose, mailsOfAccount}} {
 		ok, err := mark(ctx, t, bound.name, bound.most)
 		if !ok || err != nil {
 			return false, err
@@ -165,11 +165,14 @@ func mark(ctx context.Context, t *flow.Turn, name string, most int) (bool, error
 }
 
 // A Proof is what a mailed link says: whoever confirms it proves that the account UserID, whose address is Email, is theirs, and
-// wants to sign in to it by Link from now on.
+// wants to sign in to it by Link from now on; or, if it is of [VerifyEmail], only that they read the mail of Email, and are who has
+// signed in to the account.
 type Proof struct {
-	UserID   string
+	UserID   string        // "" for an account that this login makes
+	Account  string        // what it is called, for people
 	Email    string        // the account's, when the mail was sent
-	Link     store.LinkKey // who at which provider wants to be linked
+	Verifies bool          // by VerifyEmail: nobody is linked by it
+	Link     store.LinkKey // who at which provider wants to be linked, or has signed in; zero for nobody upstream
 	Upstream string        // what that is called there, for people
 	Journey  string        // the login that has asked for it, as [flow.Lent].Journey
 	Start    string        // as [flow.Lent].Start
@@ -177,10 +180,11 @@ type Proof struct {
 	Expires  time.Time
 }
 
-func mailProof(t *flow.Turn, u *store.User) Proof {
+// mailProof returns what is the same in all proofs of a login.
+func mailProof(t *flow.Turn) Proof {
 	return Proof{
-		UserID: u.ID, Email: u.Email, Link: linkKey(t), Upstream: calledAs(t.Identity.Username, t.Identity.Email),
-		Journey: t.Journey, Start: t.Start, Made: t.Now.UTC(), Expires: t.Now.Add(proofLifetime).UTC(),
+		Link: linkKey(t), Upstream: calledAs(t.Identity.Username, t.Identity.Email), Journey: t.Journey, Start: t.Start,
+		Made: t.Now.UTC(), Expires: t.Now.Add(proofLifetime).UTC(),
 	}
 }
 
@@ -221,19 +225,13 @@ func ReadProof(ctx context.Context, marks store.Transient, handle string, now ti
 
 // ConfirmProof uses the mailed link up, so that the login that has asked for it can go on: of any number of racing callers one
 // does. users tells whether the account is still what it was. Errors are as those of [ReadProof], or [ErrProofRevoked].
-func ConfirmProof(ctx context.Context, marks store.Transient, users interface {
-	User(ctx context.Context, id string) (*store.User, error)
-}, handle string, now time.Time) (*Proof, error) {
+func ConfirmProof(ctx context.Context, marks store.Transient, users users, handle string, now time.Time) (*Proof, error) {
 	p, err := ReadProof(ctx, marks, handle, now)
 	if err != nil {
 		return p, err
 	}
-	u, err := users.User(ctx, p.UserID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return p, fmt.Errorf("read account: %w", err)
-	}
-	if err != nil || u.Disabled || u.Email != p.Email {
-		return p, ErrProofRevoked
+	if err := p.stands(ctx, users); err != nil {
+		return p, err
 	}
 	revoked, err := p.revoked(ctx, marks)
 	if err != nil {
@@ -254,6 +252,26 @@ func ConfirmProof(ctx context.Context, marks store.Transient, users interface {
 		return p, fmt.Errorf("keep proof: %w", err)
 	}
 	return p, nil
+}
+
+type users interface {
+	User(ctx context.Context, id string) (*store.User, error)
+}
+
+// stands returns ErrProofRevoked if the account is not what it was when the mail was sent.
+func (p *Proof) stands(ctx context.Context, users users) error {
+	if p.Verifies && p.UserID == "" {
+		return nil // there is no account yet
+	}
+	u, err := users.User(ctx, p.UserID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("read account: %w", err)
+	}
+	// What VerifyEmail asks about is the address that the account will have: the step compares it.
+	if err != nil || u.Disabled || !p.Verifies && u.Email != p.Email {
+		return ErrProofRevoked
+	}
+	return nil
 }
 
 // RevokeProofs makes every mailed link, and every proof by one, worthless by which this identity could still be linked to this
@@ -285,7 +303,7 @@ func takeProof(ctx context.Context, marks store.Transient, like Proof) (bool, er
 
 // key binds a proof to all that it is about.
 func (p *Proof) key() string {
-	return hashOf(proofPurpose, p.UserID, p.Email, p.Link.Provider, p.Link.Issuer, p.Link.Subject, p.Journey)
+	return hashOf(proofPurpose, strconv.FormatBool(p.Verifies), p.UserID, p.Email, p.Link.Provider, p.Link.Issuer, p.Link.Subject, p.Journey)
 }
 
 func revokedKey(userID string, link store.LinkKey) string {

@@ -163,6 +163,31 @@ func ExampleVerifyByEmail() {
 	// user: 1
 }
 
+func ExampleVerifyEmail() {
+	f := flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}, {ID: "verified", Do: firstlogin.VerifyEmail{}}}
+	v := visit(f, provider.Identity{Subject: "n", Username: "new", Email: "new@example.com"})
+	marks := memstore.New()
+	v.turn.Transient, v.turn.BaseURL, v.turn.Journey = marks, "https://id.example", "a login"
+	v.turn.Mail = func(_ context.Context, m flow.Mail) error {
+		fmt.Println("mailed:", m.Name, "to", m.To)
+		link, err := url.Parse(m.Link)
+		if err != nil {
+			return err
+		}
+		// What the broker does when somebody confirms below the link.
+		_, err = firstlogin.ConfirmProof(context.Background(), marks, v.turn.Accounts, link.Query().Get("link"), time.Now())
+		return err
+	}
+	v.answer(nil)
+	v.answer(url.Values{"confirmed": {"1"}})
+	fmt.Println("read:", v.turn.Draft.VerifiedEmail)
+	// Output:
+	// mailed: confirm-address to new@example.com
+	// asked: verify-email
+	// new user: new new@example.com verified: false
+	// read: new@example.com
+}
+
 func ExampleRevokeProofs() {
 	marks := memstore.New()
 	key := store.LinkKey{Provider: "social", Issuer: "https://social.example", Subject: "s"}

@@ -153,9 +153,6 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
-	if j.local() {
-		return j.account.user, nil
-	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}
@@ -167,6 +164,7 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 	if j.Draft.New {
 		login.NewUser = newUser(&j.Draft.Profile, now)
 		login.NewUser.SharedEmail = j.Draft.SharedEmail
+		verify(login.NewUser, j)
 		login.NewLink.UserID = login.NewUser.ID
 		return login.NewUser, nil
 	}
@@ -186,6 +184,20 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 
 // update puts into the login what changes about a user who is linked already.
 func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
+	if !j.local() {
+		s.updateLink(j, login, now)
+	}
+	user := *j.account.user
+	changed, err := s.sync(ctx, j, &user)
+	if err != nil || !verify(&user, j) && !changed {
+		return err
+	}
+	user.UpdatedAt = now
+	login.User, j.account.user = &user, &user
+	return nil
+}
+
+func (s *Service) updateLink(j *journey, login *store.Login, now time.Time) {
 	link := *j.account.link
 	switch changed := describe(&link, j.provider, j.Identity); {
 	case j.account.former: // from now on it is known by the provider's present issuer, and its own subject
@@ -195,14 +207,15 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 		link.LastLogin = now
 		login.Link = &link
 	}
-	user := *j.account.user
-	changed, err := s.sync(ctx, j, &user)
-	if err != nil || !changed {
-		return err
+}
+
+// verify marks the user's address as verified if a step of the journey has proved it, and reports whether that changed it.
+func verify(u *store.User, j *journey) bool {
+	if j.Draft.VerifiedEmail == "" || u.Email != j.Draft.VerifiedEmail || u.EmailVerified {
+		return false
 	}
-	user.UpdatedAt = now
-	login.User, j.account.user = &user, &user
-	return nil
+	u.EmailVerified = true
+	return true
 }
 
 // sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed

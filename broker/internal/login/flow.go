@@ -180,10 +180,27 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 		*t = *answered
 	}
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
-	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.Store, s.Now()
+	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, accounts{s.Store, s, j}, s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
 	t.Lent = s.lend(r, j)
 	return t
+}
+
+// accounts are those of the store, but who signs in is as the login will write them: what a provider says of them this time is
+// known to the steps that decide by it.
+type accounts struct {
+	store.Store
+	service *Service
+	journey *journey
+}
+
+func (a accounts) User(ctx context.Context, id string) (*store.User, error) {
+	u, err := a.Store.User(ctx, id)
+	if err != nil || id != a.journey.Draft.UserID || a.journey.Stage != stagePostLogin {
+		return u, err
+	}
+	_, err = a.service.sync(ctx, a.journey, u)
+	return u, err
 }
 
 // flowFailed shows why a journey, nil if there is none, cannot go on now. One that was answered wrongly, or whose step

@@ -188,7 +188,7 @@ func (s *Service) overtaken(j *journey) bool {
 	if j.Draft.UserID != "" && j.Draft.UserID != j.account.user.ID {
 		return true
 	}
-	return j.Linked == "" && len(s.postLogin(j.provider)) > 0
+	return !j.local() && j.Linked == "" && len(s.postLogin(j.provider)) > 0
 }
 
 // proceed runs the flows of the journey from where it is, and commits it if they succeed. answer is what the visitor

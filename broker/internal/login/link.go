@@ -32,7 +32,7 @@ func (s *Service) linkUser(ctx context.Context, j *journey, login *store.Login, 
 			after.EmailVerified, changed = true, true
 		}
 	}
-	if !changed {
+	if !verify(&after, j) && !changed {
 		return user, nil
 	}
 	after.UpdatedAt = now

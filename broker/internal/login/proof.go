@@ -26,26 +26,44 @@ func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
 		s.proofFailed(w, r, t, err)
 		return
 	}
+	provider, err := s.proofProvider(p)
+	if err != nil {
+		s.proofFailed(w, r, t, err)
+		return
+	}
+	data := web.ProofData{
+		Action: s.url("/proof"), Hidden: url.Values{fieldLink: {handle}}, Provider: provider, Username: p.Upstream, Account: p.Account,
+	}
+	if p.Verifies {
+		data.Email = p.Email
+	}
+	if p.UserID != "" {
+		user, err := s.Store.User(r.Context(), p.UserID)
+		if err == nil && user.Email != p.Email && !p.Verifies {
+			err = firstlogin.ErrProofRevoked
+		}
+		if err == nil {
+			err = s.Gate.User(user)
+		}
+		if err != nil {
+			s.proofFailed(w, r, t, err)
+			return
+		}
+		data.Disowns = !user.EmailVerified && !p.Verifies
+	}
+	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: data})
+}
+
+// proofProvider returns what the provider is called that has vouched for who has asked for the mail, if it still may; "" if none has.
+func (s *Service) proofProvider(p *firstlogin.Proof) (string, error) {
+	if p.Verifies && p.Link.Provider == "" {
+		return "", nil
+	}
 	provider, err := s.Gate.Enabled(p.Link.Provider)
 	if err != nil {
-		s.proofFailed(w, r, t, err)
-		return
+		return "", err
 	}
-	user, err := s.Store.User(r.Context(), p.UserID)
-	if err == nil && user.Email != p.Email {
-		err = firstlogin.ErrProofRevoked
-	}
-	if err == nil {
-		err = s.Gate.User(user)
-	}
-	if err != nil {
-		s.proofFailed(w, r, t, err)
-		return
-	}
-	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: web.ProofData{
-		Action: s.url("/proof"), Hidden: url.Values{fieldLink: {handle}},
-		Provider: provider.Title(), Username: p.Upstream, Account: user.Username, Disowns: !user.EmailVerified,
-	}})
+	return provider.Title(), nil
 }
 
 // AnswerProof handles POST /proof: who has opened the link confirms. In the browser that has asked for the mail the login goes on
@@ -60,7 +78,7 @@ func (s *Service) AnswerProof(w http.ResponseWriter, r *http.Request) {
 	read, err := firstlogin.ReadProof(r.Context(), s.Store, handle, s.Now())
 	t := s.proofTarget(r.Context(), read)
 	if err == nil {
-		_, err = s.Gate.Enabled(read.Link.Provider)
+		_, err = s.proofProvider(read)
 	}
 	if err == nil {
 		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.Store, handle, s.Now())

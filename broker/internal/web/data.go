@@ -101,12 +101,14 @@ func (d PostData) check() error {
 }
 
 // ProofData is the data of the page "proof", which somebody sees who has opened a mailed link: it asks whether Username at Provider
-// shall sign in to Account from now on or, if Done, says that this is settled.
+// shall sign in to Account from now on or, if there is an Email, whether that is the visitor's and they have signed in like that just
+// now; if Done, it says that this is settled.
 type ProofData struct {
 	Action                      string // URL to post the answer to
 	Hidden                      url.Values
 	Provider, Username, Account string
-	Disowns                     bool // every other way to sign in to Account goes with it
+	Email                       string // to be verified; "" if it is the link that is to be confirmed
+	Disowns                     bool   // every other way to sign in to Account goes with it
 
 	Done        bool
 	Application string // its name; "" if it has none
@@ -227,7 +229,7 @@ func sample(page string) (data any, builtin bool) {
 		}, true
 	case "proof":
 		return ProofData{
-			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Disowns: true, Application: "A", Back: "/", Restart: "/",
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Email: "a@a.example", Disowns: true, Application: "A", Back: "/", Restart: "/",
 		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true

@@ -158,6 +158,9 @@ func pages() map[string]web.Page {
 			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "another": true},
 			Errors: map[string]string{"confirmed": "not_yet"},
 		}},
+		"verify-email-own": {Name: "verify-email", Data: web.FlowData{
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"email": "anna@example.com", "minutes": "15", "own": true},
+		}},
 		"verify-email-failed": {Name: "verify-email", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
 			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15"},
@@ -175,6 +178,12 @@ func pages() map[string]web.Page {
 		}},
 		"proof-disowns": {Name: "proof", Data: web.ProofData{
 			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "anna@gmail.example", Account: "anna", Disowns: true,
+		}},
+		"proof-verify": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "<anna>", Account: "anna", Email: "anna@example.com",
+		}},
+		"proof-verify-local": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Account: "anna", Email: "anna@example.com",
 		}},
 		"proof-done": {Name: "proof", Data: web.ProofData{
 			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
