@@ -7,8 +7,8 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 )
 
-// Account serves the page on which users see and change their own account: linked identities, password, authenticator app and
-// recovery codes where the broker keeps Credentials, names, language and e-mail address, and the browsers in which they are signed
+// Account serves the page on which users see and change their own account: linked identities, password, authenticator app,
+// recovery codes and passkeys where the broker keeps Credentials, names, language and e-mail address, and the browsers in which they are signed
 // in. Mount it, with all below it, on BaseURL's origin, wherever users are to find it:
 //
 //	http.Handle("/account/", b.Account())
@@ -25,7 +25,8 @@ func (b *Broker) Account() http.Handler {
 func (b *Broker) accountService(c *Config, sealer *web.Sealer) *account.Service {
 	return &account.Service{
 		Base: b.base, Product: c.Name, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Login: b.login,
-		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials, Passwords: c.Passwords, Local: c.LocalLogin,
+		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials, Passwords: c.Passwords,
+		Passkeys: c.Passkeys, Local: c.LocalLogin,
 		Now: c.Now, Log: c.Logger,
 	}
 }

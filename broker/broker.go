@@ -72,6 +72,9 @@ type Broker struct {
 func New(c Config) (*Broker, error) {
 	c.defaults()
 	base, home, errs := c.check()
+	if err := c.placePasskeys(); err != nil {
+		errs = append(errs, err)
+	}
 	sealer, err := web.NewSealer(c.Secrets)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("Secrets: %w", err))
@@ -100,7 +103,7 @@ func New(c Config) (*Broker, error) {
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
 		Cookies: cookies,
 		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
-		Credentials: c.Credentials, Passwords: c.Passwords, Source: c.source,
+		Credentials: c.Credentials, Passwords: c.Passwords, Passkeys: c.Passkeys, Source: c.source,
 	}
 	if c.Mailer != nil {
 		b.login.Mail = c.mail(pages)
@@ -230,6 +233,20 @@ func (c *Config) sealStores() error {
 	}
 	if c.Credentials != nil {
 		c.Credentials = sealer.Credentials(c.Credentials)
+	}
+	return nil
+}
+
+// placePasskeys has the passkeys be for this broker.
+func (c *Config) placePasskeys() (err error) {
+	if c.Passkeys == nil {
+		return nil
+	}
+	if c.Credentials == nil {
+		return errors.New("Passkeys: need Credentials, which keep them")
+	}
+	if c.Passkeys, err = c.Passkeys.At(c.BaseURL, c.Name); err != nil {
+		return fmt.Errorf("Passkeys: %w", err)
 	}
 	return nil
 }

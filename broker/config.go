@@ -53,6 +53,11 @@ type Config struct {
 	// LocalLogin lets users sign in with a password of the broker's own, beside the providers; it needs Credentials. A client that
 	// names Providers does not take it. Users who have an authenticator app are asked for its code as well.
 	LocalLogin bool
+	// Passkeys lets users sign in with a passkey (WebAuthn) on the login page, make some on the account page, and prove by one that an
+	// existing account is theirs; it needs Credentials, and a BaseURL with a domain name, as localhost is. The package
+	// flow/factor/passkey has it: passkey.Site{} will do, which learns BaseURL and Name here. A client that names Providers does not
+	// take it. A passkey is two factors, so that no code is asked for besides. Nil is none.
+	Passkeys flow.Passkeys
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
 	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends

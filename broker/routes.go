@@ -22,6 +22,7 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		// People.
 		"/login":                 {"GET": http.HandlerFunc(b.hostLogin), "POST": sameSite(b.hostLogin)},
 		"/login/password":        {"POST": sameSite(b.login.AnswerPassword)},
+		"/login/passkey":         {"POST": sameSite(b.login.AnswerPasskey)},
 		"/reset":                 {"GET": http.HandlerFunc(b.login.ShowReset), "POST": sameSite(b.login.AskReset)},
 		"/reset/set":             {"POST": sameSite(b.login.SetReset)},
 		"/link":                  {"GET": http.HandlerFunc(b.hostLink), "POST": sameSite(b.login.AnswerLink)},

@@ -100,6 +100,7 @@ type Lent struct {
 	Credentials store.Credentials // with which users prove themselves to the broker; nil if it keeps none
 	Transient   store.Transient   // for limits and single-use marks; nil only where Credentials and Mail are
 	Passwords   Passwords         // nil only where Credentials is
+	Passkeys    Passkeys          // nil if there are none
 	// Mail sends a mail in the visitor's language; nil if the broker sends none. It returns when the mail is on its way, or an
 	// error that says that it is not.
 	Mail func(ctx context.Context, m Mail) error
@@ -136,6 +137,34 @@ type Passwords interface {
 	// to keep in its place. With a nil hash it does the same work and finds the password wrong. Its error is never about the
 	// password.
 	Verify(ctx context.Context, hash []byte, password string) (ok bool, better []byte, err error)
+}
+
+// Passkeys makes passkeys (WebAuthn Level 3) and has users prove by them who they are, at one site, as passkey.Site does. What begins
+// returns options for the browser's script, as JSON, and state, which has the challenge: it is kept for this browser, out of its
+// reach, for one finish and some minutes. It is safe for concurrent use.
+type Passkeys interface {
+	// At returns the passkeys of the broker at baseURL, for a product of this name; an error if there can be none.
+	At(baseURL, name string) (Passkeys, error)
+	// BeginRegistration begins to make a passkey for u.
+	BeginRegistration(ctx context.Context, c store.Credentials, u *store.User) (options, state []byte, err error)
+	// FinishRegistration checks what the browser answered, as JSON, and keeps the passkey under label, which is for people. It
+	// is factor.ErrRefused if the answer proves nothing; any other error means that it could not be told.
+	FinishRegistration(ctx context.Context, c store.Credentials, u *store.User, label string, state, answer []byte, now time.Time) error
+	// BeginLogin begins to ask for a passkey. With u, only a passkey of that user will do; with nil, whoever uses one says who
+	// they are, and the options tell nothing about anybody.
+	BeginLogin(ctx context.Context, c store.Credentials, u *store.User) (options, state []byte, err error)
+	// FinishLogin checks what the browser answered, as FinishRegistration does, and notes the passkey's use. users finds a user
+	// by id; one who is disabled proves themselves as any other.
+	FinishLogin(ctx context.Context, c store.Credentials, users func(ctx context.Context, id string) (*store.User, error),
+		state, answer []byte, now time.Time) (*PasskeyProof, error)
+}
+
+// A PasskeyProof is what a passkey has proved.
+type PasskeyProof struct {
+	User *store.User
+	// AMR is how (RFC 8176 §2): the key stays in one device ("hwk"), or may be on several ("swk"), which has verified its user
+	// ("user"): two factors ("mfa").
+	AMR []string
 }
 
 // Returned is what another upstream vouched for after a step's [Leave].

@@ -17,6 +17,9 @@ import (
 type Browser struct {
 	// Header is sent with every request, for instance Accept-Language.
 	Header http.Header
+	// Transport carries every request, for instance to doubles of hosts that tests must not reach; http.DefaultTransport if nil.
+	// A page's address is that of its response's Request.
+	Transport http.RoundTripper
 
 	t      testing.TB
 	client *http.Client
@@ -109,6 +112,7 @@ func (b *Browser) open(method, rawURL string, form url.Values, site string) *Pag
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	b.client.Transport = b.Transport
 	response, err := b.client.Do(r)
 	if err != nil {
 		b.t.Fatalf("brokertest: %s %s: %v", method, rawURL, err)

@@ -55,6 +55,7 @@ func startLinking(t *testing.T) *linkingHost {
 	h.broker, err = broker.New(broker.Config{
 		Name: "Your App", BaseURL: h.origin + "/id", Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")},
 		Store: h.store, Credentials: h.store, Passwords: &factor.Passwords{Memory: 64, Time: 1}, Mailer: h.mail.mailer(),
+		Passkeys: passkey.Site{},
 		Providers: []broker.Provider{
 			h.provider("acme", "Acme Staff", person("Carl", "Weiss"), person("Dana", "Fox")),
 			h.provider("globex", "Globex Mail", person("Mia", "Stone"), person("Otto", "Berg"), person("Carl", "Weiss"),
@@ -109,7 +110,7 @@ func withPasskeys() flow.Flow {
 				{ID: "verify", Sub: flow.Flow{
 					{ID: "email", When: flow.Alternative, Do: firstlogin.VerifyByEmail{}},
 					{ID: "provider", When: flow.Alternative, Do: firstlogin.VerifyByProvider{}},
-					{ID: "passkey", When: flow.Alternative, Do: passkey.Login{}},
+					{ID: "passkey", When: flow.Alternative, Do: factor.Passkey{}},
 					{ID: "reauthenticate", When: flow.Alternative, Sub: firstlogin.VerifyByReauthentication()},
 				}},
 			}},

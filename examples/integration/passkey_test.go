@@ -17,6 +17,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/factor/passkey"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -28,20 +29,19 @@ import (
 type makePasskey struct{}
 
 func (makePasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
-	site := passkey.Site{BaseURL: t.BaseURL}
 	user, err := t.Accounts.User(ctx, t.Draft.UserID)
 	if err != nil {
 		return flow.Result{}, err
 	}
 	if t.Input != nil {
-		err := site.FinishRegistration(ctx, t.Credentials, user, "laptop", []byte(t.Get("state")), []byte(t.Input.Get("credential")), t.Now)
+		err := t.Passkeys.FinishRegistration(ctx, t.Credentials, user, "laptop", []byte(t.Get("state")), []byte(t.Input.Get("credential")), t.Now)
 		return flow.Success(), err
 	}
 	all, err := t.Credentials.CredentialsOf(ctx, user.ID)
 	if len(all) > 0 || err != nil {
 		return flow.Success(), err
 	}
-	options, state, err := site.BeginRegistration(ctx, t.Credentials, user)
+	options, state, err := t.Passkeys.BeginRegistration(ctx, t.Credentials, user)
 	if err != nil {
 		return flow.Result{}, err
 	}
@@ -72,8 +72,9 @@ func startPasskeys(t *testing.T) (origin string, s *memstore.Store) {
 	s = memstore.New()
 	b, err := broker.New(broker.Config{
 		BaseURL: origin + "/id", Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")}, Store: s, Credentials: s,
+		Passkeys:  passkey.Site{},
 		Providers: []broker.Provider{{Alias: "demo", Name: "Demo", IdP: idp}},
-		PostLogin: flow.Flow{{ID: "make", Do: makePasskey{}}, {ID: "passkey", Do: passkey.Login{}}},
+		PostLogin: flow.Flow{{ID: "make", Do: makePasskey{}}, {ID: "passkey", Do: factor.Passkey{}}},
 	})
 	if err != nil {
 		t.Fatal(err)

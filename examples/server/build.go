@@ -22,6 +22,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/mail"
+	"github.com/go-idbroker/idbroker/flow/factor/passkey"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/store"
@@ -154,6 +155,9 @@ func (s *setup) build() {
 	flows := s.flows()
 	b.FirstLogin, b.PostLogin = s.firstLogin(flows, s.FirstLogin, "first_login"), s.postLogin(flows, s.PostLogin, "post_login")
 	b.Mailer = s.mailer()
+	if s.Passkeys != nil {
+		b.Passkeys = passkey.Site{RPID: s.Passkeys.RPID}
+	}
 	b.Theme = s.theme()
 	for _, c := range s.Clients {
 		var made store.Client

@@ -27,6 +27,7 @@ type config struct {
 	Mailer          *mailing      `yaml:"mail"`
 	Credentials     bool          `yaml:"credentials"`
 	LocalLogin      bool          `yaml:"local_login"`
+	Passkeys        *passkeySite  `yaml:"passkeys"`
 	Account         bool          `yaml:"account"`
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
 	SessionIdle     time.Duration `yaml:"session_idle"`
@@ -51,6 +52,10 @@ type smtp struct {
 	ImplicitTLS       bool          `yaml:"implicit_tls"`
 	Timeout           time.Duration `yaml:"timeout"`
 	InsecurePlaintext bool          `yaml:"insecure_plaintext"`
+}
+
+type passkeySite struct {
+	RPID string `yaml:"rp_id"`
 }
 
 type clientHTTP struct {

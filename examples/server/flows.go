@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/factor"
-	"github.com/go-idbroker/idbroker/flow/factor/passkey"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -30,7 +29,7 @@ type step struct {
 	Provable        bool             `yaml:"provable"`
 	Reason          string           `yaml:"reason"`
 	Missing         bool             `yaml:"missing"`
-	RPID            string           `yaml:"rp_id"`
+	OrPasskey       bool             `yaml:"or_passkey"`
 	Role            string           `yaml:"role"`
 	Attribute       string           `yaml:"attribute"`
 	Value           string           `yaml:"value"`
@@ -95,17 +94,17 @@ var steps = map[string]stepKind{
 	"deny": {of: "firstlogin.Deny", options: []string{"reason"}, do: func(s *step) flow.Authenticator {
 		return firstlogin.Deny{Reason: s.Reason}
 	}},
-	"username_password": {of: "factor.UsernamePassword", do: only(factor.UsernamePassword{})},
-	"password":          {of: "factor.Password", do: only(factor.Password{})},
-	"otp":               {of: "factor.OTP", do: only(factor.OTP{})},
-	"recovery_code":     {of: "factor.RecoveryCode", do: only(factor.RecoveryCode{})},
-	"second_factor":     {of: "factor.SecondFactor", do: only(factor.SecondFactor{})},
+	"username_password": {of: "factor.UsernamePassword", options: []string{"or_passkey"}, do: func(s *step) flow.Authenticator {
+		return factor.UsernamePassword{OrPasskey: s.OrPasskey}
+	}},
+	"password":      {of: "factor.Password", do: only(factor.Password{})},
+	"otp":           {of: "factor.OTP", do: only(factor.OTP{})},
+	"recovery_code": {of: "factor.RecoveryCode", do: only(factor.RecoveryCode{})},
+	"second_factor": {of: "factor.SecondFactor", do: only(factor.SecondFactor{})},
 	"update_password": {of: "factor.UpdatePassword", options: []string{"missing"}, do: func(s *step) flow.Authenticator {
 		return factor.UpdatePassword{Missing: s.Missing}
 	}},
-	"passkey": {of: "passkey.Login", options: []string{"rp_id"}, do: func(s *step) flow.Authenticator {
-		return passkey.Login{RPID: s.RPID}
-	}},
+	"passkey": {of: "factor.Passkey", do: only(factor.Passkey{})},
 	"if_role": {of: "firstlogin.HasRole", options: []string{"role!"}, do: func(s *step) flow.Authenticator {
 		return firstlogin.HasRole(s.Role)
 	}},
@@ -134,7 +133,7 @@ func (s *step) given() []string {
 	var all []string
 	for key, is := range map[string]bool{
 		"mode": s.Mode != "", "shared_email": s.SharedEmail, "require_password": s.RequirePassword, "provable": s.Provable,
-		"reason": s.Reason != "", "missing": s.Missing, "rp_id": s.RPID != "", "role": s.Role != "", "attribute": s.Attribute != "",
+		"reason": s.Reason != "", "missing": s.Missing, "or_passkey": s.OrPasskey, "role": s.Role != "", "attribute": s.Attribute != "",
 		"value": s.Value != "", "providers": len(s.Providers) > 0, "credentials": len(s.Credentials) > 0,
 	} {
 		if is {

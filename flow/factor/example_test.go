@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/factor"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
@@ -239,4 +240,20 @@ func ExamplePasswords() {
 	_, err := p.Hash(context.Background(), "password")
 	fmt.Println(err)
 	// Output: breached passwords: breached
+}
+
+// An account that exists proves itself by a passkey or else by its password.
+func ExamplePasskey() {
+	f := flow.Flow{
+		{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
+		{ID: "passkey", When: flow.Alternative, Do: factor.Passkey{}},
+		{ID: "password", When: flow.Alternative, Do: factor.UsernamePassword{}},
+	}
+	fmt.Print(f)
+	fmt.Println(f.Check())
+	// Output:
+	// ├ create   ALTERNATIVE firstlogin.CreateUserIfUnique
+	// ├ passkey  ALTERNATIVE factor.Passkey
+	// └ password ALTERNATIVE factor.UsernamePassword
+	// <nil>
 }

@@ -1,5 +1,5 @@
 // Package factor holds the credentials that the broker itself keeps, and the steps that ask for them: passwords, one-time
-// codes (TOTP) and recovery codes. Passkeys are in the package passkey below it.
+// codes (TOTP), recovery codes and passkeys. How a passkey is checked is in the package passkey below it.
 //
 // It owns how they are made and checked, and the bound on guessing, which counts over every way on which something can be
 // guessed. It owns no page (a step names one, the broker renders it) and no table (see [store.Credentials]).

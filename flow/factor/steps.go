@@ -39,7 +39,10 @@ func AttemptOf(t *flow.Turn, userID string) Attempt {
 //
 // Its page is "password". It skips where the broker keeps no credentials, where a new user was decided on, and, unless it is
 // Required, when the visitor wants another way. It denies a disabled user, once they have proved themselves, with [UserDisabled].
-type UsernamePassword struct{}
+type UsernamePassword struct {
+	// OrPasskey takes a passkey in place of name and password, as [Passkey] does, where the broker has them.
+	OrPasskey bool
+}
 
 var _ flow.Decider = UsernamePassword{}
 
@@ -47,12 +50,12 @@ var _ flow.Decider = UsernamePassword{}
 func (UsernamePassword) Decides() {}
 
 // Authenticate asks and decides.
-func (UsernamePassword) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
-	return askPassword(ctx, t, t.Draft.UserID)
+func (s UsernamePassword) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	return askPassword(ctx, t, t.Draft.UserID, s.OrPasskey && t.Passkeys != nil)
 }
 
 // Password asks for the password of the user who is known: the draft's UserID or, in a first login, the one who was found to exist,
-// and decides for them. It is [UsernamePassword] with a name that cannot be changed, and skips where nobody is known, or where
+// and decides for them. It is [UsernamePassword] with a name that cannot be changed and without passkeys, and skips where nobody is known, or where
 // the draft's UserID has no password. Whether somebody who was only found to exist has one it does not tell.
 type Password struct{}
 
@@ -70,18 +73,18 @@ func (Password) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, er
 	if userID == "" {
 		return flow.Skip(), nil
 	}
-	return askPassword(ctx, t, userID)
+	return askPassword(ctx, t, userID, false)
 }
 
-// askPassword asks for the password of this user, or, if it is "", for a name as well.
-func askPassword(ctx context.Context, t *flow.Turn, userID string) (flow.Result, error) {
+// askPassword asks for the password of this user, or, if it is "", for a name as well; orPasskey takes a passkey in its place.
+func askPassword(ctx context.Context, t *flow.Turn, userID string, orPasskey bool) (flow.Result, error) {
 	l, ok := LocalOf(t)
 	if !ok || t.Draft.New || t.Input != nil && wantsAnother(t) {
 		return flow.Skip(), nil
 	}
 	if userID != "" && userID == t.Draft.UserID {
 		kinds, err := l.Kinds(ctx, userID)
-		if err != nil || !slices.Contains(kinds, store.CredentialPassword) {
+		if err != nil || !slices.Contains(kinds, store.CredentialPassword) && !(orPasskey && slices.Contains(kinds, store.CredentialPasskey)) {
 			return flow.Skip(), err
 		}
 	}
@@ -92,15 +95,34 @@ func askPassword(ctx context.Context, t *flow.Turn, userID string) (flow.Result,
 	page := flow.Page{Name: "password", Data: map[string]any{
 		"username": name, "fixed": userID != "", "another": !t.Required(),
 	}}
-	if t.Input == nil {
-		return flow.Ask(page), nil
+	ask := func(errs map[string]string) (flow.Result, error) {
+		page.Errors = errs
+		if !orPasskey {
+			return flow.Ask(page), nil
+		}
+		options, err := beginPasskey(ctx, t)
+		if options != "" {
+			page.Data["passkey"] = options
+		}
+		return flow.Ask(page), err
+	}
+	switch {
+	case t.Input == nil:
+		return ask(nil)
+	case orPasskey && t.Input.Has(fieldCredential):
+		result, err := takePasskey(ctx, t)
+		if errors.Is(err, ErrRefused) {
+			return ask(map[string]string{fieldCredential: "refused"})
+		}
+		return result, err
 	}
 	password := t.Input.Get("password")
-	if page.Errors = missing(map[string]string{"username": name, "password": password}); userID != "" {
-		delete(page.Errors, "username")
+	errs := missing(map[string]string{"username": name, "password": password})
+	if userID != "" {
+		delete(errs, "username")
 	}
-	if len(page.Errors) > 0 {
-		return flow.Ask(page), nil
+	if len(errs) > 0 {
+		return ask(errs)
 	}
 	user, attempt, err := who(ctx, t, userID, t.Input.Get("username"))
 	if err != nil {
@@ -111,7 +133,11 @@ func askPassword(ctx context.Context, t *flow.Turn, userID string) (flow.Result,
 		err = ErrRefused
 	}
 	if err != nil {
-		return refuse(page, "password", err)
+		code, err := refusal(err)
+		if err != nil {
+			return flow.Result{}, err
+		}
+		return ask(map[string]string{"password": code})
 	}
 	if user.Disabled {
 		return flow.Deny(UserDisabled), nil
@@ -202,7 +228,9 @@ func askCode(ctx context.Context, t *flow.Turn, kinds ...store.CredentialKind) (
 		verify = l.VerifyRecoveryCode
 	}
 	if err := verify(ctx, AttemptOf(t, t.Draft.UserID), code); err != nil {
-		return refuse(page, "code", err)
+		code, err := refusal(err)
+		page.Errors = map[string]string{"code": code}
+		return flow.Ask(page), err
 	}
 	t.Draft.AMR = addAMR(t.Draft.AMR, AMROTP, AMRMultiple)
 	return flow.Success(), nil
@@ -361,17 +389,15 @@ func missing(fields map[string]string) map[string]string {
 // wantsAnother reports whether the visitor wants another way than this step, and there may be one.
 func wantsAnother(t *flow.Turn) bool { return t.Input.Has("another") && !t.Required() }
 
-// refuse shows the page again. It says the same of everything that proves nothing.
-func refuse(page flow.Page, field string, err error) (flow.Result, error) {
+// refusal returns the message for what proves nothing, which is the same for all of that, or err if it could not be told.
+func refusal(err error) (string, error) {
 	switch {
 	case errors.Is(err, ErrTooMany):
-		page.Errors = map[string]string{field: "too_many"}
+		return "too_many", nil
 	case errors.Is(err, ErrRefused):
-		page.Errors = map[string]string{field: "refused"}
-	default:
-		return flow.Result{}, err
+		return "refused", nil
 	}
-	return flow.Ask(page), nil
+	return "", err
 }
 
 // addAMR adds what is not there yet.

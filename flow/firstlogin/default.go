@@ -10,7 +10,7 @@ import (
 // Default returns the flow for first logins where the host gives none. It is Keycloak's: who is new becomes a user, after they have
 // completed what the upstream left out; where an account with their e-mail address or username exists already, they are asked
 // whether they want to use it, and have to prove that it is theirs: by a mailed link, by another provider that it is linked to, or
-// by its password and second factor. Where none of these can be had, a page says that the account exists.
+// by its password and second factor, or a passkey. Where none of these can be had, a page says that the account exists.
 func Default() flow.Flow {
 	return flow.Flow{
 		{ID: "review", Do: ReviewProfile{}},
@@ -30,10 +30,10 @@ func Default() flow.Flow {
 }
 
 // VerifyByReauthentication returns the sub-flow in which somebody proves to be a user by the password and, where that user has one,
-// a second factor.
+// a second factor; or by a passkey alone, which is two factors, where the broker has them.
 func VerifyByReauthentication() flow.Flow {
 	return flow.Flow{
-		{ID: "password", Do: factor.UsernamePassword{}},
+		{ID: "password", Do: factor.UsernamePassword{OrPasskey: true}},
 		{ID: "second", When: flow.Conditional, Sub: flow.Flow{
 			{ID: "needs-second", Do: factor.NeedsSecond()},
 			{ID: "code", Do: factor.SecondFactor{}},

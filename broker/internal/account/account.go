@@ -45,7 +45,8 @@ type Service struct {
 	Sealer      *web.Sealer
 	Credentials store.Credentials // nil keeps none
 	Passwords   flow.Passwords
-	Local       bool // users may sign in with a password
+	Passkeys    flow.Passkeys // nil for none
+	Local       bool          // users may sign in with a password
 	Now         func() time.Time
 	Log         *slog.Logger
 }
@@ -74,6 +75,10 @@ func (s *Service) words() map[string]map[string]func(*visit) {
 		w["recovery"] = map[string]func(*visit){"POST": s.newCodes}
 		w["recovery.txt"] = map[string]func(*visit){"POST": s.download}
 		w["remove"] = map[string]func(*visit){"POST": s.remove}
+		w["rename"] = map[string]func(*visit){"GET": s.askName, "POST": s.rename}
+	}
+	if s.Passkeys != nil {
+		w["passkey"] = map[string]func(*visit){"GET": s.askPasskey, "POST": s.addPasskey}
 	}
 	return w
 }
@@ -198,6 +203,7 @@ func (s *Service) local() *factor.Local {
 // badNotices are those that stand for something that did not happen.
 var badNotices = map[string]bool{
 	"email_taken": true, "last_way": true, "busy": true, "link_cancelled": true, "link_error": true, "again": true,
+	"passkeys_full": true,
 }
 
 // show handles GET of the page itself.
@@ -238,6 +244,7 @@ func (s *Service) showSessions(ctx context.Context, v *visit, data *web.AccountD
 	for _, found := range sessions {
 		row := web.AccountSession{
 			ID: found.ID, Current: found.ID == v.session.ID, Since: found.CreatedAt.UTC(), Seen: found.LastSeen.UTC(), By: found.Upstream.Provider,
+			Passkey: slices.Contains(found.AMR, "hwk") || slices.Contains(found.AMR, "swk"),
 		}
 		if p, err := s.Gate.Provider(row.By); err == nil {
 			row.By = p.Title()
@@ -305,13 +312,15 @@ func (s *Service) endOthers(v *visit, reason string) error {
 type ways struct {
 	links    []*store.Link // through providers with which people can sign in now
 	password bool
+	passkeys int
 }
 
 func (w *ways) count() int {
+	n := len(w.links) + w.passkeys
 	if w.password {
-		return len(w.links) + 1
+		n++
 	}
-	return len(w.links)
+	return n
 }
 
 // ways returns how a user can sign in now.
@@ -339,12 +348,24 @@ func (s *Service) ways(ctx context.Context, userID string) (*ways, error) {
 			w.links = append(w.links, l)
 		}
 	}
-	if s.Credentials == nil || !s.Local {
+	if s.Credentials == nil {
 		return w, nil
 	}
-	kinds, err := s.local().Kinds(ctx, userID)
-	w.password = slices.Contains(kinds, store.CredentialPassword)
+	all, err := s.Credentials.CredentialsOf(ctx, userID)
+	for _, c := range all {
+		switch {
+		case c.Kind == store.CredentialPassword && s.Local:
+			w.password = true
+		case c.Kind == store.CredentialPasskey && s.Passkeys != nil:
+			w.passkeys++
+		}
+	}
 	return w, err
+}
+
+// onlyWay reports whether a credential of this kind is the last way in.
+func (s *Service) onlyWay(w *ways, kind store.CredentialKind) bool {
+	return w.count() == 1 && (kind == store.CredentialPassword && w.password || kind == store.CredentialPasskey && w.passkeys == 1)
 }
 
 const (

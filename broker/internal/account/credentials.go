@@ -26,9 +26,11 @@ func (s *Service) showCredentials(ctx context.Context, v *visit, data *web.Accou
 	if err != nil {
 		return err
 	}
-	shown := &web.AccountCredentials{Needed: w.password && w.count() == 1}
+	shown := &web.AccountCredentials{
+		Needed: s.onlyWay(w, store.CredentialPassword), NeedsPasskey: s.onlyWay(w, store.CredentialPasskey), MorePasskeys: s.Passkeys != nil,
+	}
 	for _, c := range all {
-		row := web.AccountCredential{ID: c.ID, Label: c.Label, Since: c.CreatedAt.UTC()}
+		row := web.AccountCredential{ID: c.ID, Label: c.Label, Since: c.CreatedAt.UTC(), Used: c.LastUsed.UTC()}
 		switch c.Kind {
 		case store.CredentialPassword:
 			shown.Password = &row
@@ -275,7 +277,7 @@ func (s *Service) remove(v *visit) {
 		if err != nil {
 			return err
 		}
-		if c.Kind == store.CredentialPassword && w.password && w.count() == 1 {
+		if s.onlyWay(w, c.Kind) {
 			s.done(v, "last_way")
 			return nil
 		}

@@ -143,8 +143,14 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, e
 			Icon: s.icon(p),
 		})
 	}
-	if s.localAllowed(t) == nil {
+	if s.localAllowed(t, false) == nil {
 		data.Local = s.localForm(t)
+	}
+	if s.localAllowed(t, true) == nil {
+		if data.Passkey, err = s.passkeyForm(w, r, t); err != nil {
+			s.Fail(w, r, t, err)
+			return
+		}
 	}
 	if s.Gate.HasDomains(t.Providers) {
 		data.Email = s.emailForm(t, path, params)

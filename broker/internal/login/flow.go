@@ -88,7 +88,7 @@ func (s *Service) kept(r *http.Request, id string,
 	if j.target, err = s.Resolve(r.Context(), j.Start); err != nil {
 		return nil, err
 	}
-	if j.provider, err = s.entrance(j.Alias, j.target); err != nil {
+	if j.provider, err = s.entrance(j); err != nil {
 		return nil, err
 	}
 	j.target.via = j.provider.Title()

@@ -32,7 +32,8 @@ type journey struct {
 	Key      string             // under which it is kept, once it has paused
 	Once     string             // the state of the login, which commits at most once
 	Start    string             // of the target
-	Alias    string             // of the provider
+	Alias    string             // of the provider; "" if no upstream has a part in it
+	Passkey  bool               // without an upstream it began with a passkey, not with a password
 	Identity *provider.Identity // after the mappers of provider.StageLookup
 	Draft    flow.Draft
 	Decided  decision // the draft's when the post-login flow began, which must not change it
@@ -43,9 +44,10 @@ type journey struct {
 
 	target   *Target
 	provider *gate.Provider
-	account  *account // what is known of the identity; nil while it must be (re-)read
-	user     string   // id of who logged in, once it is committed
-	session  string   // id of the session that the browser had when the commit was first tried
+	account  *account      // what is known of the identity; nil while it must be (re-)read
+	user     string        // id of who logged in, once it is committed
+	begun    *begunPasskey // the login by passkey that the request is the answer to; nil for none
+	session  string        // id of the session that the browser had when the commit was first tried
 }
 
 // A decision is who logs in, as a draft says it.
@@ -231,16 +233,16 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		}
 		switch out.Kind {
 		case flow.Asked:
-			if j.local() && out.Step == stepPassword {
-				s.wrongPassword(w, r, j, out.Page.Errors)
+			if j.onLoginPage(out.Step) {
+				s.wrongLocal(w, r, j, out.Page.Errors)
 				return
 			}
 			s.pause(w, r, j)
 		case flow.Left:
 			s.leaveFlow(w, r, j, out.Alias)
 		default:
-			if j.local() && out.Step == stepPassword {
-				s.wrongPassword(w, r, j, nil) // who is disabled is not told apart
+			if j.onLoginPage(out.Step) {
+				s.wrongLocal(w, r, j, nil) // who is disabled is not told apart
 				return
 			}
 			s.denied(w, r, j, out)

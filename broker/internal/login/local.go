@@ -38,6 +38,9 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 	}
 	if s.Credentials != nil {
 		lent.Credentials, lent.Passwords = s.Credentials, s.Passwords
+		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
+			lent.Passkeys = j.begun
+		}
 		lent.KnownDevice = func(userID string) string { return s.knownDevice(r, userID) }
 	}
 	return lent

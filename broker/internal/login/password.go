@@ -34,16 +34,26 @@ var localFlow = flow.Flow{
 }
 
 // localProvider stands where there is no upstream. It has no name, no mappers and nothing to speak to.
-func localProvider() *gate.Provider { return &gate.Provider{FirstLogin: localFlow} }
+func localProvider(byPasskey bool) *gate.Provider {
+	if byPasskey {
+		return &gate.Provider{FirstLogin: passkeyFlow}
+	}
+	return &gate.Provider{FirstLogin: localFlow}
+}
 
 // local reports whether no upstream has a part in the journey.
 func (j *journey) local() bool { return j.Alias == "" }
 
-// localAllowed returns an error if nobody may sign in to t with a password. An application that names whose word it takes has
-// not named the broker's own.
-func (s *Service) localAllowed(t *Target) error {
+// onLoginPage reports whether what this step asks is on the login page.
+func (j *journey) onLoginPage(step string) bool {
+	return j.local() && (step == stepPassword || step == stepPasskey)
+}
+
+// localAllowed returns an error if nobody may sign in to t with a password or, if byPasskey, with a passkey. An application that
+// names whose word it takes has not named the broker's own.
+func (s *Service) localAllowed(t *Target, byPasskey bool) error {
 	switch {
-	case !s.Local:
+	case byPasskey && s.Passkeys == nil, !byPasskey && !s.Local:
 		return gate.ErrUnknownProvider
 	case len(t.Providers) > 0:
 		return gate.ErrProviderNotAllowed
@@ -51,21 +61,21 @@ func (s *Service) localAllowed(t *Target) error {
 	return nil
 }
 
-// entrance returns what a login with this alias goes by, "" for a password, if it may.
-func (s *Service) entrance(alias string, t *Target) (*gate.Provider, error) {
-	if alias != "" {
-		return s.Gate.Login(alias, t.Providers)
+// entrance returns what the journey goes by, if it may.
+func (s *Service) entrance(j *journey) (*gate.Provider, error) {
+	if !j.local() {
+		return s.Gate.Login(j.Alias, j.target.Providers)
 	}
-	if err := s.localAllowed(t); err != nil {
+	if err := s.localAllowed(j.target, j.Passkey); err != nil {
 		return nil, err
 	}
-	return localProvider(), nil
+	return localProvider(j.Passkey), nil
 }
 
 // lookUpLocal reads the user whom the flow has decided on, and checks that they may log in.
 func (s *Service) lookUpLocal(ctx context.Context, j *journey) error {
 	if j.Draft.UserID == "" || j.Draft.New {
-		return errors.New("a login by password has to decide on a user who exists")
+		return errors.New("a login without an upstream has to decide on a user who exists")
 	}
 	user, err := s.Store.User(ctx, j.Draft.UserID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -80,42 +90,53 @@ func (s *Service) lookUpLocal(ctx context.Context, j *journey) error {
 
 // AnswerPassword handles POST /login/password: the form on the login page. Nothing is kept for somebody who has proved nothing.
 func (s *Service) AnswerPassword(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxAnswer)
-	if err := r.ParseForm(); err != nil {
-		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
-		return
+	if t, ok := s.localTarget(w, r, false); ok {
+		s.local(w, r, &journey{target: t}, url.Values{
+			fieldUsername: {r.PostForm.Get(fieldUsername)}, fieldPassword: {r.PostForm.Get(fieldPassword)},
+		})
+	}
+}
+
+// localTarget returns what a form on the login page is sent for, or says itself why that may not be.
+func (s *Service) localTarget(w http.ResponseWriter, r *http.Request, byPasskey bool) (t *Target, ok bool) {
+	if !s.readForm(w, r) {
+		return nil, false
 	}
 	t, err := s.Resolve(r.Context(), r.PostForm.Get(fieldStart))
 	if err == nil && t.Passive {
-		err = &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New("a password for a login without a page")}
+		err = &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: errors.New("a form for a login without a page")}
 	}
 	if err != nil {
 		s.Fail(w, r, nil, err)
-		return
+		return nil, false
 	}
-	if err := s.localAllowed(t); err != nil {
+	if err := s.localAllowed(t, byPasskey); err != nil {
 		s.Fail(w, r, t, err)
-		return
+		return nil, false
 	}
-	j := &journey{
-		ID: rand.Text(), Once: rand.Text(), Start: t.Start, Identity: &provider.Identity{}, Expires: s.Now().Add(journeyLifetime),
-		target: t, provider: localProvider(),
-	}
-	// The first page of the flow is on the login page already.
-	if _, err := localFlow.Run(r.Context(), &j.State, s.turn(r, j, nil)); err != nil {
-		s.Fail(w, r, t, err)
-		return
-	}
-	s.proceed(w, r, j, &flow.Turn{Token: j.State.Token(), Input: url.Values{
-		fieldUsername: {r.PostForm.Get(fieldUsername)}, fieldPassword: {r.PostForm.Get(fieldPassword)},
-	}})
+	return t, true
 }
 
-// wrongPassword shows the login page again. It says the same of everything but what was left empty, or came from a source that
-// has tried too much.
-func (s *Service) wrongPassword(w http.ResponseWriter, r *http.Request, j *journey, errs map[string]string) {
+// local begins a journey without an upstream, whose first page is on the login page already, with the answer to that.
+func (s *Service) local(w http.ResponseWriter, r *http.Request, j *journey, input url.Values) {
+	j.ID, j.Once, j.Start, j.Identity = rand.Text(), rand.Text(), j.target.Start, &provider.Identity{}
+	j.Expires, j.provider = s.Now().Add(journeyLifetime), localProvider(j.Passkey)
+	if _, err := s.flowOf(j).Run(r.Context(), &j.State, s.turn(r, j, nil)); err != nil {
+		s.Fail(w, r, j.target, err)
+		return
+	}
+	s.proceed(w, r, j, &flow.Turn{Token: j.State.Token(), Input: input})
+}
+
+// wrongLocal shows the login page again. It says the same of everything but what was left empty, or came from a source that has
+// tried too much.
+func (s *Service) wrongLocal(w http.ResponseWriter, r *http.Request, j *journey, errs map[string]string) {
 	s.loginPage(w, r, j.target, func(data *web.LoginData) {
 		data.Notice = ""
+		if j.Passkey {
+			data.Passkey.Error = "refused"
+			return
+		}
 		data.Local.Username = r.PostForm.Get(fieldUsername)
 		if data.Local.Errors = errs; len(errs) == 0 {
 			data.Local.Errors = map[string]string{fieldPassword: "refused"}

@@ -86,6 +86,7 @@ type Service struct {
 	// Credentials are of users; nil if the broker keeps none. Passwords and Source are not nil.
 	Credentials store.Credentials
 	Passwords   flow.Passwords
+	Passkeys    flow.Passkeys // with which users may sign in; nil for none
 	Source      func(r *http.Request) string
 	// Mail sends a mail in a language; nil if there is no mailer.
 	Mail func(ctx context.Context, language string, m flow.Mail) error

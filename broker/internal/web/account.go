@@ -53,19 +53,22 @@ type AccountCredentials struct {
 	App      *AccountCredential
 	Codes    int // recovery codes that are left
 	Passkeys []AccountCredential
+	// MorePasskeys says that there can be some, and NeedsPasskey that the only one is the last way in.
+	MorePasskeys, NeedsPasskey bool
 }
 
 // An AccountCredential is one of them.
 type AccountCredential struct {
-	ID, Label string
-	Since     time.Time
+	ID, Label   string
+	Since, Used time.Time // Used is zero if it was not
 }
 
 // An AccountSession is a browser in which the user is signed in.
 type AccountSession struct {
 	ID          string
 	Current     bool
-	By          string // the provider that vouched; "" is a password
+	By          string // the provider that vouched; "" is a password, or a passkey
+	Passkey     bool
 	Since, Seen time.Time
 }
 
@@ -80,7 +83,8 @@ type ConfirmData struct {
 	Danger   bool // it takes something away
 }
 
-// AccountFormData is the data of the pages "account-password", "account-totp" and "account-email".
+// AccountFormData is the data of the pages "account-password", "account-totp", "account-email" and "account-passkey", which makes a
+// passkey or, where it Has one, names it.
 type AccountFormData struct {
 	Base, Action string
 	Hidden       url.Values
@@ -89,6 +93,7 @@ type AccountFormData struct {
 	QR           string // a data: URL of an image
 	Secret       string // the same as text
 	Value        string
+	Options      string            // for navigator.credentials.create, as JSON
 	Errors       map[string]string // see [FlowData]
 }
 
@@ -122,14 +127,16 @@ func sampleAccount(page string) (data any, builtin bool) {
 			Links:    []AccountLink{{ID: "a", Provider: "A", As: "a"}},
 			Linkable: []Button{{Name: "A", URL: "/"}},
 			Local: &AccountCredentials{
-				Password: &AccountCredential{ID: "a"}, App: &AccountCredential{ID: "b"}, Codes: 1, Passkeys: []AccountCredential{{ID: "c", Label: "c"}},
+				Password: &AccountCredential{ID: "a"}, App: &AccountCredential{ID: "b"}, Codes: 1, Passkeys: []AccountCredential{{ID: "c", Label: "c"}}, MorePasskeys: true,
 			},
-			Sessions: []AccountSession{{ID: "a", Current: true}, {ID: "b", By: "A"}}, Logout: "/",
+			Sessions: []AccountSession{{ID: "a", Current: true}, {ID: "b", By: "A"}, {ID: "c", Passkey: true}}, Logout: "/",
 		}, true
 	case "account-confirm":
 		return ConfirmData{Question: "link", Action: "/", Hidden: url.Values{"k": {"v"}}, Field: "f", Danger: true}, true
 	case "account-password", "account-totp", "account-email":
 		return form, true
+	case "account-passkey":
+		return AccountFormData{Base: "/", Action: "/", Options: "{}", Errors: map[string]string{"credential": "refused", "label": "invalid"}}, true
 	case "account-recovery":
 		return RecoveryData{Base: "/", Codes: []string{"A"}}, true
 	case "reset":

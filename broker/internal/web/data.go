@@ -17,6 +17,7 @@ type LoginData struct {
 	Application string            // name of the application that the visitor signs in to; "" if it has none
 	Email       *EmailForm        // asks for the e-mail address to find the provider by its domain; nil for none
 	Local       *LocalForm        // asks for a password of the broker's own; nil for none
+	Passkey     *PasskeyForm      // asks for a passkey; nil for none
 	Back        *Link             // to the application; nil for none
 }
 
@@ -27,6 +28,14 @@ type LocalForm struct {
 	Username string            // what was entered the last time
 	Errors   map[string]string // field to message id, as in [FlowData]
 	Reset    string            // URL for who has forgotten the password; "" for none
+}
+
+// PasskeyForm is the part of the login page that asks for a passkey. The browser's answer is posted to Action as "credential".
+type PasskeyForm struct {
+	Action  string
+	Hidden  url.Values
+	Options string // for navigator.credentials.get, as JSON
+	Error   string // message id, as in [FlowData]; "" for none
 }
 
 // A Button leads to a provider. If it is the only way to sign in, it is shown as the page's main button.
@@ -194,7 +203,7 @@ var flowPages = map[string]map[string]string{
 	"verify-email":    {"mail": "failed", "confirmed": "not_yet"},
 	"choose-provider": {"provider": "not_linked"},
 
-	"password":     {"username": "required", "password": "refused"},
+	"password":     {"username": "required", "password": "refused", "credential": "refused"},
 	"otp":          {"code": "refused"},
 	"recovery":     {"code": "refused"},
 	"new-password": {"password": "too_short", "repeat": "not_repeated"},
@@ -208,8 +217,9 @@ func sample(page string) (data any, builtin bool) {
 		return LoginData{
 			Providers: []Button{{Name: "A", URL: "/a", Icon: "/a.svg"}, {Name: "B", URL: "/b", Last: true}},
 			Notice:    "denied", Application: "A", Back: &Link{URL: "/"},
-			Email: &EmailForm{Action: "/", Hidden: url.Values{"k": {"v"}}, Value: "v", Error: "invalid"},
-			Local: &LocalForm{Action: "/", Start: "/", Username: "a", Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/"},
+			Email:   &EmailForm{Action: "/", Hidden: url.Values{"k": {"v"}}, Value: "v", Error: "invalid"},
+			Passkey: &PasskeyForm{Action: "/", Hidden: url.Values{"k": {"v"}}, Options: "{}", Error: "refused"},
+			Local:   &LocalForm{Action: "/", Start: "/", Username: "a", Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/"},
 		}, true
 	case "error":
 		return ErrorData{Message: "generic", Retry: "/", Back: "/", Application: "A"}, true
@@ -245,7 +255,7 @@ func sample(page string) (data any, builtin bool) {
 	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
 	errors, builtin := flowPages[page]
 	if builtin {
-		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1"}, errors
+		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1", "passkey": "{}"}, errors
 	}
 	return flow, builtin
 }

@@ -4,7 +4,7 @@ import "net/http"
 
 // The policies of a page (CSP Level 3). Nothing is loaded from elsewhere, nothing inline runs, nobody frames it.
 //
-// The post page and the one for passkeys have a script of ours. The former has no form-action: some browsers hold the redirects that follow a post against
+// The post page and those that ask for a passkey have a script of ours. The former has no form-action: some browsers hold the redirects that follow a post against
 // it too, and an upstream may send the visitor on to hosts that nobody here knows.
 const (
 	commonPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +

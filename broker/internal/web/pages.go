@@ -37,7 +37,7 @@
 //	link URL, icon URL        the address if it may be followed or shown, otherwise ""
 //	letter NAME, hue NAME     the initial of a name, and a number from 0 to 5, for a tile in place of an icon
 //
-// Pages run no script and no inline style: the Content-Security-Policy forbids both. A page of a theme that does not
+// Pages run no script and no inline style: the Content-Security-Policy forbids both, but for a script of ours on the few that need it. A page of a theme that does not
 // parse, misuses an escaping context, or names a message or a static file that does not exist fails in [NewPages].
 package web
 
@@ -236,10 +236,9 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, page Page) {
 		h.Set("Content-Security-Policy", postPolicy)
 	case SignedOutData:
 		h.Set("Content-Security-Policy", data.policy())
-	case FlowData:
-		if page.Name == "passkey" {
-			h.Set("Content-Security-Policy", pagePolicy+scriptPolicy)
-		}
+	}
+	if asksPasskey(page) {
+		h.Set("Content-Security-Policy", pagePolicy+scriptPolicy)
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", lang)
@@ -248,6 +247,19 @@ func (p *Pages) Render(w http.ResponseWriter, r *http.Request, page Page) {
 		w.WriteHeader(page.Status)
 	}
 	_, _ = w.Write(buf.Bytes()) // a visitor who has gone needs no page
+}
+
+// asksPasskey reports whether the page is one of those with the script for passkeys.
+func asksPasskey(page Page) bool {
+	switch data := page.Data.(type) {
+	case LoginData:
+		return data.Passkey != nil
+	case AccountFormData:
+		return data.Options != ""
+	case FlowData:
+		return page.Name == "passkey" || page.Name == "password" && data.Data["passkey"] != nil
+	}
+	return false
 }
 
 func (p *Pages) execute(w io.Writer, lang string, page Page) error {

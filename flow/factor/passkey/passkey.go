@@ -1,13 +1,15 @@
 // Package passkey lets users prove who they are with a passkey (WebAuthn Level 3): a key that only their device or security key
 // has, and uses only for this site and after it has verified its user.
 //
-// It owns both ceremonies, as functions for a host's own pages ([Site]), and the step that asks for a passkey ([Login]). It stands
-// apart from the package factor so that who does not import it links none of what it needs.
+// It owns both ceremonies, for the broker and for a host's own pages ([Site]). The step that asks for a passkey is in the package
+// factor, and the pages are the broker's. It stands apart from them so that who does not import it links none of what it needs.
 //
-//	cfg.FirstLogin = flow.Flow{
-//		{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
-//		{ID: "passkey", When: flow.Alternative, Do: passkey.Login{}},
-//	}
+//	b, err := broker.New(broker.Config{
+//		BaseURL:     "https://app.example/id",
+//		Credentials: s,
+//		Passkeys:    passkey.Site{}, // on the login page, the account page, and where an account has to prove itself
+//		…
+//	})
 //
 // A passkey is a proof by itself: its device has verified the user, so that it takes the place of a password and of a second
 // factor. One whose signature counter goes back may have been copied, and is refused.
@@ -22,17 +24,19 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
 
+	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/store"
 )
 
 // ErrNoSite means that there can be no passkeys for a site: its host is an IP address (WebAuthn Level 3 §5.1.2), or none.
-var ErrNoSite = errors.New("passkey: only a site with a domain name can have passkeys")
+var ErrNoSite = errors.New("passkey: only a site with a domain name, such as localhost, can have passkeys: an IP address is none")
 
 // maxHandle is how long a user's id may be, which is the user handle (WebAuthn Level 3 §5.4.3).
 const maxHandle = 64
@@ -40,14 +44,29 @@ const maxHandle = 64
 // maxRetries bounds how often a credential is read again because somebody else has written it.
 const maxRetries = 8
 
-// A Site is the relying party: who passkeys are for.
+// A Site is the relying party: who passkeys are for. The broker's own is complete with the zero value.
 type Site struct {
-	// BaseURL is the broker's. Its origin is the only one that passkeys are made and used at.
+	// BaseURL is the broker's, which fills it in. Its origin is the only one that passkeys are made and used at.
 	BaseURL string
 	// RPID is the domain that they belong to for ever: BaseURL's host or a parent domain of it. "" is the host.
 	RPID string
-	// Name is shown by some devices. "" is the RPID.
+	// Name is shown by some devices. "" is the broker's, or else the RPID.
 	Name string
+}
+
+var _ flow.Passkeys = Site{}
+
+// At returns s for the broker at baseURL, of the product called name. It is an error, [ErrNoSite] for one, if no browser would make
+// passkeys there, or if s is for another broker.
+func (s Site) At(baseURL, name string) (flow.Passkeys, error) {
+	if s.BaseURL != "" && s.BaseURL != baseURL {
+		return nil, fmt.Errorf("passkey: the BaseURL of the Site is %q, and the broker's is %q; leave it out", s.BaseURL, baseURL)
+	}
+	s.BaseURL, s.Name = baseURL, firstOf(s.Name, name)
+	if _, err := s.engine(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // engine returns the library's view of the site.
@@ -62,6 +81,9 @@ func (s Site) engine() (*webauthn.WebAuthn, error) {
 	c := &webauthn.Config{RPID: s.RPID, RPDisplayName: s.Name, RPOrigins: []string{u.Scheme + "://" + u.Host}}
 	if c.RPID == "" {
 		c.RPID = u.Hostname()
+	}
+	if !strings.HasSuffix("."+u.Hostname(), "."+c.RPID) { // WebAuthn Level 3 §5.1.3
+		return nil, fmt.Errorf("passkey: the RPID %q is neither %q nor a parent domain of it", c.RPID, u.Hostname())
 	}
 	if c.RPDisplayName == "" {
 		c.RPDisplayName = c.RPID
@@ -156,17 +178,10 @@ func (s Site) BeginLogin(ctx context.Context, c store.Credentials, u *store.User
 	return both(assertion.Response, session)
 }
 
-// A Proof is what a passkey has proved.
-type Proof struct {
-	User *store.User
-	// AMR is how, see [factor.AMRMultiple]: the key stays in one device ("hwk"), or may be on several ("swk").
-	AMR []string
-}
-
 // FinishLogin checks what the browser answered, as JSON, to the options that came with state, and notes the passkey's use. It is
 // [factor.ErrRefused] if the answer proves nothing; any other error means that it could not be told. users finds a user by id.
 func (s Site) FinishLogin(ctx context.Context, c store.Credentials, users func(ctx context.Context, id string) (*store.User, error),
-	state, answer []byte, now time.Time) (*Proof, error) {
+	state, answer []byte, now time.Time) (*flow.PasskeyProof, error) {
 	w, err := s.engine()
 	if err != nil {
 		return nil, err
@@ -200,7 +215,7 @@ func (s Site) FinishLogin(ctx context.Context, c store.Credentials, users func(c
 		kept.LastUsed = now.UTC()
 		err = c.UpdateCredential(ctx, kept)
 		if err == nil {
-			return &Proof{User: who.user, AMR: amrOf(used)}, nil
+			return &flow.PasskeyProof{User: who.user, AMR: amrOf(used)}, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, fmt.Errorf("write passkey: %w", err)

@@ -1,4 +1,4 @@
-// Asks the browser for a passkey, or for a new one, when the form is sent by its main button, and sends the answer.
+// Asks the browser for a passkey, or for a new one, when the form is sent by its main button, and sends its answer.
 (() => {
   const form = document.getElementById("passkey");
   const failed = document.getElementById("passkey-failed");
@@ -29,17 +29,30 @@
     });
   };
 
+  const create = "create" in form.dataset;
+  const options = () => ({ publicKey: parse(JSON.parse(form.dataset.options)) });
+  const send = (credential) => {
+    form.querySelector("input[name=credential]").value = answer(credential);
+    HTMLFormElement.prototype.submit.call(form);
+  };
+
+  // Where a field says so, browsers offer passkeys among the names that they fill in. That waits until something is chosen, and one
+  // page can ask for one thing at a time.
+  const waiting = new AbortController();
+  const offer = async () => {
+    if (!document.querySelector("input[autocomplete~=webauthn]")) return;
+    if (!(await PublicKeyCredential.isConditionalMediationAvailable())) return;
+    if (!waiting.signal.aborted) send(await navigator.credentials.get({ ...options(), mediation: "conditional", signal: waiting.signal }));
+  };
+  if (!create) offer().catch(() => {}); // nobody has asked for it
+
   form.addEventListener("submit", async (event) => {
     if (event.submitter && event.submitter.name === "another") return;
     event.preventDefault();
     failed.hidden = true;
+    waiting.abort();
     try {
-      const publicKey = parse(JSON.parse(form.dataset.options));
-      const credential = "create" in form.dataset
-        ? await navigator.credentials.create({ publicKey })
-        : await navigator.credentials.get({ publicKey });
-      form.querySelector("input[name=credential]").value = answer(credential);
-      HTMLFormElement.prototype.submit.call(form);
+      send(await (create ? navigator.credentials.create(options()) : navigator.credentials.get(options())));
     } catch {
       failed.hidden = false;
     }

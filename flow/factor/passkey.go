@@ -1,0 +1,85 @@
+package factor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/store"
+)
+
+// Passkey asks for a passkey and decides for the user whose it is. Where the draft has a UserID already, it asks for one of that
+// user, and skips if they have none; an account that was only found to exist is not asked about, as that would tell whether it
+// has one.
+//
+// Its page is "passkey". It skips where the broker has no passkeys or keeps no credentials, where a new user was decided on, and,
+// unless it is Required, when the visitor wants another way. It denies a disabled user with [UserDisabled].
+type Passkey struct{}
+
+var _ flow.Decider = Passkey{}
+
+// Decides marks the step as one that decides the draft.
+func (Passkey) Decides() {}
+
+const (
+	begunPasskey    = "passkey"    // under which a step keeps what was begun
+	fieldCredential = "credential" // the browser's answer
+)
+
+// Authenticate asks and decides.
+func (s Passkey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	if _, ok := LocalOf(t); !ok || t.Passkeys == nil || t.Draft.New || t.Input != nil && wantsAnother(t) {
+		return flow.Skip(), nil
+	}
+	var errs map[string]string
+	if t.Input != nil {
+		result, err := takePasskey(ctx, t)
+		if !errors.Is(err, ErrRefused) {
+			return result, err
+		}
+		errs = map[string]string{fieldCredential: "refused"}
+	}
+	// Whatever was answered, the next page has a challenge of its own.
+	options, err := beginPasskey(ctx, t)
+	if options == "" || err != nil {
+		return flow.Skip(), err
+	}
+	return flow.Ask(flow.Page{Name: "passkey", Errors: errs, Data: map[string]any{"options": options, "another": !t.Required()}}), nil
+}
+
+// beginPasskey begins to ask for a passkey, one of the user whom the draft has decided on if there is one, and returns the options
+// for the page: "" if that user has none.
+func beginPasskey(ctx context.Context, t *flow.Turn) (options string, err error) {
+	var user *store.User
+	if t.Draft.UserID != "" {
+		if ok, err := has(ctx, t, []store.CredentialKind{store.CredentialPasskey}); !ok || err != nil {
+			return "", err
+		}
+		if user, err = t.Accounts.User(ctx, t.Draft.UserID); err != nil {
+			return "", err
+		}
+	}
+	text, state, err := t.Passkeys.BeginLogin(ctx, t.Credentials, user)
+	if err != nil {
+		return "", err
+	}
+	t.Set(begunPasskey, string(state))
+	return string(text), nil
+}
+
+// takePasskey decides for the user whose passkey has answered what was begun. It is ErrRefused if that proves nothing.
+func takePasskey(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	state, answer := []byte(t.Get(begunPasskey)), []byte(t.Input.Get(fieldCredential))
+	proof, err := t.Passkeys.FinishLogin(ctx, t.Credentials, t.Accounts.User, state, answer, t.Now)
+	switch {
+	case err != nil:
+		return flow.Result{}, err
+	case t.Draft.UserID != "" && t.Draft.UserID != proof.User.ID:
+		return flow.Result{}, ErrRefused
+	case proof.User.Disabled:
+		return flow.Deny(UserDisabled), nil
+	}
+	t.Draft.UserID = proof.User.ID
+	t.Draft.AMR = addAMR(t.Draft.AMR, proof.AMR...)
+	return flow.Success(), nil
+}
