@@ -142,6 +142,8 @@ var (
 	_ provider.LogoutStarter    = (*OpenID)(nil)
 	_ provider.LogoutReceiver   = (*OpenID)(nil)
 	_ provider.TokenVerifier    = (*OpenID)(nil)
+	_ provider.TokenRefresher   = (*OpenID)(nil)
+	_ provider.TokenRevoker     = (*OpenID)(nil)
 	_ provider.Trusted          = (*OpenID)(nil)
 	_ provider.Publisher        = (*OpenID)(nil)
 	_ provider.Branded          = (*OpenID)(nil)
@@ -252,6 +254,8 @@ type oAuth2Preset struct {
 
 var (
 	_ provider.IdentityProvider = (*OAuth2)(nil)
+	_ provider.TokenRefresher   = (*OAuth2)(nil)
+	_ provider.TokenRevoker     = (*OAuth2)(nil)
 	_ provider.Trusted          = (*OAuth2)(nil)
 	_ provider.Branded          = (*OAuth2)(nil)
 )

@@ -55,6 +55,8 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		URL:    s.callbackURL(p) + query(r),
 		Params: params,
 		Data:   wait.Data,
+
+		KeepTokens: p.StoreTokens != provider.TokensDropped,
 	})
 	if err != nil {
 		s.upstreamFailed(w, r, t, p, wait.Flow, err)
