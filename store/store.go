@@ -142,6 +142,7 @@ type Session struct {
 	UpstreamSession string
 	UpstreamIDToken []byte // sealed, for signing out there; nil if there is none
 	UpstreamTokens  []byte // sealed; what the upstream has issued, nil unless its provider keeps that in the session
+	TransientUser   []byte // sealed; the user UserID as JSON, who is kept nowhere else; nil for one of [Users]
 	ACR             string
 	AMR             []string
 	Notes           map[string]string // by mappers, for tokens; they vanish with the session

@@ -197,11 +197,17 @@ func (s *Store) sealSession(ctx context.Context, n *store.Session) error {
 	if err := s.s.optional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
 		return err
 	}
+	if err := s.s.optional(ctx, ofSession(store.SecretUser, n), &n.TransientUser); err != nil {
+		return err
+	}
 	return s.s.optional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)
 }
 
 func (s *Store) openSession(ctx context.Context, n *store.Session) error {
 	if err := s.s.openOptional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
+		return err
+	}
+	if err := s.s.openOptional(ctx, ofSession(store.SecretUser, n), &n.TransientUser); err != nil {
 		return err
 	}
 	return s.s.openOptional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)

@@ -20,8 +20,8 @@ var texts = []string{
 	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
 	sqlCredentialsOf, sqlCreateCredential, sqlUpdateCredential, sqlDeleteCredential,
 	sqlFence, sqlCreateFence, sqlUpdateFence,
-	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretCredential, sqlSecretPrivate,
-	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceCredential, sqlReplacePrivate,
+	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretUser, sqlSecretCredential, sqlSecretPrivate,
+	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceUser, sqlReplaceCredential, sqlReplacePrivate,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 
