@@ -97,6 +97,7 @@ type upstream struct {
 	TrustEmail bool     `yaml:"trust_email"`
 
 	CaseSensitiveUsername bool `yaml:"case_sensitive_username"`
+	TransientUsers        bool `yaml:"transient_users"`
 
 	Sync       syncMode   `yaml:"sync"`
 	Logout     logoutMode `yaml:"logout"`

@@ -157,6 +157,10 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
+	if j.Transient != nil {
+		verify(j.Transient, j)
+		return j.Transient, nil
+	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}
@@ -334,6 +338,9 @@ func (s *Service) describeSession(ctx context.Context, session *store.Session, j
 	session.UpstreamTokens = nil
 	if j.provider.StoreTokens == provider.TokensInSession {
 		session.UpstreamTokens = s.Vault.Keep(ctx, j.provider, j.Identity.Tokens, before)
+	}
+	if err := describeTransient(session, j); err != nil {
+		return err
 	}
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session

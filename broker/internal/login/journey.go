@@ -28,19 +28,20 @@ const (
 // A journey is what happens between an upstream's word and the session: the flows. It can pause at a page, and then is
 // kept sealed in the store. Nothing it decides is written before its end.
 type journey struct {
-	ID       string             // names it in URLs, once it has paused, and to its steps
-	Key      string             // under which it is kept, once it has paused
-	Once     string             // the state of the login, which commits at most once
-	Start    string             // of the target
-	Alias    string             // of the provider; "" if no upstream has a part in it
-	Passkey  bool               // without an upstream it began with a passkey, not with a password
-	Identity *provider.Identity // after the mappers of provider.StageLookup
-	Draft    flow.Draft
-	Decided  decision // the draft's when the post-login flow began, which must not change it
-	Linked   string   // id of the user whom the identity was linked to when the journey began; "" for nobody
-	Stage    stage
-	State    flow.State // of the flow of Stage
-	Expires  time.Time  // when it can no longer be committed
+	ID        string             // names it in URLs, once it has paused, and to its steps
+	Key       string             // under which it is kept, once it has paused
+	Once      string             // the state of the login, which commits at most once
+	Start     string             // of the target
+	Alias     string             // of the provider; "" if no upstream has a part in it
+	Passkey   bool               // without an upstream it began with a passkey, not with a password
+	Identity  *provider.Identity // after the mappers of provider.StageLookup
+	Draft     flow.Draft
+	Decided   decision    // the draft's when the post-login flow began, which must not change it
+	Linked    string      // id of the user whom the identity was linked to when the journey began; "" for nobody
+	Transient *store.User `json:",omitempty"` // who logs in, if the provider's users are kept nowhere
+	Stage     stage
+	State     flow.State // of the flow of Stage
+	Expires   time.Time  // when it can no longer be committed
 
 	target   *Target
 	provider *gate.Provider
@@ -103,10 +104,13 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 		return nil, errStale
 	}
 	j := &journey{ID: rand.Text(), Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
+	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
+	if p.TransientUsers {
+		return j, s.meet(ctx, j)
+	}
 	if err := s.lookUp(ctx, j); err != nil {
 		return nil, err
 	}
-	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
 	if j.account.user != nil {
 		j.Draft.UserID, j.Linked = j.account.user.ID, j.account.user.ID
 		j.nextStage()
@@ -140,6 +144,10 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	former, err := s.Fences.Pass(ctx, j.provider)
 	if err != nil {
 		return err
+	}
+	if j.provider.TransientUsers { // its word finds nobody who is kept
+		j.account.user = j.Transient
+		return nil
 	}
 	link, err := s.link(ctx, j.key(), j.Identity.FormerSubject, former)
 	if errors.Is(err, store.ErrNotFound) {

@@ -95,6 +95,9 @@ func (s *Service) Linkable(alias string, t *Target) (*gate.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.TransientUsers {
+		return nil, gate.ErrTransient
+	}
 	if len(t.Providers) > 0 && !slices.Contains(t.Providers, alias) {
 		return nil, gate.ErrProviderNotAllowed
 	}
@@ -180,6 +183,10 @@ func (s *Service) linkAsked(w http.ResponseWriter, r *http.Request, sealed strin
 		return q, nil, nil, nil, false
 	}
 	t.Passive = false // there is a page already
+	if len(active.Session.TransientUser) > 0 {
+		s.Fail(w, r, t, ErrTransientUser)
+		return q, nil, nil, nil, false
+	}
 	if p, err = s.Linkable(t.Link, t); err != nil {
 		s.Fail(w, r, t, err)
 		return q, nil, nil, nil, false
