@@ -132,8 +132,9 @@ func (v *Vault) fresh(p *gate.Provider, t *provider.Tokens) bool {
 // kept in sessions it is what that session has, and nothing for "". Besides the errors of this package it returns refusals of the
 // gate, and errors of the store.
 func (v *Vault) Tokens(ctx context.Context, user *store.User, alias, sessionID string) (*provider.Tokens, error) {
-	p, err := v.Gate.Enabled(alias)      // one that is for linking only is for this, too
-	if err == nil && !p.TransientUsers { // about whose users their session says it
+	p, err := v.Gate.Enabled(alias) // one that is for linking only is for this, too
+	// Of a transient user the session says it.
+	if err == nil && !p.TransientUsers {
 		err = v.Gate.User(user)
 	}
 	if err != nil {
