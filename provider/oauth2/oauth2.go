@@ -19,6 +19,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -240,7 +241,7 @@ func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*pr
 
 // RevokeTokens tells the server that tokens are not needed any more, if Endpoints.Revocation is set.
 func (p *Provider) RevokeTokens(ctx context.Context, t *provider.Tokens) error {
-	return p.auth.Revoke(ctx, p.client(), p.cfg.Endpoints.Revocation, t)
+	return p.auth.Revoke(ctx, p.client(), p.cfg.Endpoints.Revocation, p.cfg.Endpoints.Token, t)
 }
 
 // parseTokens reads a token response, JSON or, where that is configured, a form.
@@ -295,6 +296,9 @@ func (p *Provider) get(ctx context.Context, what, address, accessToken string) (
 		mac.Write([]byte(accessToken))
 		q.Set(p.cfg.ProofParam, hex.EncodeToString(mac.Sum(nil)))
 	}
+	if p.cfg.TokenParam != "" {
+		q.Set(p.cfg.TokenParam, accessToken)
+	}
 	at.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
@@ -304,7 +308,9 @@ func (p *Provider) get(ctx context.Context, what, address, accessToken string) (
 	for name, value := range p.cfg.Header {
 		req.Header.Set(name, value)
 	}
-	req.Header.Set("Authorization", "Bearer "+accessToken)
+	if p.cfg.TokenParam == "" {
+		req.Header.Set("Authorization", cmp.Or(p.cfg.TokenScheme, "Bearer")+" "+accessToken)
+	}
 	status, contentType, body, err := oauth.Do(p.client(), req)
 	switch {
 	case err != nil:

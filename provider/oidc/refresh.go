@@ -95,5 +95,5 @@ func (p *Provider) RevokeTokens(ctx context.Context, t *provider.Tokens) error {
 	if err != nil {
 		return err
 	}
-	return p.auth.Revoke(ctx, p.client(), up.revocationURL, t)
+	return p.auth.Revoke(ctx, p.client(), up.revocationURL, up.tokenURL, t)
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -33,8 +34,8 @@ func Renewed(next, old *provider.Tokens) *provider.Tokens {
 }
 
 // Revoke has the refresh token invalidated at endpoint, with all that hangs on it, or the access token if there is none (RFC
-// 7009 §2). "" for endpoint does nothing.
-func (c *Client) Revoke(ctx context.Context, client *http.Client, endpoint string, t *provider.Tokens) error {
+// 7009 §2). "" for endpoint does nothing. An assertion is the one for the token endpoint, which servers know it by.
+func (c *Client) Revoke(ctx context.Context, client *http.Client, endpoint, tokenURL string, t *provider.Tokens) error {
 	form := url.Values{"token": {t.RefreshToken}, "token_type_hint": {"refresh_token"}}
 	if t.RefreshToken == "" {
 		form = url.Values{"token": {t.AccessToken}, "token_type_hint": {"access_token"}}
@@ -42,7 +43,9 @@ func (c *Client) Revoke(ctx context.Context, client *http.Client, endpoint strin
 	if endpoint == "" || form.Get("token") == "" {
 		return nil
 	}
-	req, err := c.TokenRequest(ctx, endpoint, form)
+	as := *c
+	as.Audience = cmp.Or(c.Audience, tokenURL)
+	req, err := as.TokenRequest(ctx, endpoint, form)
 	if err != nil {
 		return err
 	}
