@@ -226,7 +226,7 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	made.Icon = s.icon(path+".icon", u.Icon)
 	made.Mappers = s.mappers(path+".mappers", u.Mappers)
 	if u.Type == "" && !s.doc.has(path+".type") {
-		s.doc.problem(path+".type", "is missing: say oidc, oauth2 or saml")
+		s.doc.problem(path+".type", "is missing: say oidc, oauth2, saml, or the name of a vendor such as google")
 	}
 	s.checkType(path, u)
 	var idp provider.IdentityProvider
@@ -237,6 +237,10 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	case "oauth2":
 		idp, err = s.oauth2Provider(path+".oauth2", u.OAuth2)
 	default:
+		if _, known := vendors[u.Type]; known {
+			idp, err = s.socialProvider(path+".social", u.Type, u.Social)
+			break
+		}
 		if idp, err = oidc.New(s.openID(path, u.openID)); err != nil {
 			s.doc.explain(err, reflect.TypeFor[upstream](), path)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func TestCheck(t *testing.T) {
 		{"no port", "127.0.0.1:8080", "127.0.0.1:80800", `broker.yaml:2:1: listen: "127.0.0.1:80800" is no address`},
 		{"no level", "listen: 127.0.0.1:8080", "log: {level: loud}", `broker.yaml:2:7: log.level: "loud" is unknown; there is debug, info, warn, error`},
 		{"no flow", "listen: 127.0.0.1:8080", "first_login: mine", `broker.yaml:2:1: first_login: "mine" is unknown; there is default`},
-		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc, oauth2 or saml`},
+		{"no type", "    type: oidc\n", "", `broker.yaml:6:5: providers[0].type: is missing: say oidc, oauth2, saml, or the name of a vendor such as google`},
 		{"another type", "type: oidc", "type: cas", `broker.yaml:7:5: providers[0].type: "cas" is unknown; there is oidc, oauth2, saml`},
 		{"a theme that is not there", "listen: 127.0.0.1:8080", "theme: nowhere", `broker.yaml:2:1: theme: stat nowhere: no such file`},
 		{"a theme that is a file", "listen: 127.0.0.1:8080", "theme: secret", `broker.yaml:2:1: theme: secret is no folder`},
@@ -288,6 +289,108 @@ func TestCheckOAuth2AndMappers(t *testing.T) {
 				t.Errorf("status %d, said:\n%swant 1 and one line:\n%s", status, said, row.want)
 			}
 		})
+	}
+}
+
+const vendorFile = `base_url: https://id.example.com
+store: memory
+secrets: [{file: secret}]
+providers:
+  - alias: vendor
+    type: TYPE
+    social:
+      client_id: broker
+`
+
+// Every vendor that the library knows is a type.
+func TestVendors(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../provider/social/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constructor := regexp.MustCompile(`(?m)^func ([A-Z]\w*)\(`)
+	found := 0
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, m := range constructor.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if _, known := vendors[upstreamType(strings.ToLower(m[1]))]; !known {
+				t.Errorf("there is no type for social.%s", m[1])
+			}
+		}
+	}
+	if found != len(vendors) {
+		t.Errorf("%d constructors, %d types", found, len(vendors))
+	}
+}
+
+func TestCheckVendors(t *testing.T) {
+	t.Parallel()
+	const secret = "      client_secret: 0123456789abcdef0123456789abcdef\n"
+	required := map[upstreamType]string{
+		"apple": "apple_key", "auth0": "domain", "keycloak": "realm", "microsoft": "tenants", "okta": "domain", "stackoverflow": "key",
+	}
+	for name := range vendors {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			file := strings.Replace(vendorFile, "TYPE", string(name), 1)
+			if name != "apple" {
+				file += secret
+			}
+			status, said := check(t, file, 0o600)
+			if key := required[name]; key == "" && status != 0 || key != "" && (status != 1 || !strings.Contains(said, key+" is missing")) {
+				t.Errorf("status %d, said %q", status, said)
+			}
+		})
+	}
+	for _, row := range []struct{ name, of, more, want string }{
+		{"nothing", "google", "", "providers[0].social.client_secret: "},
+		{"another's option", "github", secret + "      hosted_domains: [a.example]\n", "broker.yaml:10:7: providers[0].social.hosted_domains: this vendor has no use for it"},
+		{"another's argument", "github", secret + "      domain: a.example\n", "broker.yaml:10:7: providers[0].social.domain: github has no use for it"},
+		{"no TLS", "gitlab", secret + "      base_url: http://git.example\n", "broker.yaml:10:7: providers[0].social.base_url: is not an https address"},
+		{"a tenant by name", "microsoft", secret + "      tenants: [acme.example]\n", `broker.yaml:10:17: providers[0].social.tenants: "acme.example" is not the id of a tenant`},
+		{"any tenant and one", "microsoft", secret + "      tenants: [01234567-89ab-cdef-0123-456789abcdef]\n      insecure_allow_any_tenant: true\n",
+			"broker.yaml:11:7: providers[0].social.insecure_allow_any_tenant: "},
+		{"no key of Apple's", "apple", "      apple_key: {team_id: T, id: K, pem: nothing}\n", "broker.yaml:9:7: providers[0].social.apple_key: "},
+		{"a secret for Apple", "apple", secret + "      apple_key: {team_id: T, id: K, pem: nothing}\n", "broker.yaml:9:7: providers[0].social.client_secret: apple has no use for it"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			status, said := check(t, strings.Replace(vendorFile, "TYPE", row.of, 1)+row.more, 0o600)
+			if status != 1 || !strings.Contains(said, row.want) {
+				t.Errorf("status %d, said:\n%swant 1 and:\n%s", status, said, row.want)
+			}
+			if strings.Contains(said, "0123456789abcdef0123456789abcdef") {
+				t.Error("the secret is shown")
+			}
+		})
+	}
+	for name, text := range map[string]string{
+		"any tenant":     strings.Replace(vendorFile, "TYPE", "microsoft", 1) + secret + "      insecure_allow_any_tenant: true\n",
+		"of one's own":   strings.Replace(vendorFile, "TYPE", "github", 1) + secret + "      base_url: https://git.example\n",
+		"realm":          strings.Replace(vendorFile, "TYPE", "keycloak", 1) + secret + "      base_url: https://sso.example\n      realm: staff\n",
+		"hosted domains": strings.Replace(vendorFile, "TYPE", "google", 1) + secret + "      hosted_domains: [a.example]\n      offline: true\n",
+	} {
+		if status, said := check(t, text, 0o600); status != 0 {
+			t.Errorf("%s: status %d, said %q", name, status, said)
+		}
+	}
+	for name, edit := range map[string]*strings.Replacer{
+		"providers[0].social: is missing":                        strings.NewReplacer("    social:\n      client_id: broker\n", ""),
+		"providers[0].social: is for the types that are vendors": strings.NewReplacer("TYPE", "oidc\n    issuer: https://a.example\n    client_id: a\n    client_secret: a"),
+		"providers[0].issuer: is for type oidc":                  strings.NewReplacer("TYPE", "github\n    issuer: https://a.example"),
+	} {
+		text := strings.Replace(edit.Replace(vendorFile), "TYPE", "github", 1)
+		if status, said := check(t, text, 0o600); status != 1 || !strings.Contains(said, name) {
+			t.Errorf("%s: status %d, said %q", name, status, said)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
@@ -110,6 +112,7 @@ type upstream struct {
 	openID
 	SAML   *samlIdP      `yaml:"saml"`
 	OAuth2 *oauth2Server `yaml:"oauth2"`
+	Social *vendor       `yaml:"social"`
 }
 
 type openID struct {
@@ -153,6 +156,7 @@ type openID struct {
 	InsecureAllowHTTP            bool              `yaml:"insecure_allow_http"`
 	InsecureSkipPKCE             bool              `yaml:"insecure_skip_pkce"`
 	InsecureSkipNonce            bool              `yaml:"insecure_skip_nonce"`
+	InsecureAllowCodeInjection   bool              `yaml:"insecure_allow_code_injection"`
 }
 
 type endpoints struct {
@@ -222,12 +226,18 @@ type (
 	logFormat    string
 )
 
-func (upstreamType) names() []string { return []string{"oidc", "oauth2", "saml"} }
-func (syncMode) names() []string     { return []string{"import", "force", "legacy"} }
-func (logoutMode) names() []string   { return []string{"offer", "perform", "none"} }
-func (accountMode) names() []string  { return []string{"always", "when_linked", "never"} }
-func (logLevel) names() []string     { return []string{"debug", "info", "warn", "error"} }
-func (logFormat) names() []string    { return []string{"text", "json"} }
+func (upstreamType) names() []string {
+	names := []string{"oidc", "oauth2", "saml"}
+	for _, vendor := range slices.Sorted(maps.Keys(vendors)) {
+		names = append(names, string(vendor))
+	}
+	return names
+}
+func (syncMode) names() []string    { return []string{"import", "force", "legacy"} }
+func (logoutMode) names() []string  { return []string{"offer", "perform", "none"} }
+func (accountMode) names() []string { return []string{"always", "when_linked", "never"} }
+func (logLevel) names() []string    { return []string{"debug", "info", "warn", "error"} }
+func (logFormat) names() []string   { return []string{"text", "json"} }
 
 func (m syncMode) mode() provider.SyncMode {
 	switch m {

@@ -21,6 +21,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider/oauth2"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/saml"
+	"github.com/go-idbroker/idbroker/provider/social"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
@@ -40,6 +41,7 @@ var leftOut = map[string]string{
 	"oidc.Config.ClientSecretFunc": "a function",
 	"saml.Config.Now":              "for tests",
 	"oauth2.Config.Now":            "for tests",
+	"social.Options.Now":           "for tests",
 	"token.Key.Generation":         "of the broker's own keys",
 	"token.Key.NotBefore":          "of the broker's own keys",
 	"store.Client.Version":         "of clients in a store",
@@ -87,7 +89,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		s.options, s.options.Providers[0], s.options.Clients[0], s.options.Clients[0].Claims[0], s.options.Keys, s.options.ClientHTTP,
 		upstream, upstream.Endpoints, upstream.ClientKey, upstream.DecryptionKeys[0], filledSMTP(t),
 		federated, federated.Endpoints, federated.Attributes, federated.SigningKeys[0], federated.DecryptionKeys[0],
-		federated.RequestedAttributes[0], plain, plain.Endpoints, plain.Claims, plain.EmailList,
+		federated.RequestedAttributes[0], s.socialOptions(*s.Providers[0].Social), plain, plain.Endpoints, plain.Claims, plain.EmailList,
 	} {
 		v := reflect.ValueOf(made)
 		for _, field := range reflect.VisibleFields(v.Type()) {
@@ -115,7 +117,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 // Every key sets a field of the library, or one of these.
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
-	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "OAuth2", "Account", "Flows"}
+	ours := []string{"Listen", "TLS", "Log", "Type", "Redis", "SAML", "OAuth2", "Social", "Account", "Flows"}
 	for _, pair := range [][]reflect.Type{
 		{reflect.TypeFor[config](), reflect.TypeFor[broker.Config]()},
 		{reflect.TypeFor[schedule](), reflect.TypeFor[token.Schedule]()},
@@ -128,6 +130,8 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 		{reflect.TypeFor[oauth2Endpoints](), reflect.TypeFor[oauth2.Endpoints]()},
 		{reflect.TypeFor[oauth2Claims](), reflect.TypeFor[oauth2.Claims]()},
 		{reflect.TypeFor[oauth2EmailList](), reflect.TypeFor[oauth2.EmailList]()},
+		{reflect.TypeFor[vendor](), reflect.TypeFor[social.Options](), reflect.TypeFor[constructed]()},
+		{reflect.TypeFor[appleKey](), reflect.TypeFor[social.AppleKey]()},
 		{reflect.TypeFor[condition](), reflect.TypeFor[mapper.Condition]()},
 		{reflect.TypeFor[samlEndpoints](), reflect.TypeFor[saml.Endpoints]()},
 		{reflect.TypeFor[samlAttributes](), reflect.TypeFor[saml.Attributes]()},
@@ -148,10 +152,13 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 	}
 }
 
+// constructed is what the constructors of package social take.
+type constructed struct{ ClientID, ClientSecret, Tenants, Domain, Realm, Key, AppleKey int }
+
 var library = []reflect.Type{
 	reflect.TypeFor[broker.Config](), reflect.TypeFor[broker.Provider](), reflect.TypeFor[oidc.Config](), reflect.TypeFor[token.Key](),
 	reflect.TypeFor[store.Client](), reflect.TypeFor[provider.HTTPOptions](), reflect.TypeFor[saml.Config](),
-	reflect.TypeFor[oauth2.Config](),
+	reflect.TypeFor[oauth2.Config](), reflect.TypeFor[social.Options](),
 	reflect.TypeFor[mail.SMTP](),
 }
 
@@ -266,7 +273,7 @@ func TestREADMEHasEveryKey(t *testing.T) {
 
 // The example has no mistake, as it is and with all that is commented out in it read as a key, and has every key.
 func TestExampleHasEveryKey(t *testing.T) {
-	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "GIT_SECRET", "SHOP_SECRET", "SMTP_PASSWORD"} {
+	for _, name := range []string{"IDBROKER_SECRET", "ACME_SECRET", "GLOBEX_SECRET", "ENTRA_SECRET", "GIT_SECRET", "GOOGLE_SECRET", "GITHUB_SECRET", "SHOP_SECRET", "SMTP_PASSWORD"} {
 		t.Setenv(name, "0123456789abcdef0123456789abcdef")
 	}
 	text, err := os.ReadFile("example.yaml")

@@ -30,6 +30,9 @@ type oauth2Server struct {
 	FormTokens                   bool              `yaml:"form_tokens"`
 	AssumeBearer                 bool              `yaml:"assume_bearer"`
 	UserInfoParams               map[string]string `yaml:"userinfo_params"`
+	TokenParam                   string            `yaml:"token_param"`
+	TokenScheme                  string            `yaml:"token_scheme"`
+	IgnoreIDToken                bool              `yaml:"ignore_id_token"`
 	ProofParam                   string            `yaml:"proof_param"`
 	Header                       map[string]string `yaml:"header"`
 	Claims                       oauth2Claims      `yaml:"claims"`

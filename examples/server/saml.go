@@ -248,16 +248,23 @@ func (s *setup) read(path, name string) []byte {
 
 // checkType refuses the keys of another type of provider, which would do nothing.
 func (s *setup) checkType(path string, u upstream) {
+	below := u.Type // the key that has all of it
+	if _, vendor := vendors[u.Type]; vendor {
+		below = "social"
+	}
 	for _, other := range []struct {
 		name upstreamType
 		has  bool
-	}{{"oauth2", u.OAuth2 != nil}, {"saml", u.SAML != nil}} {
+	}{{"oauth2", u.OAuth2 != nil}, {"saml", u.SAML != nil}, {"social", u.Social != nil}} {
 		at := path + "." + string(other.name)
 		_, given := s.doc.find(at)
 		switch {
-		case u.Type == other.name && !other.has && !s.doc.has(at):
+		case below == other.name && !other.has && !s.doc.has(at):
 			s.doc.problem(at, "is missing: it has all that is of this type")
-		case u.Type != other.name && given && u.Type != "":
+		case below == other.name || !given || u.Type == "":
+		case other.name == "social":
+			s.doc.problem(at, "is for the types that are vendors, google for instance")
+		default:
 			s.doc.problem(at, "is for type %s", other.name)
 		}
 	}
@@ -266,7 +273,7 @@ func (s *setup) checkType(path string, u upstream) {
 	}
 	for key := range s.doc.keysOf(reflect.TypeFor[openID]()) {
 		if _, given := s.doc.find(path + "." + key); given {
-			s.doc.problem(path+"."+key, "is for type oidc; what is of type %s stands below %[1]s", u.Type)
+			s.doc.problem(path+"."+key, "is for type oidc; what is of type %s stands below %s", u.Type, below)
 		}
 	}
 }

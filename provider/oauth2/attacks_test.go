@@ -123,7 +123,7 @@ func TestTokenAnswers(t *testing.T) {
 		want provider.Kind
 	}{
 		{"error", nil, answer{status: 400, body: `{"error":"invalid_grant","error_description":"code-1 at-1"}`}, provider.Expired},
-		{"error with status 200", nil, answer{body: `{"error":"bad_verification_code"}`}, provider.Misconfigured},
+		{"error with status 200", nil, answer{body: `{"error":"incorrect_client_credentials"}`}, provider.Misconfigured},
 		{"error beside a token", nil, answer{body: `{"access_token":"at-1","token_type":"bearer","error":"invalid_client"}`}, provider.Misconfigured},
 		{"client refused", nil, answer{status: 401, body: `{"error":"invalid_client"}`}, provider.Misconfigured},
 		{"down", nil, answer{status: 503, contentType: "text/html", body: `<b>at-1</b>`}, provider.Unavailable},

@@ -110,6 +110,14 @@ type Config struct {
 	AssumeBearer bool
 	// UserInfoParams are put into the query at UserInfo and Emails: "fields": "id,name,email".
 	UserInfoParams map[string]string
+	// TokenParam is the name of a query parameter in which the access token is sent to UserInfo and Emails instead of in the header
+	// Authorization, for a server that reads no other; empty is the header.
+	TokenParam string
+	// TokenScheme stands before the access token in Authorization; empty is "Bearer", RFC 6750 §2.1.
+	TokenScheme string
+	// IgnoreIDToken lets "openid" be asked for although nobody here looks at an ID token, for a server that says who it is to those
+	// alone who ask so, and whose ID tokens package oidc cannot use: who it is remains what UserInfo says.
+	IgnoreIDToken bool
 	// ProofParam is the name of a query parameter with the HMAC of the access token by SHA-256 under the ClientSecret, such as
 	// "appsecret_proof"; empty sends none.
 	ProofParam string
@@ -189,17 +197,18 @@ func (c *Config) client() oauth.Client {
 // httpClient returns the client to fetch with. One without bounds of its own gets those that matter most here: a redirect
 // would carry the code, the client's secret and the access token to somebody else.
 func (c *Config) httpClient() *http.Client {
-	if c.HTTPClient == nil {
-		return provider.NewHTTPClient(provider.HTTPOptions{
+	given := c.HTTPClient
+	if given == nil {
+		given = provider.NewHTTPClient(provider.HTTPOptions{
 			InsecureAllowPrivateNetworks: c.InsecureAllowPrivateNetworks,
 			InsecureAllowHTTP:            c.InsecureAllowHTTP,
 		})
 	}
-	client := *c.HTTPClient
+	client := *given
 	if client.Timeout <= 0 {
 		client.Timeout = defaultTimeout
 	}
-	if client.CheckRedirect == nil {
+	if client.CheckRedirect == nil || c.TokenParam != "" { // which Referer would tell
 		client.CheckRedirect = func(*http.Request, []*http.Request) error {
 			return errors.New("redirects are not followed: configure the address that it is sent on to")
 		}
@@ -290,6 +299,12 @@ func (c *Config) checkRequest(bad report) {
 	names("ForwardParams", c.ForwardParams, "prompt", "max_age")
 	names("LoginParams", slices.Sorted(maps.Keys(c.LoginParams)))
 	names("TokenParams", slices.Sorted(maps.Keys(c.TokenParams)))
+	if _, taken := c.UserInfoParams[c.TokenParam]; c.TokenParam != "" && (taken || c.TokenParam == c.ProofParam) {
+		bad("TokenParam: %q is sent with another value as well", c.TokenParam)
+	}
+	if c.TokenScheme != "" && (!oauth.IsWord(c.TokenScheme) || c.TokenParam != "") {
+		bad("TokenScheme: %q is none, or stands beside TokenParam", c.TokenScheme)
+	}
 	names("UserInfoParams", slices.Sorted(maps.Keys(c.UserInfoParams)))
 	for name, value := range c.Header {
 		if strings.EqualFold(name, "Authorization") || strings.EqualFold(name, "Host") || strings.EqualFold(name, "Cookie") {
@@ -304,7 +319,7 @@ func (c *Config) checkRequest(bad report) {
 			bad("Scopes: %q is not a scope", s)
 		}
 	}
-	if slices.Contains(c.Scopes, "openid") {
+	if slices.Contains(c.Scopes, "openid") && !c.IgnoreIDToken {
 		bad("Scopes: with %q it is an OpenID Provider, which package oidc is for: here nobody would check its ID token", "openid")
 	}
 	if c.ScopeSeparator != " " && c.ScopeSeparator != "," {

@@ -19,6 +19,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -273,6 +274,9 @@ func (p *Provider) get(ctx context.Context, what, address, accessToken string) (
 		mac.Write([]byte(accessToken))
 		q.Set(p.cfg.ProofParam, hex.EncodeToString(mac.Sum(nil)))
 	}
+	if p.cfg.TokenParam != "" {
+		q.Set(p.cfg.TokenParam, accessToken)
+	}
 	at.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
@@ -282,7 +286,9 @@ func (p *Provider) get(ctx context.Context, what, address, accessToken string) (
 	for name, value := range p.cfg.Header {
 		req.Header.Set(name, value)
 	}
-	req.Header.Set("Authorization", "Bearer "+accessToken)
+	if p.cfg.TokenParam == "" {
+		req.Header.Set("Authorization", cmp.Or(p.cfg.TokenScheme, "Bearer")+" "+accessToken)
+	}
 	status, contentType, body, err := oauth.Do(p.client(), req)
 	switch {
 	case err != nil:

@@ -259,7 +259,11 @@ func TestMistakes(t *testing.T) {
 		"InsecureSkipPKCE": func(c *oauth2.Config) {
 			c.AuthMethod, c.ClientSecret, c.InsecureSkipPKCE = oauth2.NoClientAuth, "", true
 		},
-		"ProofParam":            func(c *oauth2.Config) { c.AuthMethod, c.ClientSecret, c.ProofParam = oauth2.NoClientAuth, "", "p" },
+		"ProofParam": func(c *oauth2.Config) { c.AuthMethod, c.ClientSecret, c.ProofParam = oauth2.NoClientAuth, "", "p" },
+		"TokenParam": func(c *oauth2.Config) {
+			c.TokenParam, c.UserInfoParams = "key", map[string]string{"key": "x"}
+		},
+		"TokenScheme":           func(c *oauth2.Config) { c.TokenScheme, c.TokenParam = "OAuth", "access_token" },
 		"RequireResponseIssuer": func(c *oauth2.Config) { c.RequireResponseIssuer = true },
 		"Scopes":                func(c *oauth2.Config) { c.Scopes = []string{"openid"} },
 		"ScopeSeparator":        func(c *oauth2.Config) { c.ScopeSeparator = "&" },

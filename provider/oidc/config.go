@@ -164,6 +164,9 @@ type Config struct {
 	// that can be chosen, as it protects from nobody who reads the request (RFC 9700 §2.1.1).
 	InsecureSkipPKCE  bool
 	InsecureSkipNonce bool // no nonce is sent, for a provider that does not return it
+	// InsecureAllowCodeInjection lets InsecureSkipPKCE and InsecureSkipNonce stand beside each other, for a provider that knows neither,
+	// as LinkedIn: whoever gets hold of a code that was on its way to the broker can sign in with it as its user.
+	InsecureAllowCodeInjection bool
 
 	Now func() time.Time // time.Now if nil
 }
@@ -335,8 +338,9 @@ func (c *Config) checkClient(bad report) {
 	if c.AuthMethod == NoClientAuth && c.ClientSecret != "" && !c.hmac() {
 		bad("ClientSecret: is not used with AuthMethod %q", c.AuthMethod)
 	}
-	if c.InsecureSkipPKCE && c.InsecureSkipNonce {
-		bad("InsecureSkipPKCE and InsecureSkipNonce: without both a stolen code is as good as a login (RFC 9700 §2.1.1)")
+	if neither := c.InsecureSkipPKCE && c.InsecureSkipNonce; neither != c.InsecureAllowCodeInjection {
+		bad("InsecureSkipPKCE and InsecureSkipNonce: without both a stolen code is as good as a login (RFC 9700 §2.1.1), which " +
+			"InsecureAllowCodeInjection alone allows, and is for alone")
 	}
 }
 

@@ -53,6 +53,7 @@ func TestNewRefuses(t *testing.T) {
 			c.ClientSecret, c.AuthMethod, c.InsecureSkipPKCE = "", oidc.NoClientAuth, true
 		}, "nothing else protects"},
 		{"colon in an unencoded id", func(c *oidc.Config) { c.ClientID, c.AuthMethod = "a:b", oidc.ClientSecretBasicUnencoded }, "colon"},
+		{"nothing to allow code injection for", func(c *oidc.Config) { c.InsecureSkipPKCE, c.InsecureAllowCodeInjection = true, true }, "stolen code"},
 		{"neither PKCE nor nonce", func(c *oidc.Config) { c.InsecureSkipPKCE, c.InsecureSkipNonce = true, true }, "stolen code"},
 		{"template without tenants", func(c *oidc.Config) { c.Issuer = "https://op.example/{tenantid}" }, "Tenants"},
 		{"template with any and some", func(c *oidc.Config) {

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -444,6 +445,26 @@ func TestNonceSkipped(t *testing.T) {
 		o.claims = set("nonce", nonce)
 		_, err = o.login(t, p)
 		refused(t, err, provider.Invalid, "nonce")
+	}
+}
+
+// A provider that knows neither PKCE nor a nonce.
+func TestCodeInjectionAllowed(t *testing.T) {
+	t.Parallel()
+	o := newOP(t)
+	cfg := o.config()
+	cfg.InsecureSkipPKCE, cfg.InsecureSkipNonce, cfg.InsecureAllowCodeInjection = true, true, true
+	p := newProvider(t, cfg)
+	o.claims = drop("nonce")
+	o.must(t, p)
+	if _, q, err := o.begin(t, p); err != nil || q.Has("nonce") || q.Has("code_challenge") {
+		t.Errorf("sent %v, %v", q, err)
+	}
+	if o.tokenReq.PostForm.Has("code_verifier") {
+		t.Error("a verifier was sent")
+	}
+	if !slices.Contains(p.Insecure(), "InsecureAllowCodeInjection") {
+		t.Errorf("Insecure() = %q", p.Insecure())
 	}
 }
 

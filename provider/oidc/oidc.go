@@ -165,6 +165,7 @@ func (p *Provider) Insecure() []string {
 	var set []string
 	for name, on := range map[string]bool{
 		"InsecureAllowAnyTenant":       p.cfg.InsecureAllowAnyTenant,
+		"InsecureAllowCodeInjection":   p.cfg.InsecureAllowCodeInjection,
 		"InsecureAllowPrivateNetworks": p.cfg.InsecureAllowPrivateNetworks,
 		"InsecureAllowHTTP":            p.cfg.InsecureAllowHTTP,
 		"InsecureSkipPKCE":             p.cfg.InsecureSkipPKCE,

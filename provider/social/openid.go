@@ -3,6 +3,7 @@ package social
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -102,7 +103,7 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 					return errors.New("InsecureAllowAnyTenant: would make the tenants mean nothing")
 				}
 				if !guid.MatchString(tenants[0]) {
-					return fmt.Errorf("tenants: %q is not the id of a tenant, 8-4-4-4-12 hexadecimal digits", tenants[0])
+					return fmt.Errorf("Tenants: %q is not the id of a tenant, 8-4-4-4-12 hexadecimal digits", tenants[0])
 				}
 				return nil
 			}
@@ -167,6 +168,227 @@ func Apple(clientID string, key AppleKey) *OpenID {
 	preset.configure = func(c *oidc.Config, o *Options) error {
 		c.ClientSecretFunc = func() (string, error) { return appleSecret(signer, key.TeamID, clientID, o.now()) }
 		return nil
+	}
+	return preset.build(Options{})
+}
+
+// LinkedIn is Sign In with LinkedIn using OpenID Connect. Documentation looked up in 2026-11.
+//
+// The subject is sub, the member's id for this application. The e-mail address is verified if LinkedIn says so (email_verified).
+// Scopes: openid, profile, email. LinkedIn returns no nonce and refuses PKCE but from native applications that it has approved, so
+// that neither protects a code on its way: Insecure says so, and the state, which is bound to the browser, is all there is.
+//
+//  1. Open the LinkedIn developer portal and create an app that belongs to a company page.
+//  2. Under Products request Sign In with LinkedIn using OpenID Connect.
+//  3. Under Auth add the authorized redirect URL {BaseURL}/broker/{alias}/endpoint.
+//  4. Copy client ID and primary client secret from there.
+//  5. Under Settings have the page verify the app.
+func LinkedIn(clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("LinkedIn", "in", "#0a66c2", white)},
+		config: oidc.Config{
+			Issuer: "https://www.linkedin.com/oauth", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+			DisableUserInfo:  true, // it says what the ID token says
+			InsecureSkipPKCE: true, InsecureSkipNonce: true, InsecureAllowCodeInjection: true,
+		},
+	}.build(Options{})
+}
+
+// GitLab is GitLab.com or, with Options.BaseURL, a self-managed GitLab. Documentation looked up in 2026-11.
+//
+// The subject is sub, the user's number. The e-mail address is verified if GitLab says so (email_verified), which on a self-managed
+// GitLab its administrator can. Scopes: openid, profile, email. Groups are those of userinfo.
+//
+//  1. Open Applications in the settings of the user, the group or, on a self-managed GitLab, the instance.
+//  2. Choose Add new application and enter a name.
+//  3. As redirect URI enter {BaseURL}/broker/{alias}/endpoint.
+//  4. Leave Confidential ticked, and tick the scopes openid, profile and email.
+//  5. Save and copy application ID and secret.
+func GitLab(clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("GitLab", "GL", "#fc6d26", black), takes: []string{"BaseURL"}},
+		config: oidc.Config{ClientID: clientID, ClientSecret: clientSecret},
+		configure: func(c *oidc.Config, o *Options) error {
+			c.Issuer = o.base("https://gitlab.com")
+			return nil
+		},
+	}.build(Options{})
+}
+
+// Slack is Sign in with Slack. Documentation looked up in 2026-11.
+//
+// The subject is the id of the workspace and that of the user in it, with a dot between, as Slack's user ids are unique in a
+// workspace only. The e-mail address is verified if Slack says so (email_verified); those who run a workspace can set the addresses of
+// its members. Scopes: openid, profile, email. Who is to come from one workspace only is said by Options.EssentialClaim
+// "https://slack.com/team_id". Slack reports errors of its token endpoint with status 200.
+//
+//  1. Open Your Apps at api.slack.com and create an app from scratch.
+//  2. Under OAuth & Permissions add the redirect URL {BaseURL}/broker/{alias}/endpoint, which has to be https.
+//  3. There add the user token scopes openid, profile and email.
+//  4. Under Basic Information copy client ID and client secret.
+//  5. Under Manage Distribution activate public distribution, if other workspaces are to come in.
+func Slack(clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("Slack", "S", "#4a154b", white)},
+		config: oidc.Config{
+			Issuer: "https://slack.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+			DisableUserInfo: true, // it says what the ID token says
+		},
+		subject: []string{"https://slack.com/team_id", "https://slack.com/user_id"},
+	}.build(Options{})
+}
+
+// twitchClaims asks for what Twitch leaves out otherwise (OpenID Connect Core §5.5).
+const twitchClaims = `{"id_token":{"email":null,"email_verified":null,"picture":null,"preferred_username":null}}`
+
+// Twitch is Twitch. Documentation looked up in 2026-11.
+//
+// The subject is sub, the user's number. The e-mail address is verified if Twitch says so (email_verified). Scopes: openid,
+// user:read:email. Twitch has no PKCE, and no names but the display name, which is the username.
+//
+//  1. Open the Twitch developer console, with two-factor authentication enabled for the account.
+//  2. Choose Register Your Application and enter a name.
+//  3. As OAuth redirect URL enter {BaseURL}/broker/{alias}/endpoint.
+//  4. Choose the category Website Integration and the client type Confidential.
+//  5. Under Manage copy the client ID, and make a new secret.
+func Twitch(clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("Twitch", "T", "#9146ff", white)},
+		config: oidc.Config{
+			Issuer: "https://id.twitch.tv/oauth2", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+			Scopes: []string{"openid", "user:read:email"}, AuthParams: map[string]string{"claims": twitchClaims},
+			DisableUserInfo: true, // it says what the ID token says
+		},
+	}.build(Options{})
+}
+
+// Salesforce is Salesforce, with Options.BaseURL one organisation's My Domain, with Options.Sandbox its sandboxes.
+// Documentation looked up in 2026-11.
+//
+// The subject is sub, an address with the ids of organisation and user. The e-mail address is verified if Salesforce says so
+// (email_verified); at the public address users of any organisation come in, as whatever its administrator calls them: a My Domain,
+// or Options.EssentialClaim "organization_id", keeps the others out. Scopes: openid, profile, email.
+//
+//  1. Open Setup, External Client App Manager, and choose New External Client App.
+//  2. Enable OAuth and enter the callback URL {BaseURL}/broker/{alias}/endpoint.
+//  3. Select the scopes openid, profile and email.
+//  4. Require a secret for the web server flow, and PKCE.
+//  5. Save, wait ten minutes, and copy consumer key and consumer secret.
+func Salesforce(clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("Salesforce", "SF", "#0176d3", white), takes: []string{"BaseURL", "Sandbox"}},
+		config: oidc.Config{ClientID: clientID, ClientSecret: clientSecret},
+		configure: func(c *oidc.Config, o *Options) error {
+			c.Issuer = o.base("https://login.salesforce.com")
+			switch {
+			case o.Sandbox && o.BaseURL != "":
+				return errors.New("Sandbox: BaseURL says where already")
+			case o.Sandbox:
+				c.Issuer = "https://test.salesforce.com"
+			}
+			return nil
+		},
+	}.build(Options{})
+}
+
+// LINE is LINE Login. Documentation looked up in 2026-11.
+//
+// The subject is sub, the user's id for the channel's provider. The e-mail address is not verified: LINE does not say that it is.
+// Scopes: openid, profile, email, of which the last has to be applied for. LINE signs its ID tokens with the channel secret (HS256).
+//
+//  1. Open the LINE Developers console and choose or make a provider.
+//  2. Make a channel of the type LINE Login, for web apps.
+//  3. Under LINE Login enter the callback URL {BaseURL}/broker/{alias}/endpoint.
+//  4. Under Basic settings apply for the permission for e-mail addresses, or leave the scope out.
+//  5. There copy channel ID and channel secret, and publish the channel.
+func LINE(channelID, channelSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("LINE", "L", "#06c755", black), adjust: distrustEmail},
+		config: oidc.Config{
+			Issuer: "https://access.line.me", ClientID: channelID, ClientSecret: channelSecret, AuthMethod: oidc.ClientSecretPost,
+			Endpoints: oidc.Endpoints{
+				Authorization: "https://access.line.me/oauth2/v2.1/authorize", Token: "https://api.line.me/oauth2/v2.1/token",
+			},
+			SigningAlgs:     []string{"HS256"},
+			DisableUserInfo: true, // it says less than the ID token
+		},
+	}.build(Options{})
+}
+
+// Okta is an Okta organisation or one of its authorization servers: domain is "example.okta.com", or
+// "example.okta.com/oauth2/default". Documentation looked up in 2026-11.
+//
+// The subject is sub, the user's id. The e-mail address is verified if Okta says so (email_verified), which the organisation's
+// administrator can. Scopes: openid, profile, email.
+//
+//  1. In the admin console open Applications and choose Create App Integration.
+//  2. Choose OIDC and Web Application, with the grant type Authorization Code.
+//  3. As sign-in redirect URI enter {BaseURL}/broker/{alias}/endpoint.
+//  4. Assign the people or groups who may come in.
+//  5. Copy client ID and client secret.
+func Okta(domain, clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("Okta", "O", "#00297a", white)},
+		config: oidc.Config{Issuer: strings.TrimRight(httpsOf(domain), "/"), ClientID: clientID, ClientSecret: clientSecret},
+	}.build(Options{})
+}
+
+// Auth0 is an Auth0 tenant: domain is "example.eu.auth0.com" or a domain of one's own. Documentation looked up in 2026-11.
+//
+// The subject is sub, which begins with the name of the connection. The e-mail address is verified if Auth0 says so (email_verified),
+// which is what the connection or the tenant's administrator said to it. Scopes: openid, profile, email. The username is the nickname.
+//
+//  1. In the dashboard open Applications and choose Create Application.
+//  2. Choose Regular Web Application.
+//  3. Under Settings enter the allowed callback URL {BaseURL}/broker/{alias}/endpoint.
+//  4. Save.
+//  5. Copy domain, client ID and client secret.
+func Auth0(domain, clientID, clientSecret string) *OpenID {
+	return openIDPreset{
+		vendor: vendor{brand: brand("Auth0", "A0", "#eb5424", black), adjust: nickname},
+		config: oidc.Config{
+			Issuer: strings.TrimRight(httpsOf(domain), "/") + "/", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+		},
+	}.build(Options{})
+}
+
+// nickname is the username of vendors who have no preferred_username.
+func nickname(_ *Options, id *provider.Identity) error {
+	if s, _ := id.Claims["nickname"].(string); named(s) != "" && id.Claims["preferred_username"] == nil {
+		id.Username = named(s)
+	}
+	return nil
+}
+
+// httpsOf returns a domain as an address.
+func httpsOf(domain string) string {
+	if domain == "" || strings.Contains(domain, "://") {
+		return domain
+	}
+	return "https://" + domain
+}
+
+// Keycloak is a realm of a Keycloak at base, "https://sso.example.com". Documentation looked up in 2026-11.
+//
+// The subject is sub, the user's id in the realm. The e-mail address is verified if the realm says so (email_verified), which its
+// administrator can. Scopes: openid, profile, email.
+//
+//  1. In the admin console choose the realm, Clients, Create client, of the type OpenID Connect.
+//  2. Switch Client authentication on, and leave Standard flow ticked.
+//  3. As valid redirect URI enter {BaseURL}/broker/{alias}/endpoint.
+//  4. Save.
+//  5. Under Credentials copy the client secret.
+func Keycloak(base, realm, clientID, clientSecret string) *OpenID {
+	preset := openIDPreset{
+		vendor: vendor{brand: brand("Keycloak", "K", "#4d4d4d", white)},
+		config: oidc.Config{
+			Issuer:   strings.TrimRight(base, "/") + "/realms/" + url.PathEscape(realm),
+			ClientID: clientID, ClientSecret: clientSecret,
+		},
+	}
+	preset.err = checkBase("base", base)
+	if realm == "" || strings.ContainsAny(realm, "/\\?#") || strings.Trim(realm, ".") == "" {
+		preset.err = errors.Join(preset.err, fmt.Errorf("realm: %q is none", realm))
 	}
 	return preset.build(Options{})
 }

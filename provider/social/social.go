@@ -15,6 +15,9 @@
 // application is registered at the vendor with the redirect URI {BaseURL}/broker/{alias}/endpoint, as each constructor's comment says
 // step by step.
 //
+// Instagram is not among them: since the end of its Basic Display API in December 2024 it signs in professional accounts only, to
+// manage them, and tells no e-mail address. Nor is whatever speaks OAuth 1.0a.
+//
 // Whether an e-mail address is verified is what the vendor says, and each comment says how much that is. The broker believes it only
 // with broker.Provider.TrustEmail.
 package social
@@ -95,7 +98,19 @@ func (o *Options) check(takes []string) error {
 			errs = append(errs, fmt.Errorf("%s: this vendor has no use for it", f.name))
 		}
 	}
+	if o.BaseURL != "" {
+		errs = append(errs, checkBase("BaseURL", o.BaseURL))
+	}
 	return errors.Join(errs...)
+}
+
+// checkBase refuses what nothing can be appended to.
+func checkBase(name, base string) error {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(base, "?#") {
+		return fmt.Errorf("%s: is not an https address without user and query", name)
+	}
+	return nil
 }
 
 // base returns BaseURL without a slash at its end, or what stands for none.

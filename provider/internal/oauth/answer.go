@@ -71,7 +71,8 @@ func Refusal(code, description string) error {
 // KindOf knows the errors of RFC 6749 §4.1.2.1 and §5.2, OpenID Connect Core §3.1.2.6, RFC 8707 and of well-known vendors.
 func KindOf(code string) (provider.Kind, bool) {
 	switch code {
-	case "access_denied", "user_cancelled_authorize", "user_cancelled_login", "unmet_authentication_requirements":
+	case "access_denied", "user_cancelled_authorize", "user_cancelled_login", "unmet_authentication_requirements",
+		"unauthorized": // Auth0: an action there refused
 		return provider.Denied, true
 	case "login_required", "interaction_required", "consent_required", "account_selection_required":
 		return provider.LoginRequired, true
@@ -81,7 +82,7 @@ func KindOf(code string) (provider.Kind, bool) {
 		return provider.Expired, true // the first is RFC 6749's, the others are GitHub's and Slack's
 	case "invalid_client", "unauthorized_client", "invalid_scope", "invalid_request", "invalid_target", "unsupported_grant_type",
 		"unsupported_response_type", "invalid_request_uri", "invalid_request_object", "request_not_supported",
-		"request_uri_not_supported", "registration_not_supported", "invalid_redirect_uri":
+		"request_uri_not_supported", "registration_not_supported", "invalid_redirect_uri", "redirect_uri_mismatch", "application_suspended":
 		return provider.Misconfigured, true
 	}
 	return provider.Invalid, false

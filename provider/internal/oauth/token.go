@@ -174,6 +174,31 @@ type TokenAnswer struct {
 	Error        string          `json:"error"`
 }
 
+// UnmarshalJSON reads an answer. Scopes may be a list, as Twitch sends them, and an error an object, as Facebook's is: it has no code.
+func (a *TokenAnswer) UnmarshalJSON(data []byte) error {
+	type plain TokenAnswer
+	of := struct {
+		*plain
+		Scope json.RawMessage `json:"scope"`
+		Error json.RawMessage `json:"error"`
+	}{plain: (*plain)(a)}
+	if err := json.Unmarshal(data, &of); err != nil {
+		return err
+	}
+	a.Scope, a.Error = words(of.Scope), words(of.Error)
+	return nil
+}
+
+// words returns a string, or the strings of a list.
+func words(raw json.RawMessage) string {
+	var list []string
+	var one string
+	if json.Unmarshal(raw, &one) != nil && json.Unmarshal(raw, &list) == nil {
+		return strings.Join(list, " ")
+	}
+	return one
+}
+
 // TokenError says what an error of the token endpoint means. It repeats nothing that the endpoint sent but the code, since
 // providers are known to repeat code and secret in theirs. hint is for a client that was refused; it may be "".
 func TokenError(status int, code, hint string) error {
