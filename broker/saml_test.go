@@ -216,6 +216,20 @@ func TestSAMLReplay(t *testing.T) {
 	if page := second.Post(acs, unsolicited, samlPages); page.Status != http.StatusConflict {
 		t.Errorf("replayed: %d %s", page.Status, page.Header.Get("Location"))
 	}
+	// Nor does another node take it, which has nothing but the store in common with this one.
+	w.reconfigure(func(c *broker.Config) {
+		idp, err := saml.New(saml.Config{
+			EntityID: c.BaseURL, IdPEntityID: samlIdP, Certificates: []*x509.Certificate{samlKey().Certificate},
+			Endpoints: saml.Endpoints{SingleSignOn: samlSSO}, Unsolicited: map[string]string{"": "/", "deep": "/deep"}, Now: c.Now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Providers = append(c.Providers, broker.Provider{Alias: "saml", Name: "SAML", IdP: idp})
+	})
+	if page := stopped(t).Post(acs, unsolicited, samlPages); page.Status != http.StatusConflict {
+		t.Errorf("replayed on another node: %d %s", page.Status, page.Header.Get("Location"))
+	}
 	// Of racing browsers one is signed in.
 	race := url.Values{"SAMLResponse": {w.samlAnswer("_a3", "")}}
 	statuses := make(chan int, 8)
@@ -476,6 +490,19 @@ func TestRow50EssentialAttributeOfSAML(t *testing.T) {
 	for id, values := range map[string][]string{"_one": {"staff"}, "_pattern": {"administrator"}, "_among": {"guest", "staff"}} {
 		if b, page := login(id, values...); !w.signedIn(b) {
 			t.Errorf("%q: status %d\n%s", values, page.Status, page.Body)
+		}
+	}
+}
+
+// Over http no cookie comes with the form of another site: whoever develops is told so, and a visitor without a cookie as ever.
+func TestSAMLNeedsHTTPS(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, nil)
+	acs, form := brokertest.CallbackURL(w.URL, "saml"), url.Values{"SAMLResponse": {"x"}, "RelayState": {strings.Repeat("A", 26)}}
+	for from, want := range map[string]string{samlPages: "This address needs https", w.Origin + "/": "We do not recognise your browser"} {
+		page := brokertest.NewBrowser(t).Post(acs, form, from)
+		if page.Status != http.StatusBadRequest || !strings.Contains(page.Body, want) {
+			t.Errorf("from %s: status %d, want a page that says %q:\n%s", from, page.Status, want, page.Body)
 		}
 	}
 }

@@ -108,11 +108,27 @@ func (x *xmlsec) encrypt(document, template, session string, to saml.Key) string
 
 // emptySignature is one that xmlsec1 fills in.
 func emptySignature(id, algorithm, digest string) string {
+	return keepingSignature(id, algorithm, digest, "")
+}
+
+// keepingSignature is one whose canonicalization keeps these prefixes.
+func keepingSignature(id, algorithm, digest, prefixes string) string {
+	kept := ""
+	if prefixes != "" {
+		kept = `<ec:InclusiveNamespaces xmlns:ec="http://www.w3.org/2001/10/xml-exc-c14n#" PrefixList="` + prefixes + `"/>`
+	}
 	return fmt.Sprintf(`<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignedInfo>
-<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><ds:SignatureMethod Algorithm="%s"/>
-<ds:Reference URI="#%s"><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/>
-<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms><ds:DigestMethod Algorithm="%s"/><ds:DigestValue/></ds:Reference>
-</ds:SignedInfo><ds:SignatureValue/></ds:Signature>`, algorithm, id, digest)
+<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#">%[4]s</ds:CanonicalizationMethod><ds:SignatureMethod Algorithm="%[1]s"/>
+<ds:Reference URI="#%[2]s"><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/>
+<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#">%[4]s</ds:Transform></ds:Transforms><ds:DigestMethod Algorithm="%[3]s"/><ds:DigestValue/></ds:Reference>
+</ds:SignedInfo><ds:SignatureValue/></ds:Signature>`, algorithm, id, digest, kept)
+}
+
+// withDefaults declares default namespaces that nothing uses, here and there.
+func withDefaults(document string) string {
+	return strings.NewReplacer("<samlp:Response ", `<samlp:Response xmlns="urn:a" xmlns:x="urn:x" `, "<saml:Assertion ", `<saml:Assertion xmlns="urn:b" `,
+		"<saml:Conditions ", `<saml:Conditions xmlns="" `, "<saml:Audience>", `<saml:Audience xmlns="urn:a">`,
+		"<saml:AttributeValue>", `<saml:AttributeValue xmlns="urn:b">`).Replace(document)
 }
 
 func newEC(t *testing.T, curve elliptic.Curve) crypto.Signer {
@@ -231,6 +247,7 @@ func TestSAMLTakesWhatXMLSecMakes(t *testing.T) {
 		signed            string // what is
 		template, session string // how it is encrypted, if it is
 		cbc               bool
+		prefixes          string // that canonicalization keeps
 		refused           string
 	}{
 		{name: "RSA-SHA256 of the assertion", algorithm: string(saml.RSASHA256), digest: sha256, key: rsaKey, signed: assertion},
@@ -240,6 +257,9 @@ func TestSAMLTakesWhatXMLSecMakes(t *testing.T) {
 		{name: "ECDSA on P-256", algorithm: string(saml.ECDSASHA256), digest: sha256, key: p256, signed: assertion},
 		{name: "ECDSA on P-384", algorithm: string(saml.ECDSASHA384), digest: sha384, key: p384, signed: response},
 		{name: "ECDSA on P-521", algorithm: string(saml.ECDSASHA512), digest: sha512, key: p521, signed: assertion},
+		{name: "keeping a prefix", algorithm: string(saml.RSASHA256), digest: sha256, key: rsaKey, signed: assertion, prefixes: "x saml"},
+		{name: "keeping default namespaces of the assertion", algorithm: string(saml.RSASHA256), digest: sha256, key: rsaKey, signed: assertion, prefixes: "#default"},
+		{name: "keeping default namespaces of the response", algorithm: string(saml.RSASHA256), digest: sha256, key: rsaKey, signed: response, prefixes: "#default x ds"},
 		{name: "AES-128-GCM", algorithm: string(saml.RSASHA256), digest: sha256, key: rsaKey, signed: assertion,
 			template: encryptedTemplate(nsXMLEnc11+"aes128-gcm", oaep, ""), session: "aes-128"},
 		{name: "AES-256-GCM", algorithm: string(saml.ECDSASHA256), digest: sha256, key: p256, signed: assertion,
@@ -272,8 +292,11 @@ func TestSAMLTakesWhatXMLSecMakes(t *testing.T) {
 			lead, trail = "<saml:EncryptedAssertion>", "</saml:EncryptedAssertion>"
 		}
 		id := map[string]string{response: "_response", assertion: "_assertion"}[row.signed]
-		signatures[row.signed] = emptySignature(id, row.algorithm, row.digest)
+		signatures[row.signed] = keepingSignature(id, row.algorithm, row.digest, row.prefixes)
 		document := xmlsecResponse(request, signatures[response], signatures[assertion], lead, trail)
+		if row.prefixes != "" {
+			document = withDefaults(document)
+		}
 		sign := func() { document = x.sign(document, row.signed, row.key) }
 		if row.signed == assertion {
 			sign()

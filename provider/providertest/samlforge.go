@@ -24,6 +24,7 @@ type samlAttack struct {
 	login  *samlLogin
 	nameID string // of the session that a logout is about
 	index  string
+	asked  *samlInbound // the LogoutRequest of the target that a LogoutResponse is to answer
 }
 
 // about is the answer that the identity provider gives when this user logs in.
@@ -39,6 +40,17 @@ func (a *samlAttack) posted(text string) []samlMessage {
 		form.Set("RelayState", a.login.relayState)
 	}
 	return []samlMessage{{form: form}}
+}
+
+// sent is a document by the binding that was asked for, as the identity provider sends it.
+func (a *samlAttack) sent(text string) ([]samlMessage, error) {
+	switch a.login.binding {
+	case "HTTP-Redirect":
+		return a.queried(a.idp.signer(), text)
+	case "HTTP-Artifact":
+		return a.artifact(text, nil), nil
+	}
+	return a.posted(text), nil
 }
 
 // document is the answer in a form; none if the forgery does not fit.
@@ -61,7 +73,8 @@ func (a *samlAttack) strangerKey() *certKey {
 
 // SAMLForgeries returns all there are, each on its own.
 func SAMLForgeries() []SAMLForgery {
-	return slices.Concat(samlGenuine(), samlWrappings(), samlSignatures(), samlConditions(), samlDocuments(), samlEncrypted(), samlLogouts())
+	return slices.Concat(samlGenuine(), samlWrappings(), samlSignatures(), samlConditions(), samlDocuments(), samlEncrypted(), samlQueries(), samlArtifacts(),
+		samlLogoutRequests(), samlLogoutResponses())
 }
 
 const (
@@ -80,6 +93,8 @@ const (
 	whyReplay    = "an assertion that is used twice (CVE-2026-18967, CVE-2026-53425)"
 	whyOtherIdP  = "the issuer that is expected is not the one that is used (CVE-2026-49283, CVE-2026-109372)"
 	whyInjection = "values that turn into markup or script (CVE-2023-45683, CVE-2026-29191, CVE-2026-46490)"
+	whyQuery     = "a signature over a query that is read in another way than it was signed (CVE-2026-18569 and its kind)"
+	whyArtifact  = "an artifact that stands for something else than who sent it says (SAML Bindings §3.6.5)"
 	whyLogout    = "logout by anybody (GHSA-pcgw-qcv5-h8ch, CVE-2026-18569)"
 )
 

@@ -28,6 +28,8 @@ type naiveSP struct {
 	lax bool
 	// last reads the last assertion and not the first. What a signature covers is looked for anywhere in the document.
 	last bool
+	// binding is that of the answer; "" is HTTP-POST.
+	binding string
 }
 
 func (n *naiveSP) begin(t testing.TB) providertest.SAMLAttempt {
@@ -38,13 +40,23 @@ func (n *naiveSP) begin(t testing.TB) providertest.SAMLAttempt {
 		t.Fatal(err)
 	}
 	id := doc.Root().SelectAttrValue("ID", "")
+	if n.binding != "" {
+		doc.Root().CreateAttr("ProtocolBinding", "urn:oasis:names:tc:SAML:2.0:bindings:"+n.binding)
+	}
 	u, err := sp.BuildAuthURLRedirect("relay", doc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var leaving string
 	return providertest.SAMLAttempt{URL: u,
 		Finish: func(at string, form url.Values) (string, error) { return n.finish(id, at, form) },
-		Logout: func(string, url.Values) error { return nil },
+		Logout: func(at string, form url.Values) error { return n.farewell("SAMLRequest", "", "", at, form) },
+		BeginLogout: func() (string, url.Values, error) {
+			var text string
+			leaving, text, err = n.message("LogoutRequest", n.idp.SLO(), "<saml:NameID>victim-1</saml:NameID>")
+			return n.idp.SLO(), url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(text))}, "RelayState": {"bye"}}, err
+		},
+		FinishLogout: func(at string, form url.Values) error { return n.farewell("SAMLResponse", leaving, "bye", at, form) },
 	}
 }
 
@@ -56,12 +68,23 @@ func (n *naiveSP) finish(id, at string, form url.Values) (subject string, err er
 		}
 		form = u.Query()
 	}
-	data, err := base64.StdEncoding.DecodeString(form.Get("SAMLResponse"))
-	if err != nil {
-		return "", err
-	}
 	if form.Get("RelayState") != "relay" && !n.lax {
 		return "", errors.New("RelayState")
+	}
+	if artifact := form.Get("SAMLart"); artifact != "" {
+		answer, err := n.resolve(artifact)
+		if err != nil {
+			return "", err
+		}
+		return n.read(answer, id, n.signed)
+	}
+	values := form["SAMLResponse"]
+	if len(values) == 0 {
+		return "", errors.New("nothing came")
+	}
+	data, err := base64.StdEncoding.DecodeString(values[len(values)-1])
+	if err != nil {
+		return "", err
 	}
 	data = inflated(data)
 	data = regexp.MustCompile(`<!DOCTYPE[^>\[]*(\[.*\])?>`).ReplaceAll(data, nil)
@@ -70,10 +93,18 @@ func (n *naiveSP) finish(id, at string, form url.Values) (subject string, err er
 	if err := doc.ReadFromBytes(data); err != nil {
 		return "", err
 	}
-	root := doc.Root()
-	if root == nil {
+	if doc.Root() == nil {
 		return "", errors.New("no XML")
 	}
+	signed := n.signed
+	if n.binding == "HTTP-Redirect" {
+		signed = func(*etree.Element) bool { return n.queried(at, "SAMLResponse") == nil }
+	}
+	return n.read(doc.Root(), id, signed)
+}
+
+// read reads an answer, wherever in root it is.
+func (n *naiveSP) read(root *etree.Element, id string, signed func(*etree.Element) bool) (subject string, err error) {
 	if err := n.decrypt(root); err != nil {
 		return "", err
 	}
@@ -86,7 +117,7 @@ func (n *naiveSP) finish(id, at string, form url.Values) (subject string, err er
 	if n.last {
 		a = assertions[len(assertions)-1]
 	}
-	if !n.believes && !n.signed(root) {
+	if !n.believes && !signed(root) {
 		return "", errors.New("not signed")
 	}
 	if !n.lax {
@@ -189,7 +220,7 @@ func (n *naiveSP) check(root, a *etree.Element, id string) error {
 		"audience":  get("./Conditions/AudienceRestriction/Audience", "") == samlSP,
 		"recipient": get("./Subject/SubjectConfirmation/SubjectConfirmationData", "Recipient") == samlACS,
 		"request":   get("./Subject/SubjectConfirmation/SubjectConfirmationData", "InResponseTo") == id,
-		"status":    root.FindElement("./Status/StatusCode") != nil,
+		"status":    root.FindElement("./Status/StatusCode") != nil || root.FindElement(".//Response/Status/StatusCode") != nil,
 		"method":    get("./Subject/SubjectConfirmation", "Method") != "",
 		"authn":     get("./AuthnStatement", "AuthnInstant") != "",
 	} {

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/beevik/etree"
 )
@@ -702,89 +701,4 @@ func swapAt(r, place *etree.Element, text string, err error) {
 		}
 	}
 	panic(err) // it was made here
-}
-
-// --- logout
-
-func samlLogouts() []SAMLForgery {
-	var all []SAMLForgery
-	type request struct {
-		id, to, name, index string
-		until, issued       time.Duration
-		issuer              string
-		signer              signing
-	}
-	add := func(name string, genuine bool, times int, edit func(a *samlAttack, r *request), send func(r *request, text string) (samlMessage, error)) {
-		all = append(all, SAMLForgery{Name: "logout: " + name, Why: whyLogout, Genuine: genuine, user: samlVictim, logout: func(a *samlAttack) ([]samlMessage, error) {
-			r := &request{id: xmlID(), to: a.login.sp.Logout, name: a.nameID, index: a.index, until: samlMaxAge, issuer: a.idp.EntityID(), signer: a.idp.signer()}
-			edit(a, r)
-			index := ""
-			if r.index != "" {
-				index = `<samlp:SessionIndex>` + r.index + `</samlp:SessionIndex>`
-			}
-			now := a.idp.cfg.Now()
-			text := a.idp.logoutXML("LogoutRequest", r.to, r.id, ` NotOnOrAfter="`+xmlTime(now.Add(r.until))+`"`, r.name+index)
-			text = strings.Replace(text, xmlTime(now), xmlTime(now.Add(r.issued)), 1)
-			text = strings.Replace(text, esc(a.idp.EntityID()), esc(r.issuer), 1)
-			if r.to == "" {
-				text = strings.Replace(text, ` Destination=""`, "", 1)
-			}
-			m, err := send(r, text)
-			return slices.Repeat([]samlMessage{m}, times), err
-		}})
-	}
-	byRedirect := func(r *request, text string) (samlMessage, error) {
-		query, err := r.signer.query("SAMLRequest", text, "relay")
-		return samlMessage{query: query}, err
-	}
-	byPost := func(r *request, text string) (samlMessage, error) {
-		signed, err := r.signer.signed(text)
-		return samlMessage{form: url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(signed))}, "RelayState": {"relay"}}}, err
-	}
-	as := func(*samlAttack, *request) {}
-	for binding, send := range map[string]func(*request, string) (samlMessage, error){"redirect": byRedirect, "POST": byPost} {
-		add("genuine, by "+binding, true, 1, as, send)
-		add("genuine, without SessionIndex, by "+binding, true, 1, func(_ *samlAttack, r *request) { r.index = "" }, send)
-		add("by a stranger, by "+binding, false, 1, func(a *samlAttack, r *request) {
-			r.signer.key, r.signer.keyInfo = a.strangerKey(), a.strangerKey().cert
-		}, send)
-		add("by SHA-1, by "+binding, false, 1, func(a *samlAttack, r *request) {
-			r.signer.alg = sha1Alg
-			if a.idp.alg.curve != nil {
-				r.signer.alg.uri = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha1"
-			}
-		}, send)
-		add("replayed, by "+binding, false, 2, as, send)
-		add("expired, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.until = -10 * time.Minute }, send)
-		add("of yesterday, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.issued = -24 * time.Hour }, send)
-		add("of tomorrow, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.issued = 24 * time.Hour }, send)
-		add("another destination, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.to = "https://other.example/slo" }, send)
-		add("no destination, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.to = "" }, send)
-		add("another issuer, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.issuer = "https://other.example/idp" }, send)
-		add("of somebody else, by "+binding, false, 1, func(a *samlAttack, r *request) {
-			r.name, r.index = strings.Replace(a.nameID, samlVictim.Subject, samlAttacker.Subject, 1), ""
-		}, send)
-		add("of another session, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.index = xmlID() }, send)
-		add("of nobody, by "+binding, false, 1, func(_ *samlAttack, r *request) { r.name, r.index = "", "" }, send)
-	}
-	add("not signed, by POST", false, 1, as, func(_ *request, text string) (samlMessage, error) {
-		return samlMessage{form: url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(text))}}}, nil
-	})
-	add("not signed, by redirect", false, 1, as, func(_ *request, text string) (samlMessage, error) {
-		return samlMessage{query: "SAMLRequest=" + url.QueryEscape(deflate64(text))}, nil
-	})
-	add("an empty signature, by redirect", false, 1, as, func(r *request, text string) (samlMessage, error) {
-		return samlMessage{query: "SAMLRequest=" + url.QueryEscape(deflate64(text)) + "&SigAlg=" + url.QueryEscape(r.signer.alg.uri) + "&Signature="}, nil
-	})
-	add("another message under a genuine signature, by redirect", false, 1, as, func(r *request, text string) (samlMessage, error) {
-		genuine, err := byRedirect(r, strings.Replace(text, samlVictim.Subject, samlAttacker.Subject, 1))
-		_, rest, _ := strings.Cut(genuine.query, "&")
-		return samlMessage{query: "SAMLRequest=" + url.QueryEscape(deflate64(text)) + "&" + rest}, err
-	})
-	add("two messages under a genuine signature, by redirect", false, 1, as, func(r *request, text string) (samlMessage, error) {
-		genuine, err := byRedirect(r, strings.Replace(text, samlVictim.Subject, samlAttacker.Subject, 1))
-		return samlMessage{query: genuine.query + "&SAMLRequest=" + url.QueryEscape(deflate64(text))}, err
-	})
-	slices.SortFunc(all, func(a, b SAMLForgery) int { return strings.Compare(a.Name, b.Name) })
-	return all
 }

@@ -30,9 +30,14 @@ type SAMLAttempt struct {
 	// Finish is the browser coming back: it posts form to at or, if form is nil, gets it. It returns the subject of who was
 	// let in, or an error if nobody was. It may be called again.
 	Finish func(at string, form url.Values) (subject string, err error)
-	// Logout is a message about logout arriving in the same way, after Finish. It returns nil if the session of who was let
-	// in has ended. Without it, forgeries of logout are left out.
+	// Logout is a LogoutRequest arriving in the same way, after Finish. It returns nil if the session of who was let in has
+	// ended. Without it, forgeries of such requests are left out.
 	Logout func(at string, form url.Values) error
+	// BeginLogout begins a sign-out here, after Finish, and returns where the browser is sent to and what it posts there, as
+	// URL and Form do; "" is nowhere. FinishLogout is the LogoutResponse arriving, and returns nil if that is taken for the identity provider's
+	// word that the session there has ended. It may be called again. Without both, forgeries of such responses are left out.
+	BeginLogout  func() (at string, form url.Values, err error)
+	FinishLogout func(at string, form url.Values) error
 }
 
 // A SAMLForgery is what an attacker sends to a service provider, or somebody honest whom it must take for one.
@@ -44,14 +49,27 @@ type SAMLForgery struct {
 
 	user    User   // whom it is to let in
 	uniform string // of those with the same one, all must be refused in the same words
-	logout  func(a *samlAttack) ([]samlMessage, error)
+	kind    samlKind
 	make    func(a *samlAttack) ([]samlMessage, error)
 }
+
+// A samlKind says which message of the identity provider is forged.
+type samlKind int
+
+const (
+	samlPosted         samlKind = iota // the answer, where it is asked for by HTTP-POST
+	samlQueried                        // …by HTTP-Redirect
+	samlByArtifact                     // …by HTTP-Artifact
+	samlLogoutRequest                  // by any binding
+	samlLogoutResponse                 // by any binding
+)
+
+var samlAnswers = map[string]samlKind{"HTTP-POST": samlPosted, "HTTP-Redirect": samlQueried, "HTTP-Artifact": samlByArtifact}
 
 // A SAMLResult is what a target made of a forgery.
 type SAMLResult struct {
 	Forgery  SAMLForgery
-	LeftOut  bool // it does not fit the target: the algorithm of the keys, no encryption, no logout
+	LeftOut  bool // it does not fit the target: the binding, the algorithm of the keys, no encryption, no logout
 	Accepted bool
 	Subject  string // who was let in
 	Err      error  // why nobody was
@@ -63,7 +81,7 @@ func (r SAMLResult) Wrong() string {
 	case r.LeftOut:
 	case f.Genuine && !r.Accepted:
 		return fmt.Sprintf("%s: refused, though it is genuine (%v); %s", f.Name, r.Err, f.Why)
-	case f.Genuine && f.logout == nil && r.Subject != f.user.Subject:
+	case f.Genuine && f.kind < samlLogoutRequest && r.Subject != f.user.Subject:
 		return fmt.Sprintf("%s: %q was let in, not %q; %s", f.Name, r.Subject, f.user.Subject, f.Why)
 	case !f.Genuine && r.Accepted:
 		return fmt.Sprintf("%s: ACCEPTED, %q was let in; %s", f.Name, r.Subject, f.Why)
@@ -116,17 +134,12 @@ func (f SAMLForgery) Replay(t testing.TB, target SAMLTarget) SAMLResult {
 	attempt := target.Begin(t)
 	a := target.attack(t, attempt)
 	r := SAMLResult{Forgery: f}
-	make, deliver, at := f.make, attempt.Finish, a.login.acs
-	if f.logout != nil {
-		if attempt.Logout == nil || a.login.sp.Logout == "" {
-			r.LeftOut = true
-			return r
-		}
-		a.signIn(t, attempt)
-		make, at = f.logout, a.login.sp.Logout
-		deliver = func(at string, form url.Values) (string, error) { return "", attempt.Logout(at, form) }
+	deliver, at := a.prepare(t, f.kind, attempt)
+	if deliver == nil {
+		r.LeftOut = true
+		return r
 	}
-	messages, err := make(a)
+	messages, err := f.make(a)
 	switch {
 	case err != nil:
 		t.Fatalf("%s: %v", f.Name, err)
@@ -144,12 +157,44 @@ func (f SAMLForgery) Replay(t testing.TB, target SAMLTarget) SAMLResult {
 	return r
 }
 
-// attack looks at the request of an attempt as the identity provider does.
-func (target SAMLTarget) attack(t testing.TB, attempt SAMLAttempt) *samlAttack {
+// prepare brings an attempt to where a forgery of that kind arrives; nil if it never does.
+func (a *samlAttack) prepare(t testing.TB, kind samlKind, attempt SAMLAttempt) (deliver func(string, url.Values) (string, error), at string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, attempt.URL, nil)
-	if err == nil && attempt.Form != nil {
-		r, err = http.NewRequestWithContext(t.Context(), http.MethodPost, attempt.URL, strings.NewReader(attempt.Form.Encode()))
+	logout := a.login.sp.Logout
+	switch kind {
+	case samlLogoutRequest:
+		if attempt.Logout == nil || logout == "" {
+			return nil, ""
+		}
+		a.signIn(t, attempt)
+		return func(at string, form url.Values) (string, error) { return "", attempt.Logout(at, form) }, logout
+	case samlLogoutResponse:
+		if attempt.BeginLogout == nil || attempt.FinishLogout == nil || logout == "" {
+			return nil, ""
+		}
+		a.signIn(t, attempt)
+		to, form, err := attempt.BeginLogout()
+		if err != nil {
+			t.Fatalf("sign out: %v", err)
+		}
+		if to == "" {
+			return nil, ""
+		}
+		a.asked = inboundSAML(t, to, form)
+		return func(at string, form url.Values) (string, error) { return "", attempt.FinishLogout(at, form) }, logout
+	}
+	if kind != samlAnswers[a.login.binding] {
+		return nil, ""
+	}
+	return attempt.Finish, a.login.acs
+}
+
+// inboundSAML is a message of a target as the identity provider receives it.
+func inboundSAML(t testing.TB, at string, form url.Values) *samlInbound {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)
+	if err == nil && form != nil {
+		r, err = http.NewRequestWithContext(t.Context(), http.MethodPost, at, strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	if err != nil {
@@ -159,7 +204,13 @@ func (target SAMLTarget) attack(t testing.TB, attempt SAMLAttempt) *samlAttack {
 	if err != nil {
 		t.Fatalf("request: %v", err)
 	}
-	login, err := target.IdP.authnRequest(m)
+	return m
+}
+
+// attack looks at the request of an attempt as the identity provider does.
+func (target SAMLTarget) attack(t testing.TB, attempt SAMLAttempt) *samlAttack {
+	t.Helper()
+	login, err := target.IdP.authnRequest(inboundSAML(t, attempt.URL, attempt.Form))
 	if err != nil {
 		t.Fatalf("request: %v", err)
 	}
@@ -175,7 +226,11 @@ func (a *samlAttack) signIn(t testing.TB, attempt SAMLAttempt) {
 	if err != nil {
 		t.Fatalf("sign in: %v", err)
 	}
-	if _, err := attempt.Finish(a.posted(text)[0].at(a.login.acs)); err != nil {
+	m, err := a.sent(text)
+	if err != nil {
+		t.Fatalf("sign in: %v", err)
+	}
+	if _, err := attempt.Finish(m[0].at(a.login.acs)); err != nil {
 		t.Fatalf("sign in: %v", err)
 	}
 }
@@ -194,7 +249,11 @@ func ReplaySAMLAcross(t testing.TB, targets ...SAMLTarget) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			subject, err := attempt.Finish(a.posted(text)[0].at(a.login.acs))
+			m, err := from.sent(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			subject, err := attempt.Finish(m[0].at(a.login.acs))
 			if (err == nil) != (i == j) {
 				t.Errorf("the answer of provider %d at target %d: %q, %v", i, j, subject, err)
 			}
@@ -218,6 +277,10 @@ func SAMLProviderTarget(idp *SAML, p provider.IdentityProvider, acs, logout stri
 		if _, ok := p.(provider.LogoutReceiver); ok && logout != "" {
 			attempt.Logout = b.logout
 		}
+		if _, ok := p.(provider.LogoutAnswerer); ok && logout != "" {
+			b.back = logout
+			attempt.BeginLogout, attempt.FinishLogout = b.beginLogout, b.finishLogout
+		}
 		return attempt
 	}}
 }
@@ -230,6 +293,10 @@ type bareLogin struct {
 	data  []byte
 	used  map[string]bool
 	who   *provider.Identity
+
+	back    string // where the browser comes back to after a logout
+	leaving string // the state of the logout that was begun; "" once it was answered
+	parting []byte
 }
 
 func arrived(at string, form url.Values) url.Values {
@@ -274,4 +341,29 @@ func (b *bareLogin) logout(at string, form url.Values) error {
 	}
 	b.used[l.ID] = true
 	return nil
+}
+
+func (b *bareLogin) beginLogout() (at string, form url.Values, err error) {
+	starter, ok := b.p.(provider.LogoutStarter)
+	if !ok {
+		return "", nil, errors.New("it answers messages about logout, and sends none")
+	}
+	b.leaving = samlSecret()
+	r, err := starter.BeginLogout(b.ctx, provider.LogoutRequest{
+		IDToken: b.who.LogoutHint, Subject: b.who.Subject, Session: b.who.Session, RedirectURI: b.back, State: b.leaving,
+	})
+	if err != nil || r == nil { // it has no key, or the identity provider no such service
+		return "", nil, err
+	}
+	b.parting = r.Data
+	return r.URL, r.Form, nil
+}
+
+func (b *bareLogin) finishLogout(at string, form url.Values) error {
+	params := arrived(at, form)
+	if b.leaving == "" || !slices.Equal(params["RelayState"], []string{b.leaving}) {
+		return errors.New("the state is another one")
+	}
+	b.leaving = ""
+	return b.p.(provider.LogoutAnswerer).FinishLogout(b.ctx, provider.Callback{URL: at, Params: params, Data: b.parting})
 }

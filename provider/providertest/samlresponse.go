@@ -242,7 +242,7 @@ func (i *SAML) sendResponse(w http.ResponseWriter, l *samlLogin, text string) {
 	case "HTTP-Redirect":
 		i.redirect(w, l.acs, "SAMLResponse", text, l.relayState)
 	case "HTTP-Artifact":
-		form.Set("SAMLart", i.artifact(l.sp.EntityID, text))
+		form.Set("SAMLart", i.artifact(samlArtifact{entityID: l.sp.EntityID, text: text}))
 		w.Header().Set("Location", withQuery(l.acs, form))
 		w.WriteHeader(http.StatusSeeOther)
 	default:
@@ -297,19 +297,27 @@ func deflate64(text string) string {
 }
 
 // A samlArtifact stands for a response.
-type samlArtifact struct{ entityID, text string }
+type samlArtifact struct {
+	entityID, text string
+	seal           func(answer *etree.Element) error // what a forger does in place of the signature; nil signs
+}
 
-// artifact returns one of type 4 (SAML Bindings §3.6.4).
-func (i *SAML) artifact(entityID, text string) string {
-	source := sha1.Sum([]byte(i.EntityID()))
-	handle := make([]byte, 20)
-	_, _ = rand.Read(handle) // never fails
-	artifact := base64.StdEncoding.EncodeToString(append(append([]byte{0, 4, 0, 0}, source[:]...), handle...))
+// artifact keeps a response and returns what stands for it.
+func (i *SAML) artifact(a samlArtifact) string {
+	artifact := newArtifact(4, i.EntityID())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	prune(i.artifacts)
-	i.artifacts[artifact] = samlArtifact{entityID, text}
+	i.artifacts[artifact] = a
 	return artifact
+}
+
+// newArtifact returns one, of type 4 if it is to be good (SAML Bindings §3.6.4).
+func newArtifact(kind byte, entityID string) string {
+	source := sha1.Sum([]byte(entityID))
+	handle := make([]byte, 20)
+	_, _ = rand.Read(handle) // never fails
+	return base64.StdEncoding.EncodeToString(append(append([]byte{0, kind, 0, 0}, source[:]...), handle...))
 }
 
 // resolve is the artifact resolution service (SAML Profiles §5), which answers a service provider that signs.
@@ -354,7 +362,7 @@ func (i *SAML) resolved(m *samlInbound, r *http.Request) (string, error) {
 	if kept.entityID == sp.EntityID {
 		delete(i.artifacts, artifact.Text())
 	} else {
-		kept.text = "" // somebody else's is no news
+		kept = samlArtifact{} // somebody else's is no news
 	}
 	i.mu.Unlock()
 	answer, err := readXML(fmt.Sprintf(`<samlp:ArtifactResponse xmlns:samlp="%s" ID="%s" Version="2.0" IssueInstant="%s" InResponseTo="%s">`+
@@ -363,7 +371,10 @@ func (i *SAML) resolved(m *samlInbound, r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := i.signer().envelop(answer); err != nil {
+	if kept.seal == nil {
+		kept.seal = i.signer().envelop
+	}
+	if err := kept.seal(answer); err != nil {
 		return "", err
 	}
 	return writeXML(answer), nil

@@ -86,6 +86,7 @@ func TestNewRefuses(t *testing.T) {
 		{"negative skew", "ClockSkew", func(c *saml.Config) { c.ClockSkew = -1 }},
 		{"negative age", "MaxAge", func(c *saml.Config) { c.MaxAge = &negative }},
 		{"refresh", "MetadataRefresh", func(c *saml.Config) { c.MetadataRefresh = time.Second }},
+		{"age", "MetadataMaxAge", func(c *saml.Config) { c.MetadataMaxAge = time.Hour }},
 		{"validity", "MetadataValidity", func(c *saml.Config) { c.MetadataValidity = time.Second }},
 		{"value without attribute", "EssentialAttribute", func(c *saml.Config) { c.EssentialValue = "x" }},
 		{"value that is none", "EssentialValue", func(c *saml.Config) { c.EssentialAttribute, c.EssentialValue = "x", "(" }},

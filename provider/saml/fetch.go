@@ -69,6 +69,9 @@ func (p *Provider) newest(ctx context.Context) (*upstream, error) {
 	case <-patience:
 		return up, nil
 	case <-ctx.Done():
+		if usable {
+			return up, nil
+		}
 		return nil, fail(provider.Unavailable, "metadata at %s: %w", redact(p.cfg.MetadataURL), ctx.Err())
 	}
 }

@@ -2,6 +2,8 @@ package saml_test
 
 import (
 	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -12,16 +14,25 @@ func forgeryTarget(t *testing.T, url, alg string, edit func(*saml.Config)) provi
 	t.Helper()
 	idp, err := providertest.NewSAML(providertest.SAMLConfig{URL: url, Alg: alg, Providers: []providertest.SAMLServiceProvider{{
 		EntityID: spEntity, ACS: []string{acs}, Logout: sloAddress, Certificates: []*x509.Certificate{spKey().Certificate}, EncryptTo: spKey().Certificate,
-	}}})
+	}}, LaxRequests: true})
 	must(err)
 	metadata, err := idp.Metadata()
 	must(err)
 	cfg := saml.Config{EntityID: spEntity, IdPEntityID: idp.EntityID(), Metadata: []byte(metadata), SigningKeys: []saml.Key{spKey()},
-		DecryptionKeys: []saml.Key{spKey()}, InsecureAllowHTTP: true}
+		DecryptionKeys: []saml.Key{spKey()}, InsecureAllowHTTP: true, HTTPClient: &http.Client{Transport: inProcess{idp}}}
 	if edit != nil {
 		edit(&cfg)
 	}
 	return providertest.SAMLProviderTarget(idp, newProvider(t, cfg), acs, sloAddress)
+}
+
+// inProcess takes requests to a handler without a network.
+type inProcess struct{ http.Handler }
+
+func (h inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result(), nil
 }
 
 // Every forgery there is, against each way to sign and to decrypt.
@@ -30,10 +41,14 @@ func TestForgeries(t *testing.T) {
 	for _, tt := range []struct {
 		name, alg string
 		edit      func(*saml.Config)
+		least     int // that have to be sent
 	}{
-		{"RSA", "", nil},
-		{"ECDSA, CBC allowed", "ES256", func(c *saml.Config) { c.InsecureAllowCBC = true }},
-		{"ECDSA, unsolicited answers allowed", "ES384", func(c *saml.Config) { c.Unsolicited = map[string]string{"app": "/app"} }},
+		{"RSA", "", nil, 800},
+		{"ECDSA, CBC allowed", "ES256", func(c *saml.Config) { c.InsecureAllowCBC = true }, 700},
+		{"ECDSA, unsolicited answers allowed", "ES384", func(c *saml.Config) { c.Unsolicited = map[string]string{"app": "/app"} }, 700},
+		{"without a key to sign with", "ES256", func(c *saml.Config) { c.SigningKeys = nil }, 700},
+		{"HTTP-Redirect", "", func(c *saml.Config) { c.ResponseBinding, c.LogoutBinding = saml.HTTPRedirect, saml.HTTPPost }, 150},
+		{"HTTP-Artifact", "ES256", func(c *saml.Config) { c.ResponseBinding = saml.HTTPArtifact }, 150},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -43,8 +58,8 @@ func TestForgeries(t *testing.T) {
 					sent++
 				}
 			}
-			if sent < 500 {
-				t.Errorf("%d were sent", sent)
+			if t.Logf("%d were sent", sent); sent < tt.least {
+				t.Errorf("%d were sent, want %d", sent, tt.least)
 			}
 		})
 	}
@@ -53,6 +68,9 @@ func TestForgeries(t *testing.T) {
 // The answer of each identity provider is taken at its own endpoint and at no other.
 func TestForgeriesAcross(t *testing.T) {
 	t.Parallel()
-	providertest.ReplaySAMLAcross(t, forgeryTarget(t, "https://a.example", "ES256", nil), forgeryTarget(t, "https://b.example", "", nil),
-		forgeryTarget(t, "https://c.example", "ES256", nil))
+	for _, binding := range []saml.Binding{saml.HTTPPost, saml.HTTPRedirect, saml.HTTPArtifact} {
+		by := func(c *saml.Config) { c.ResponseBinding = binding }
+		providertest.ReplaySAMLAcross(t, forgeryTarget(t, "https://a.example", "ES256", by), forgeryTarget(t, "https://b.example", "", by),
+			forgeryTarget(t, "https://c.example", "ES256", by))
+	}
 }

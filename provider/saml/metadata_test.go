@@ -82,6 +82,8 @@ func TestMetadata(t *testing.T) {
 		{"valid still", descriptor{attrs: ` validUntil="2026-05-04T12:00:01Z"`}.String(), nil, ""},
 		{"other endpoint", descriptor{}.String(), func(c *saml.Config) { c.Endpoints.SingleSignOn = "https://idp.example/other?x=y" }, "https://idp.example/other?x=y"},
 		{"other certificate", descriptor{keys: keyDescriptor(signing, otherKey())}.String(), func(c *saml.Config) { c.Certificates = []*x509.Certificate{idpKey().Certificate} }, ""},
+		{"beside roles of other protocols, as AD FS has it", strings.Replace(descriptor{}.String(), "<md:IDPSSODescriptor", `<md:RoleDescriptor xmlns:fed="http://docs.oasis-open.org/wsfed/federation/200706" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="fed:SecurityTokenServiceType" protocolSupportEnumeration="http://docs.oasis-open.org/wsfed/federation/200706">`+
+			keyDescriptor(signing, otherKey())+`<fed:TokenTypesOffered/></md:RoleDescriptor><md:SPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">`+keyDescriptor(signing, otherKey())+`</md:SPSSODescriptor><md:IDPSSODescriptor`, 1), nil, ""},
 		{"by POST only", descriptor{sso: `<md:SingleSignOnService Binding="` + string(saml.HTTPPost) + `" Location="https://idp.example/post"/>`}.String(), nil, "https://idp.example/post"},
 	}
 	for _, test := range tests {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -250,8 +251,16 @@ func binary(e *etree.Element, tag string) ([]byte, error) {
 // canonical returns e by Exclusive XML Canonicalization 1.0 without comments. e is taken out of its document and changed.
 func canonical(e *etree.Element, prefixes string) ([]byte, error) {
 	inherit(e, e.Parent())
+	var defaults map[*etree.Element]string
+	if slices.Contains(strings.Fields(prefixes), "#default") { // which the library takes for a prefix of that name
+		defaults = map[*etree.Element]string{}
+		noteDefaults(e, "", defaults)
+	}
 	if err := etreeutils.TransformExcC14n(e, prefixes, false); err != nil {
 		return nil, fmt.Errorf("canonicalization: %w", err)
+	}
+	if defaults != nil {
+		keepDefaults(e, "", defaults)
 	}
 	doc := etree.NewDocument()
 	doc.SetRoot(e)
@@ -264,6 +273,29 @@ func canonical(e *etree.Element, prefixes string) ([]byte, error) {
 		return nil, fmt.Errorf("canonicalization: %w", err)
 	}
 	return b, nil
+}
+
+// noteDefaults notes which default namespace each element has, in one that has this.
+func noteDefaults(e *etree.Element, outer string, noted map[*etree.Element]string) {
+	if value, there := lookup(e, "xmlns"); there {
+		outer = value
+	}
+	noted[e] = outer
+	for _, c := range elements(e) {
+		noteDefaults(c, outer, noted)
+	}
+}
+
+// keepDefaults declares default namespaces as inclusive canonicalization does: wherever one begins, used or not.
+func keepDefaults(e *etree.Element, declared string, noted map[*etree.Element]string) {
+	e.RemoveAttr("xmlns")
+	if noted[e] != declared {
+		declared = noted[e]
+		e.Attr = slices.Insert(e.Attr, 0, etree.Attr{Key: "xmlns", Value: declared}) // it comes before all others
+	}
+	for _, c := range elements(e) {
+		keepDefaults(c, declared, noted)
+	}
 }
 
 // signedBy reports whether value is the signature of data by one of the keys, which passed checkPublic when they were read.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -96,7 +97,7 @@ func (s *Service) sealPending(alias, state string, wait pending) (string, error)
 func (s *Service) claim(w http.ResponseWriter, r *http.Request, alias, state string) (*pending, error) {
 	sealed := s.Cookies.Get(r, pendingCookie+state)
 	if sealed == "" {
-		return nil, &Problem{Status: http.StatusBadRequest, Message: "no_cookie"}
+		return nil, s.noCookie(r)
 	}
 	s.Cookies.Clear(w, pendingCookie+state)
 	plain, err := s.Sealer.Open(pendingPurpose, pendingContext(alias, state), sealed)
@@ -108,6 +109,16 @@ func (s *Service) claim(w http.ResponseWriter, r *http.Request, alias, state str
 		return nil, err
 	}
 	return &wait, nil
+}
+
+// noCookie tells whoever develops over http, where no cookie can be had along with another site's form, why a login by one
+// ends. Browsers say where a form comes from.
+func (s *Service) noCookie(r *http.Request) *Problem {
+	if r.Method == http.MethodPost && !s.Cookies.Secure && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		return &Problem{Status: http.StatusBadRequest, Message: "needs_https",
+			Err: errors.New("the answer is a form of another site, and BaseURL is http: browsers bring no cookie along")}
+	}
+	return &Problem{Status: http.StatusBadRequest, Message: "no_cookie"}
 }
 
 func (s *Service) callbackURL(p *gate.Provider) string {

@@ -79,7 +79,7 @@ func explain(err error) *Problem {
 }
 
 // lost are the messages for somebody whose login cannot be told any more, and who is to start afresh.
-var lost = map[string]bool{"no_cookie": true, "already_used": true, "cross_site": true, "expired": true, "proof_expired": true}
+var lost = map[string]bool{"no_cookie": true, "needs_https": true, "already_used": true, "cross_site": true, "expired": true, "proof_expired": true}
 
 // Fail shows the page for err: what happened, how to try again, the way back to the application of t, which may be nil.
 func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err error) {

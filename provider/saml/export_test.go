@@ -1,0 +1,4 @@
+package saml
+
+// Canonical is for tests that compare octets.
+var Canonical = canonical

@@ -1,0 +1,197 @@
+package saml_test
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/x509"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/saml"
+)
+
+// What libraries of SAML are known to get wrong, and no other test here is about.
+
+// A canonicalization that fails says so: it never yields a digest of nothing (CVE-2025-66568).
+func TestCanonicalFails(t *testing.T) {
+	t.Parallel()
+	broken := func() *etree.Element { return etree.NewElement("nobody:e") }
+	inside := etree.NewElement("e")
+	inside.AddChild(broken())
+	attribute := etree.NewElement("e")
+	attribute.CreateAttr("nobody:a", "1")
+	for name, e := range map[string]*etree.Element{"the root": broken(), "an element in it": inside, "an attribute": attribute} {
+		for _, prefixes := range []string{"", "#default nobody"} {
+			if got, err := saml.Canonical(e.Copy(), prefixes); err == nil || len(got) > 0 {
+				t.Errorf("%s of an undeclared prefix: got %q, %v", name, got, err)
+			}
+		}
+	}
+}
+
+// What inflates without end is inflated up to a bound (CVE-2023-28119 and its kind).
+func TestBomb(t *testing.T) { // alone, since it counts what the process allocates
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestCompression)
+	must(err)
+	for range 40 << 10 {
+		_, err := w.Write(bytes.Repeat([]byte(" "), 1<<10))
+		must(err)
+	}
+	must(w.Close())
+	cfg := config()
+	cfg.ResponseBinding = saml.HTTPRedirect
+	p := newProvider(t, cfg)
+	data, _ := begin(t, p, provider.Request{})
+	query := url.Values{"SAMLResponse": {base64Of(deflated.Bytes())}, "RelayState": {state}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = p.Finish(t.Context(), provider.Callback{URL: acs + "?" + query.Encode(), Params: query, Data: data})
+	runtime.ReadMemStats(&after)
+	allocated := (after.TotalAlloc - before.TotalAlloc) >> 10
+	t.Logf("%d KiB inflate to 40 MiB: %d KiB allocated", deflated.Len()>>10, allocated)
+	if err == nil || !strings.Contains(err.Error(), "more than") || allocated > 4<<10 {
+		t.Errorf("%v, %d KiB allocated", err, allocated)
+	}
+}
+
+// A compressor has a megabyte of state, which a login must not cost.
+func TestBeginAllocates(t *testing.T) { // alone, as above
+	cfg := config()
+	cfg.SigningKeys = []saml.Key{spKey()}
+	p := newProvider(t, cfg)
+	begin(t, p, provider.Request{})
+	const n = 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		if _, err := p.Begin(t.Context(), provider.Request{RedirectURI: acs, State: state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	each := (after.TotalAlloc - before.TotalAlloc) / n >> 10
+	if t.Logf("%d KiB allocated for a signed request", each); each > 150 { // a collection may empty the pool once
+		t.Errorf("%d KiB allocated for a signed request", each)
+	}
+}
+
+// One provider serves all at once.
+func TestConcurrently(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, decrypting(leaving()))
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			data, id := begin(t, p, provider.Request{})
+			f := newForge(id)
+			f.signed = []string{"a", "r", "ra"}[i%3]
+			if i%2 == 0 {
+				f.encrypt = gcm(spKey()).encrypt
+			}
+			if identity, err := finish(t, p, data, f.response(t)); err != nil || identity.Subject != "alice-1" {
+				t.Errorf("identity %+v, error %v", identity, err)
+			}
+			key := idpKey()
+			cb := deliver(t, "SAMLRequest", logoutRequest(), saml.HTTPPost, &key, nil, nil)
+			if _, err := p.ReceiveLogout(t.Context(), provider.LogoutMessage{URL: cb.URL, Params: cb.Params}); err != nil {
+				t.Errorf("ReceiveLogout: %v", err)
+			}
+			if _, err := p.Descriptor(t.Context(), provider.DescriptorRequest{RedirectURI: acs, LogoutURI: slo}); err != nil {
+				t.Errorf("Descriptor: %v", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Whatever is configured, New refuses it or nothing panics later on. Each pair of settings is tried.
+func TestNoConfigurationPanics(t *testing.T) {
+	t.Parallel()
+	hour := time.Hour
+	edits := []func(*saml.Config){
+		func(*saml.Config) {},
+		func(c *saml.Config) { *c = saml.Config{} },
+		func(c *saml.Config) { c.EntityID = "" },
+		func(c *saml.Config) { c.IdPEntityID = "" },
+		func(c *saml.Config) { c.Endpoints = saml.Endpoints{} },
+		func(c *saml.Config) { c.Endpoints.SingleLogout = sloURL },
+		func(c *saml.Config) { c.Endpoints.LogoutResponse = sloURL },
+		func(c *saml.Config) { c.Certificates = nil },
+		func(c *saml.Config) { c.Certificates = []*x509.Certificate{nil, {}} },
+		func(c *saml.Config) { c.Metadata = []byte(descriptor{}.String()) },
+		func(c *saml.Config) { c.Metadata = []byte(" ") },
+		func(c *saml.Config) { c.MetadataURL = "https://127.0.0.1:1/metadata" },
+		func(c *saml.Config) { c.MetadataCertificates = []*x509.Certificate{otherKey().Certificate} },
+		func(c *saml.Config) { c.SigningKeys = []saml.Key{spKey()} },
+		func(c *saml.Config) { c.SigningKeys = []saml.Key{ecKey(), spKey()} },
+		func(c *saml.Config) { c.SigningKeys = []saml.Key{{}} },
+		func(c *saml.Config) { c.SignatureAlgorithm = saml.ECDSASHA256 },
+		func(c *saml.Config) { c.SignMetadata = true },
+		func(c *saml.Config) { c.DecryptionKeys = []saml.Key{spKey()} },
+		func(c *saml.Config) { c.WantAssertionsEncrypted = true },
+		func(c *saml.Config) { c.RequestBinding = saml.HTTPPost },
+		func(c *saml.Config) { c.ResponseBinding = saml.HTTPRedirect },
+		func(c *saml.Config) {
+			c.ResponseBinding, c.Endpoints.ArtifactResolution = saml.HTTPArtifact, "https://127.0.0.1:1/artifact"
+		},
+		func(c *saml.Config) { c.LogoutBinding = saml.HTTPPost },
+		func(c *saml.Config) { c.NameIDFormat = saml.NameIDTransient },
+		func(c *saml.Config) { c.SubjectAttribute = "uid" },
+		func(c *saml.Config) { c.EssentialAttribute = "uid" },
+		func(c *saml.Config) { c.MaxAge = &hour },
+		func(c *saml.Config) { c.AuthnContextDecls = []string{"urn:x"} },
+		func(c *saml.Config) { c.AuthnContextClasses, c.ForwardACRValues = []string{"urn:x"}, true },
+		func(c *saml.Config) { c.RequestedAttributes = []saml.RequestedAttribute{{Name: "x"}} },
+		func(c *saml.Config) { c.Unsolicited = map[string]string{"": "/"} },
+		func(c *saml.Config) { c.HTTPClient, c.Now, c.Logger = &http.Client{}, nil, nil },
+		func(c *saml.Config) { c.AcceptPromptNone, c.ForwardLoginHint = true, true },
+	}
+	usable := 0
+	for i := range edits {
+		for j := range edits {
+			cfg := config()
+			edits[i](&cfg)
+			edits[j](&cfg)
+			p, err := saml.New(cfg)
+			if (p == nil) == (err == nil) {
+				t.Fatalf("settings %d and %d: New = %v, %v", i, j, p, err)
+			}
+			if err == nil {
+				usable++
+				callAll(t, p)
+			}
+		}
+	}
+	if usable < len(edits)*10 {
+		t.Errorf("%d pairs are usable", usable)
+	}
+}
+
+// callAll calls whatever there is, for what it does not do.
+func callAll(t *testing.T, p *saml.Provider) {
+	t.Helper()
+	r, _ := p.Begin(t.Context(), provider.Request{RedirectURI: acs, State: state, LoginHint: "x", ACRValues: []string{"urn:y"}})
+	if r == nil {
+		r = &provider.Redirect{}
+	}
+	form := url.Values{"SAMLResponse": {base64Of([]byte("<x/>"))}, "RelayState": {state}}
+	for _, cb := range []provider.Callback{{}, {URL: acs, Params: form, Data: r.Data}, {URL: acs + "?" + form.Encode(), Params: form, Data: r.Data}} {
+		_, _ = p.Finish(t.Context(), cb)
+		_, _, _ = p.FinishUnsolicited(t.Context(), cb)
+		_ = p.FinishLogout(t.Context(), cb)
+		_, _ = p.ReceiveLogout(t.Context(), provider.LogoutMessage{URL: cb.URL, Params: cb.Params})
+	}
+	_, _ = p.BeginLogout(t.Context(), provider.LogoutRequest{Subject: "x", State: state})
+	_, _ = p.AnswerLogout(t.Context(), &provider.Logout{ID: "_x"}, true)
+	_, _ = p.Descriptor(t.Context(), provider.DescriptorRequest{RedirectURI: acs, LogoutURI: slo})
+	_, _, _ = p.Trust(), p.Insecure(), p.Stale()
+}
