@@ -398,3 +398,36 @@ func TestMapperMistakes(t *testing.T) {
 		}
 	}
 }
+
+// 73: what a mapper notes in the session is said downstream, and anew after each login, by refresh tokens of before, too.
+func TestRow73NoteDownstream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, also(mapped(provider.SyncImport, mapper.Note("tenant", "tenant")), func(c *broker.Config) {
+		c.Clients[0].Claims = []store.ClientClaim{
+			{Name: "tenant", From: "note:tenant", In: []string{store.ClaimInIDToken, store.ClaimInAccessToken, store.ClaimInUserInfo}},
+		}
+	}))
+	b := brokertest.NewBrowser(t)
+	var before string
+	for _, row := range []struct{ said, want any }{{"one", "one"}, {"two", "two"}, {nil, nil}, {"three", "three"}} {
+		w.says(providertest.User{Name: "Alice"}, map[string]any{"tenant": row.said})
+		if page := b.Get(w.URL + "/login?prompt=login&return_to=/").Click("Demo"); page.URL.Path != "/" {
+			t.Fatalf("login: status %d at %s", page.Status, page.URL)
+		}
+		a := w.redeem(w.code(b, nil), nil).renewed(t)
+		for where, said := range map[string]map[string]any{
+			"ID token": part(t, a.IDToken, 1), "access token": part(t, a.AccessToken, 1), "userinfo": w.saidOf(t, a.AccessToken),
+			"introspection": w.introspect("rp", a.AccessToken).active(t),
+		} {
+			if said["tenant"] != row.want {
+				t.Errorf("%v: %s says %v", row.said, where, said["tenant"])
+			}
+		}
+		if before != "" {
+			if got := part(t, w.refresh(before, nil).renewed(t).IDToken, 1)["tenant"]; got != row.want {
+				t.Errorf("%v: a refresh token of before brings %v", row.said, got)
+			}
+		}
+		before = a.RefreshToken
+	}
+}
