@@ -372,6 +372,9 @@ func (s *Store) Commit(ctx context.Context, l *store.Login) error {
 	); err != nil {
 		return err
 	}
+	if l.OldLink != nil { // what is deleted needs no secrets
+		sealed.OldLink = &store.Link{LinkKey: l.OldLink.LinkKey, Version: l.OldLink.Version}
+	}
 	// Whatever was written has its version, also where only a part was.
 	err := store.Commit(ctx, s.in, &sealed)
 	tellVersion(l.NewLink, sealed.NewLink, linkVersion)

@@ -95,7 +95,7 @@ func (s *Service) knownDevice(r *http.Request, userID string) string {
 
 // remember makes the browser one in which the user has signed in.
 func (s *Service) remember(w http.ResponseWriter, r *http.Request, j *journey) {
-	if s.Credentials == nil {
+	if s.Credentials == nil || j.Transient != nil { // who has no password is not locked out
 		return
 	}
 	known := device{User: j.user, ID: rand.Text()}
