@@ -149,7 +149,7 @@ type Provider struct {
 	// StoreTokens keeps what it has issued for itself, its access token for instance, sealed, for [Broker.UpstreamTokens] and
 	// for clients that name it in their ProviderTokens. The zero value, provider.TokensDropped, keeps nothing. What is kept
 	// is brought anew by each login, and renewed before it ends if IdP is a provider.TokenRefresher and was given a refresh
-	// token, which many give for a scope or a parameter of theirs only.
+	// token, which many give for a scope or a parameter of theirs only. A provider with LinkOnly can be linked for its tokens.
 	StoreTokens provider.TokenMode
 	// TokensReadable gives users who are created through it the role [RoleReadToken], without which no client is given
 	// tokens of theirs. It needs StoreTokens.

@@ -436,6 +436,52 @@ func TestMailsOfAnAccountAreBounded(t *testing.T) {
 	l.comeByMail(brokertest.NewBrowser(t))
 }
 
+// Who tries each way in turn comes back to the question and then to the first, without another mail, and finds there what was
+// confirmed meanwhile.
+func TestAnotherWayGoesRound(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	b := brokertest.NewBrowser(t)
+	page := l.comeByMail(b)
+	round := func() *brokertest.Page {
+		for _, text := range []string{"Continue with Demo", `type="password"`, "already exists"} {
+			page = page.Submit(press("another"))
+			shows(t, page, http.StatusOK, text)
+		}
+		return page.Submit(press("link"))
+	}
+	page = round()
+	shows(t, page, http.StatusOK, "Look into your mailbox")
+	if n := len(l.box.links()); n != 1 {
+		t.Fatalf("%d mails, want one", n)
+	}
+	brokertest.NewBrowser(t).Get(l.box.links()[0]).Submit(nil)
+	l.wantLinked(round())
+}
+
+// Whoever has proved a password and then wants another way has proved nothing.
+func TestAnotherWayForgetsWhatWasProved(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	codes, err := l.local().NewRecoveryCodes(t.Context(), l.alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := brokertest.NewBrowser(t)
+	page := l.comeByPassword(b).Submit(answer("alice", password))
+	shows(t, page, http.StatusOK, `name="code"`)
+	page = page.Submit(press("another"))
+	shows(t, page, http.StatusOK, "already exists")
+	page = page.Submit(press("link"))
+	shows(t, page, http.StatusOK, "Look into your mailbox")
+	shows(t, page.Submit(url.Values{"code": {codes[0]}}), http.StatusOK, "not confirmed yet")
+	l.wantNoLink(b)
+	page = b.Get(page.URL.String()).Submit(press("another")).Submit(press("another"))
+	shows(t, page, http.StatusOK, `type="password"`)
+	page = page.Submit(answer("alice", password))
+	l.wantLinked(page.Submit(url.Values{"code": {codes[0]}}))
+}
+
 func TestRow21NoMailer(t *testing.T) {
 	t.Parallel()
 	l := newLinkWorld(t, noMailer)

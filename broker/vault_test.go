@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 )
 
@@ -464,15 +466,7 @@ func TestTokensAreRevokedWithTheLink(t *testing.T) {
 	w.link(b, "other")
 	access := w.accessToken(b)
 	tokens := w.fetch("demo", access).fetched(t)
-	page := b.Get(w.at(""))
-	for i := range 2 {
-		id := field(t, page, "link", i)
-		asked := b.Post(w.at("unlink"), url.Values{"link": {id}}, w.Origin)
-		if strings.Contains(asked.Body, "Demo") {
-			asked.Submit(url.Values{"decision": {"yes"}})
-			break
-		}
-	}
+	w.unlinkAs(b, "Demo")
 	if links := w.linksOf(w.named("alice").ID); len(links) != 1 || links[0].Provider != "other" {
 		t.Fatalf("links: %v", links)
 	}
@@ -588,4 +582,136 @@ func TestRefreshStorm(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A SAML provider issues its assertion, which is kept whole and until when it says itself.
+func TestUpstreamAssertion(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		var made *broker.Provider
+		w := newSAMLWorld(t, func(_ *saml.Config, p *broker.Provider) { made = p })
+		w.reconfigure(func(c *broker.Config) {
+			made.StoreTokens, made.TokensReadable = mode, true
+			c.Providers, c.Clients[0].ProviderTokens = append(c.Providers, *made), []string{"saml"}
+		})
+		b := stopped(t)
+		w.samlLogin(t, b, "_a1")
+		access := w.accessToken(b)
+		got := w.fetch("saml", access).fetched(t)
+		text, err := base64.RawURLEncoding.DecodeString(got.AccessToken)
+		if err != nil || got.Issued != provider.TypeSAML2 || got.TokenType != "N_A" || got.ExpiresIn != 0 ||
+			!strings.HasPrefix(string(text), "<saml:Assertion") || !strings.Contains(string(text), `ID="_a1"`) {
+			t.Errorf("mode %d: %+v, %v: %s", mode, got, err, text)
+		}
+	}
+}
+
+// What is too large to be kept is not, and the login is none the worse for it.
+func TestTokensTooLarge(t *testing.T) {
+	t.Parallel()
+	log := newLockedLog()
+	w := newVaultWorld(t, provider.TokensOnLink, func(c *broker.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { m["refresh_token"] = strings.Repeat("r", 100<<10) }})
+	b := w.login("Demo")
+	wantNoToken(t, w.fetch("demo", w.accessToken(b)), http.StatusNotFound, "no_token")
+	if said := log.String(); !strings.Contains(said, "tokens of the upstream are not kept") || strings.Contains(said, "rrr") {
+		t.Errorf("the log says %s", said)
+	}
+}
+
+// The keys of what is kept can be exchanged.
+func TestResealTokens(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		next := []byte("another secret of the tests: 32!")
+		for _, secrets := range [][][]byte{{next, worldSecrets[0]}, {next}} {
+			w.keeping(mode, func(c *broker.Config) { c.Secrets = secrets })
+			if len(secrets) == 2 {
+				if n, err := w.Broker.Reseal(t.Context()); n == 0 || err != nil {
+					t.Fatalf("mode %d: Reseal: %d, %v", mode, n, err)
+				}
+			}
+			if tokens, err := w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo"); err != nil || tokens.AccessToken == "" {
+				t.Errorf("mode %d with %d secrets: %v", mode, len(secrets), err)
+			}
+		}
+	}
+}
+
+// Some upstreams give a refresh token the first time only: a login without one leaves that in its place.
+func TestRefreshTokenOfAnEarlierLogin(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { delete(m, "refresh_token") }})
+	w.login("Demo")
+	later, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	must(t, err)
+	w.wantRenewals(0)
+	w.advance(11 * time.Minute)
+	renewed, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	if err != nil || renewed.AccessToken == later.AccessToken || !w.good(w.op, renewed.AccessToken) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	w.wantRenewals(1)
+}
+
+// A session that another user's takes the place of takes its tokens with it.
+func TestTokensAreRevokedWithASessionThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensInSession, nil)
+	b := w.login("Demo")
+	tokens := w.fetch("demo", w.accessToken(b)).fetched(t)
+	w.op.LoginAs("bob")
+	b.Get(w.URL + "/broker/demo/login?return_to=/")
+	if who := b.Get(w.Origin + "/").Who(); who.Username != "bob" {
+		t.Fatalf("signed in as %+v", who)
+	}
+	eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+	if again := w.fetch("demo", w.accessToken(b)).fetched(t); !w.good(w.op, again.AccessToken) || again.AccessToken == tokens.AccessToken {
+		t.Error("bob has no token of his own")
+	}
+}
+
+// What an alias issued is not revoked at whom it is pointed to later either.
+func TestTokensAreNotRevokedElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	b := w.login("Demo")
+	w.link(b, "other")
+	evil := w.elsewhere()
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) { c.Providers[0].IdP = w.upstream(evil, "demo", withRefresh) })
+	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	w.unlinkAs(b, "Demo")
+	if links := w.linksOf(w.named("alice").ID); len(links) != 1 {
+		t.Fatalf("links: %v", links)
+	}
+	w.op.LoginAs("bob")
+	w.keeping(provider.TokensOnLink, nil)
+	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	w.other.LoginAs("twin")
+	bob := w.login("Demo") // whose tokens are revoked by the same way
+	w.link(bob, "other")
+	w.unlinkAs(bob, "Demo")
+	eventually(t, "the upstream is told of the others", func() bool { return len(w.op.Requests(providertest.Revocation)) == 1 })
+	if n := len(evil.Requests(providertest.Revocation)); n != 0 {
+		t.Errorf("the other provider was sent %d tokens", n)
+	}
+}
+
+// unlinkAs takes a provider away on the account page.
+func (w *world) unlinkAs(b *brokertest.Browser, title string) {
+	w.t.Helper()
+	page := b.Get(w.at(""))
+	for i := range 2 {
+		asked := b.Post(w.at("unlink"), url.Values{"link": {field(w.t, page, "link", i)}}, w.Origin)
+		if strings.Contains(asked.Body, title) {
+			asked.Submit(url.Values{"decision": {"yes"}})
+			return
+		}
+	}
+	w.t.Fatalf("%s cannot be unlinked:\n%s", title, page.Body)
 }

@@ -91,6 +91,7 @@ type Turn struct {
 
 	step     string // ID of the step that runs
 	required bool
+	others   bool
 	state    *State
 }
 
@@ -183,6 +184,10 @@ func (t *Turn) Set(name, value string) { t.state.set(t.step, name, value) }
 
 // Required reports whether a [Skip] by this step would deny the login, so that the step may say honestly why instead.
 func (t *Turn) Required() bool { return t.required }
+
+// Others reports whether there is another way than this step, to which [Another] leads: it is, or stands in, one of several
+// Alternatives. Whether any of them can be gone is not known before.
+func (t *Turn) Others() bool { return t.others }
 
 // Provider is what a step may know of the upstream that vouched.
 type Provider struct {

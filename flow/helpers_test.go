@@ -43,6 +43,8 @@ func form(_ context.Context, t *flow.Turn) (flow.Result, error) {
 		return flow.Skip(), nil
 	case "deny":
 		return flow.Deny("no"), nil
+	case "another":
+		return flow.Another(), nil
 	case "leave":
 		return flow.Leave("other"), nil
 	case "restart":

@@ -19,6 +19,7 @@ import (
 type forest struct {
 	rand  *rand.Rand
 	seed  uint64
+	tree  flow.Flow
 	ids   []string
 	ended map[string]flow.Result // since the last restart
 }
@@ -94,8 +95,8 @@ func (f *forest) leaf(id string) flow.Authenticator {
 			t.Draft.UserID = id
 		}
 		r := flow.Success()
-		switch dice.IntN(16) {
-		case 0, 1, 2:
+		switch dice.IntN(18) {
+		case 0, 1, 2, 16, 17:
 			r = flow.Skip()
 		case 3:
 			return flow.Result{}, errOops
@@ -114,8 +115,49 @@ func (f *forest) leaf(id string) flow.Authenticator {
 			}
 		}
 		f.ended[id] = r
+		if dice.IntN(8) == 0 && reflect.DeepEqual(r, flow.Skip()) {
+			if t.Others() && (t.Input != nil || t.Returned != nil) {
+				f.leave(f.tree, id)
+			}
+			return flow.Another(), nil
+		}
 		return r, nil
 	})
+}
+
+// leave forgets how the leaves ended of the Alternative that the visitor leaves at this leaf, and reports whether the leaf is in the
+// level, and whether the Alternative is.
+func (f *forest) leave(level flow.Flow, id string) (found, left bool) {
+	others := 0
+	for _, s := range level {
+		switch {
+		case s.When == flow.Alternative:
+			others++
+		case s.When != flow.Disabled && !isCondition(s):
+			others = -10 // Alternatives are ignored
+		}
+	}
+	for _, s := range level {
+		found, left = s.ID == id, false
+		if !found {
+			found, left = f.leave(s.Sub, id)
+		}
+		if found && !left && others > 1 {
+			f.forget(s)
+			left = true
+		}
+		if found {
+			return found, left
+		}
+	}
+	return false, false
+}
+
+func (f *forest) forget(s flow.Step) {
+	delete(f.ended, s.ID)
+	for _, inner := range s.Sub {
+		f.forget(inner)
+	}
 }
 
 // wins returns the leaves to whose success the level owes its own, nil if it has none: by the rules, from how the leaves
@@ -182,6 +224,7 @@ func walk(t *testing.T, seed uint64) flow.Kind {
 	t.Helper()
 	f := newForest(seed)
 	tree := f.level(3)
+	f.tree = tree
 	s, draft := &flow.State{}, &flow.Draft{}
 	turn := newTurn()
 	for range 200 {
@@ -284,7 +327,9 @@ func TestJSONChangesNothing(t *testing.T) {
 	for seed := range uint64(2000) {
 		var stories [2]string
 		for i := range stories {
-			tree := newForest(seed).level(3)
+			f := newForest(seed)
+			f.tree = f.level(3)
+			tree := f.tree
 			s, turn := &flow.State{}, newTurn()
 			for range 200 {
 				out, err := tree.Run(t.Context(), s, turn)

@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-// A Result is how a step ends, or pauses. It is made by one of [Success], [Skip], [Ask], [Deny], [DenyPage], [Leave] and
+// A Result is how a step ends, or pauses. It is made by one of [Success], [Skip], [Another], [Ask], [Deny], [DenyPage], [Leave] and
 // [Restart]; the zero value is none of them, and is refused with an error.
 type Result struct {
 	kind   resultKind
@@ -28,14 +28,20 @@ const (
 	resultDeny
 	resultLeave
 	resultRestart
+	resultAnother
 )
 
 // Success ends the step: it has done what it is for.
 func Success() Result { return Result{kind: resultSuccess} }
 
-// Skip ends the step without success: it has nothing to do here, or the visitor wants another way. The next Alternative
-// is tried; a Required step that skips denies the flow.
+// Skip ends the step without success: it has nothing to do here. The next Alternative is tried; a Required step that skips
+// denies the flow.
 func Skip() Result { return Result{kind: resultSkip} }
+
+// Another leaves the step, on an answer by which the visitor wants another way: the Alternative that it is, or stands in, is left
+// for the next one. What was decided in it is undone. After the last way comes the first again, as if the visitor had not been
+// there, but for what its steps have kept with [Turn.Set]. Where [Turn.Others] reports that there is no other way it is [Skip].
+func Another() Result { return Result{kind: resultAnother} }
 
 // Ask shows a page and calls the step again with the answer.
 func Ask(p Page) Result { return Result{kind: resultAsk, page: p} }
@@ -79,7 +85,7 @@ const (
 func (r Result) check() (Result, error) {
 	var err error
 	switch r.kind {
-	case resultSuccess, resultSkip, resultRestart:
+	case resultSuccess, resultSkip, resultRestart, resultAnother:
 	case resultAsk:
 		if !isName(r.page.Name, "-_") {
 			return r, fmt.Errorf("asked for page %q: not the name of a template", r.page.Name)
@@ -138,7 +144,7 @@ func isName(s, extra string) bool {
 
 // If makes a condition of fn: a leaf that stands, Required, directly in a Conditional sub-flow and says whether that
 // sub-flow counts. Conditions are evaluated in order when the flow reaches the sub-flow, up to the first that is false;
-// each at most once. They are no success by themselves, and what they write into the draft is lost.
+// each at most once, and anew where the visitor comes back to a way that they had left (see [Another]). They are no success by themselves, and what they write into the draft is lost.
 func If(fn func(ctx context.Context, t *Turn) (bool, error)) Authenticator { return condition{fn} }
 
 type condition struct {

@@ -82,6 +82,7 @@ type run struct {
 	resume string  // the step whose pause the turn answers, until the walk has come to it
 	out    Outcome // of a walk that has stopped
 	failed []error
+	others int // of the levels that it is in, how many have several Alternatives
 }
 
 // A verdict is how a step or a level ended. From paused on, they stop the walk.
@@ -93,6 +94,7 @@ const (
 	paused
 	denied
 	restarted
+	passed // up to the nearest level with several Alternatives
 )
 
 func (r *run) flow(ctx context.Context, f Flow) (Outcome, error) {
@@ -160,19 +162,61 @@ func (r *run) all(ctx context.Context, steps []*Step) (verdict, error) {
 
 // first is a level of Alternatives.
 func (r *run) first(ctx context.Context, steps []*Step) (verdict, error) {
+	if len(steps) > 1 {
+		r.others++
+		defer func() { r.others-- }()
+	}
+	for {
+		v, more, err := r.round(ctx, steps)
+		switch {
+		case !more:
+			return v, err
+		case len(steps) == 1 || r.others > 1: // the next way may be further out
+			return passed, nil
+		}
+		for _, s := range steps {
+			r.state.edit(s.ID, func(rec *record) { rec.Passed = false })
+		}
+	}
+}
+
+// round tries the Alternatives once, and reports whether there are more: those that the visitor has passed over.
+func (r *run) round(ctx context.Context, steps []*Step) (v verdict, more bool, err error) {
 	var failed []error
 	for _, s := range steps {
+		if r.state.steps[s.ID].Passed {
+			more = true
+			continue
+		}
 		v, err := r.step(ctx, s)
 		switch {
 		case errors.Is(err, ErrStale):
-			return skipped, err
+			return skipped, false, err
 		case err != nil: // if ctx has ended, no other leaf will run
 			failed = append(failed, err)
+		case v == passed:
+			r.pass(s)
+			more = true
 		case v != skipped:
-			return v, nil
+			return v, false, nil
 		}
 	}
-	return skipped, errors.Join(failed...)
+	return skipped, more, errors.Join(failed...)
+}
+
+// pass leaves an alternative that the visitor does not want now: what it decided is undone, and who comes back to it finds it as if
+// they had never been there, but for what its steps remember.
+func (r *run) pass(s *Step) {
+	r.draft.decide(*r.state.steps[s.ID].Before)
+	r.forget(s)
+	r.state.edit(s.ID, func(rec *record) { rec.Passed = true })
+}
+
+func (r *run) forget(s *Step) {
+	r.state.edit(s.ID, func(rec *record) { *rec = record{Memory: rec.Memory} })
+	for i := range s.Sub {
+		r.forget(&s.Sub[i])
+	}
 }
 
 // step runs one step and undoes what it decided if it did not succeed.
@@ -239,6 +283,7 @@ func (r *run) leaf(ctx context.Context, s *Step) (verdict, error) {
 	if err := ctx.Err(); err != nil {
 		return skipped, err
 	}
+	answers := r.resume != ""
 	res, err := r.call(ctx, s)
 	if err == nil {
 		res, err = res.check()
@@ -248,6 +293,9 @@ func (r *run) leaf(ctx context.Context, s *Step) (verdict, error) {
 		r.failed = append(r.failed, err)
 		return r.answer(s, answerFailed), err
 	}
+	if res.kind == resultAnother && (!answers || r.others == 0) { // nobody wanted it, or there is none
+		res = Skip()
+	}
 	return r.take(s, res), nil
 }
 
@@ -255,6 +303,7 @@ func (r *run) leaf(ctx context.Context, s *Step) (verdict, error) {
 func (r *run) call(ctx context.Context, s *Step) (Result, error) {
 	t := r.turn
 	t.Draft, t.step, t.required, t.state = r.draft, s.ID, s.When != Alternative, r.state
+	t.others = r.others > 0
 	if r.resume == "" {
 		t.Input, t.Returned = nil, nil
 	}
@@ -289,6 +338,9 @@ func (r *run) take(s *Step, res Result) verdict {
 		return paused
 	case resultRestart:
 		return restarted
+	case resultAnother:
+		r.state.proceed()
+		return passed
 	}
 	return r.end(Outcome{Step: s.ID, Reason: res.reason, Data: res.data})
 }

@@ -35,6 +35,7 @@ type record struct {
 	Result answer            `json:"r,omitempty"` // of a leaf; those of sub-flows follow from them
 	Memory map[string]string `json:"m,omitempty"` // copied before it is changed
 	Before *decision         `json:"b,omitempty"` // the draft's when the step began, while it has not ended
+	Passed bool              `json:"o,omitempty"` // of an Alternative: the visitor wants another one first
 }
 
 type answer int
@@ -139,7 +140,7 @@ func (s *State) proceed() { s.token, s.step, s.page, s.alias = "", "", nil, "" }
 func (s *State) edit(step string, edit func(r *record)) {
 	r := s.steps[step]
 	edit(&r)
-	if r.Result == answerNone && r.Memory == nil && r.Before == nil {
+	if r.Result == answerNone && r.Memory == nil && r.Before == nil && !r.Passed {
 		delete(s.steps, step)
 		return
 	}

@@ -48,7 +48,9 @@ type TokenRevoker interface {
 type TokenMode int
 
 const (
-	TokensDropped   TokenMode = iota // nothing is kept
-	TokensOnLink                     // with the link of user and upstream: until it is removed, or they sign in again
-	TokensInSession                  // with the session that the upstream has vouched for, and no longer
+	TokensDropped TokenMode = iota // nothing is kept
+	TokensOnLink                   // with the link of user and upstream: until it is removed, or they sign in again
+	// TokensInSession keeps it with the session that the upstream has vouched for, and no longer. What is linked while somebody is
+	// signed in by another provider has none. A session is read with each of its requests, and so are its tokens.
+	TokensInSession
 )

@@ -12,8 +12,8 @@ import (
 // user, and skips if they have none; an account that was only found to exist is not asked about, as that would tell whether it
 // has one.
 //
-// Its page is "passkey". It skips where the broker has no passkeys or keeps no credentials, where a new user was decided on, and,
-// unless it is Required, when the visitor wants another way. It denies a disabled user with [UserDisabled].
+// Its page is "passkey". It skips where the broker has no passkeys or keeps no credentials, and where a new user was decided on. It
+// denies a disabled user with [UserDisabled].
 type Passkey struct{}
 
 var _ flow.Decider = Passkey{}
@@ -28,8 +28,11 @@ const (
 
 // Authenticate asks and decides.
 func (s Passkey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
-	if _, ok := LocalOf(t); !ok || t.Passkeys == nil || t.Draft.New || t.Input != nil && wantsAnother(t) {
+	if _, ok := LocalOf(t); !ok || t.Passkeys == nil || t.Draft.New {
 		return flow.Skip(), nil
+	}
+	if t.Input.Has("another") && t.Others() {
+		return flow.Another(), nil
 	}
 	var errs map[string]string
 	if t.Input != nil {
@@ -44,7 +47,7 @@ func (s Passkey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, e
 	if options == "" || err != nil {
 		return flow.Skip(), err
 	}
-	return flow.Ask(flow.Page{Name: "passkey", Errors: errs, Data: map[string]any{"options": options, "another": !t.Required()}}), nil
+	return flow.Ask(flow.Page{Name: "passkey", Errors: errs, Data: map[string]any{"options": options, "another": t.Others()}}), nil
 }
 
 // beginPasskey begins to ask for a passkey, one of the user whom the draft has decided on if there is one, and returns the options

@@ -37,8 +37,8 @@ func AttemptOf(t *flow.Turn, userID string) Attempt {
 // first login it may be another one than the one who was found to exist. The name is prefilled with what the upstream said, and
 // can be changed; where the draft has a UserID already, it is that user whose password is asked for, as by [Password].
 //
-// Its page is "password". It skips where the broker keeps no credentials, where a new user was decided on, and, unless it is
-// Required, when the visitor wants another way. It denies a disabled user, once they have proved themselves, with [UserDisabled].
+// Its page is "password". It skips where the broker keeps no credentials, and where a new user was decided on. It denies a
+// disabled user, once they have proved themselves, with [UserDisabled].
 type UsernamePassword struct {
 	// OrPasskey takes a passkey in place of name and password, as [Passkey] does, where the broker has them.
 	OrPasskey bool
@@ -79,8 +79,11 @@ func (Password) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, er
 // askPassword asks for the password of this user, or, if it is "", for a name as well; orPasskey takes a passkey in its place.
 func askPassword(ctx context.Context, t *flow.Turn, userID string, orPasskey bool) (flow.Result, error) {
 	l, ok := LocalOf(t)
-	if !ok || t.Draft.New || t.Input != nil && wantsAnother(t) {
+	if !ok || t.Draft.New {
 		return flow.Skip(), nil
+	}
+	if t.Input.Has("another") && t.Others() {
+		return flow.Another(), nil
 	}
 	if userID != "" && userID == t.Draft.UserID {
 		kinds, err := l.Kinds(ctx, userID)
@@ -93,7 +96,7 @@ func askPassword(ctx context.Context, t *flow.Turn, userID string, orPasskey boo
 		name = shorten(t.Input.Get("username"))
 	}
 	page := flow.Page{Name: "password", Data: map[string]any{
-		"username": name, "fixed": userID != "", "another": !t.Required(),
+		"username": name, "fixed": userID != "", "another": t.Others(),
 	}}
 	ask := func(errs map[string]string) (flow.Result, error) {
 		page.Errors = errs
@@ -164,7 +167,7 @@ func who(ctx context.Context, t *flow.Turn, userID, name string) (*store.User, A
 }
 
 // OTP asks for a one-time code of the user's authenticator app (TOTP). Its page is "otp". It skips where the user whom the
-// draft has decided on has no app, where nobody was decided on, and, unless it is Required, when the visitor wants another way.
+// draft has decided on has no app, and where nobody was decided on.
 type OTP struct{}
 
 // Authenticate asks.
@@ -207,13 +210,13 @@ func askCode(ctx context.Context, t *flow.Turn, kinds ...store.CredentialKind) (
 	if asked := store.CredentialKind(t.Get("kind")); slices.Contains(kinds, asked) {
 		kind = asked
 	}
-	if t.Input != nil && t.Input.Has("another") && len(kinds) > 1 {
-		kind = kinds[(slices.Index(kinds, kind)+1)%len(kinds)]
-		t.Set("kind", string(kind))
-		return flow.Ask(codePage(t, kind, true)), nil
-	}
-	if t.Input != nil && wantsAnother(t) {
-		return flow.Skip(), nil
+	if t.Input.Has("another") && (len(kinds) > 1 || t.Others()) {
+		next := (slices.Index(kinds, kind) + 1) % len(kinds)
+		t.Set("kind", string(kinds[next]))
+		if next == 0 && t.Others() {
+			return flow.Another(), nil
+		}
+		return flow.Ask(codePage(t, kinds[next], true)), nil
 	}
 	page := codePage(t, kind, len(kinds) > 1)
 	if t.Input == nil {
@@ -241,7 +244,7 @@ func codePage(t *flow.Turn, kind store.CredentialKind, more bool) flow.Page {
 	if kind == store.CredentialRecovery {
 		name = "recovery"
 	}
-	return flow.Page{Name: name, Data: map[string]any{"another": more || !t.Required()}}
+	return flow.Page{Name: name, Data: map[string]any{"another": more || t.Others()}}
 }
 
 // Has is a condition (see [flow.If]): the user whom the draft has decided on has a credential of one of these kinds.
@@ -385,9 +388,6 @@ func missing(fields map[string]string) map[string]string {
 	}
 	return errs
 }
-
-// wantsAnother reports whether the visitor wants another way than this step, and there may be one.
-func wantsAnother(t *flow.Turn) bool { return t.Input.Has("another") && !t.Required() }
 
 // refusal returns the message for what proves nothing, which is the same for all of that, or err if it could not be told.
 func refusal(err error) (string, error) {

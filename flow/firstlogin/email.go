@@ -49,8 +49,7 @@ const PageVerifyEmail = "verify-email"
 // what becomes of everything that was set up before its address was ever verified).
 //
 // Its page is "verify-email". It skips where the broker sends no mail; where the account was found by its username, is disabled,
-// or shares its address; where the visitor has edited the e-mail address or username; and, unless it is Required, when the visitor
-// wants another way.
+// or shares its address; and where the visitor has edited the e-mail address or username.
 type VerifyByEmail struct{}
 
 var _ flow.Decider = VerifyByEmail{}
@@ -66,29 +65,41 @@ func (VerifyByEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Resul
 	}
 	proof := mailProof(t)
 	proof.UserID, proof.Account, proof.Email = u.ID, u.Username, u.Email
-	if t.Input == nil {
-		return send(ctx, t, "account "+u.ID, proof, "link-account", sentPage(t))
+	if t.Input.Has("another") && t.Others() {
+		return flow.Another(), nil
 	}
-	if t.Input.Has("another") && !t.Required() {
-		return flow.Skip(), nil
-	}
-	switch ok, err := takeProof(ctx, t.Transient, proof); {
-	case err != nil:
-		return flow.Result{}, err
-	case ok:
-		// The other links that were mailed for it are of no use any more.
-		if err := RevokeProofs(ctx, t.Transient, u.ID, proof.Link, t.Now); err != nil {
-			return flow.Result{}, fmt.Errorf("revoke mailed links: %w", err)
-		}
+	proved, res, err := proof.ask(ctx, t, "link-account", "account "+u.ID, sentPage(t))
+	if proved {
 		note(t, "linked_by", "email")
 		t.Draft.UserID, t.Draft.ProvedEmail = u.ID, u.Email
-		return flow.Success(), nil
-	case t.Input.Has("resend"):
-		return send(ctx, t, "account "+u.ID, proof, "link-account", sentPage(t))
 	}
-	page := sentPage(t)
-	page.Errors = map[string]string{"confirmed": "not_yet"}
-	return flow.Ask(page), nil
+	return res, err
+}
+
+// sentTo is under which a step remembers to which address it has sent a mail.
+const sentTo = "sent to"
+
+// ask has the visitor prove what p says by a link that is mailed to p.Email, within bounds, of which bound is one beside the login's
+// own, and reports whether they have, as the result says it, too.
+func (p *Proof) ask(ctx context.Context, t *flow.Turn, mail, bound string, page flow.Page) (proved bool, _ flow.Result, _ error) {
+	ok, err := takeProof(ctx, t.Transient, *p)
+	switch address := hashOf(sentTo, p.Email); {
+	case err != nil:
+		return false, flow.Result{}, err
+	case ok:
+		// The other links that were mailed for it are of no use any more.
+		if err := RevokeProofs(ctx, t.Transient, p.UserID, p.Link, t.Now); err != nil {
+			return false, flow.Result{}, fmt.Errorf("revoke mailed links: %w", err)
+		}
+		return true, flow.Success(), nil
+	case t.Input.Has("resend") || t.Get(sentTo) != address:
+		t.Set(sentTo, address)
+		res, err := p.send(ctx, t, mail, bound, page)
+		return false, res, err
+	case t.Input != nil:
+		page.Errors = map[string]string{"confirmed": "not_yet"}
+	}
+	return false, flow.Ask(page), nil
 }
 
 // mailable returns the account that was found if its own address can prove it, nil if it cannot.
@@ -108,14 +119,14 @@ func mailable(ctx context.Context, t *flow.Turn) (*store.User, error) {
 func sentPage(t *flow.Turn) flow.Page {
 	// The address is the visitor's own, from the upstream: it is what the account was found by.
 	return flow.Page{Name: PageVerifyEmail, Data: map[string]any{
-		"email": t.Draft.Profile.Email, "provider": t.Provider.Name, "minutes": minutes(proofLifetime), "another": !t.Required(),
+		"email": t.Draft.Profile.Email, "provider": t.Provider.Name, "minutes": minutes(proofLifetime), "another": t.Others(),
 	}}
 }
 
 func minutes(d time.Duration) string { return strconv.Itoa(int(d / time.Minute)) }
 
-// send mails a link, within bounds, of which bound is one beside the login's own, and asks to open it.
-func send(ctx context.Context, t *flow.Turn, bound string, proof Proof, mail string, page flow.Page) (flow.Result, error) {
+// send mails a link, if there may be one more, and asks to open it.
+func (p *Proof) send(ctx context.Context, t *flow.Turn, mail, bound string, page flow.Page) (flow.Result, error) {
 	ok, err := maySend(ctx, t, bound)
 	if err != nil {
 		return flow.Result{}, err
@@ -125,12 +136,12 @@ func send(ctx context.Context, t *flow.Turn, bound string, proof Proof, mail str
 		return flow.Ask(page), nil
 	}
 	handle := rand.Text() + rand.Text()
-	if err := proof.put(ctx, t.Transient, linkPurpose, hashOf(linkPurpose, handle), t.Now.Add(proofKept)); err != nil {
+	if err := p.put(ctx, t.Transient, linkPurpose, hashOf(linkPurpose, handle), t.Now.Add(proofKept)); err != nil {
 		return flow.Result{}, fmt.Errorf("keep mailed link: %w", err)
 	}
-	m := flow.Mail{Name: mail, To: proof.Email, Link: t.BaseURL + "/proof?" + url.Values{"link": {handle}}.Encode()}
+	m := flow.Mail{Name: mail, To: p.Email, Link: t.BaseURL + "/proof?" + url.Values{"link": {handle}}.Encode()}
 	m.Args = map[string]string{
-		"provider": t.Provider.Name, "username": proof.Upstream, "account": proof.Account, "email": proof.Email, "minutes": minutes(proofLifetime),
+		"provider": t.Provider.Name, "username": p.Upstream, "account": p.Account, "email": p.Email, "minutes": minutes(proofLifetime),
 	}
 	if err := t.Mail(ctx, m); err != nil {
 		// Whoever sends has logged it. The link is nobody's.

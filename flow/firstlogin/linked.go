@@ -16,8 +16,7 @@ import (
 // decides for; that may be another user than was found. An identity that nobody is linked to decides nothing, and the first one is
 // not lost: the page is shown again.
 //
-// Its page is "choose-provider". It skips where there is no other provider and, unless it is Required, when the visitor wants
-// another way. It denies a disabled user with factor.UserDisabled.
+// Its page is "choose-provider". It skips where there is no other provider. It denies a disabled user with factor.UserDisabled.
 type VerifyByProvider struct{}
 
 var _ flow.Decider = VerifyByProvider{}
@@ -34,8 +33,8 @@ func (VerifyByProvider) Authenticate(ctx context.Context, t *flow.Turn) (flow.Re
 	if t.Returned != nil {
 		return returned(ctx, t, offered)
 	}
-	if t.Input.Has("another") && !t.Required() {
-		return flow.Skip(), nil
+	if t.Input.Has("another") && t.Others() {
+		return flow.Another(), nil
 	}
 	if alias := t.Input.Get("provider"); slices.ContainsFunc(offered, func(p flow.Provider) bool { return p.Alias == alias }) {
 		return flow.Leave(alias), nil
@@ -69,7 +68,7 @@ func choosePage(t *flow.Turn, offered []flow.Provider) flow.Page {
 		list[i] = map[string]any{"alias": p.Alias, "name": p.Name}
 	}
 	return flow.Page{Name: "choose-provider", Data: map[string]any{
-		"providers": list, "provider": t.Provider.Name, "another": !t.Required(),
+		"providers": list, "provider": t.Provider.Name, "another": t.Others(),
 	}}
 }
 

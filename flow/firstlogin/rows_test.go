@@ -320,8 +320,10 @@ func TestProofIsBound(t *testing.T) {
 		l = login()
 		row.change(&l)
 		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), l)
-		d.Page("verify-email")
-		d.Answer(url.Values{"confirmed": {"1"}})
+		if !row.want {
+			d.Page("verify-email")
+			d.Answer(url.Values{"confirmed": {"1"}})
+		}
 		if got := d.Outcome().Kind == flow.Done; got != row.want {
 			t.Errorf("%s: linked is %t, want %t", name, got, row.want)
 		}

@@ -43,28 +43,13 @@ func (VerifyEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result,
 	proof := mailProof(t)
 	proof.UserID, proof.Account, proof.Email, proof.Verifies = who.id, who.name, who.email, true
 	page := flow.Page{Name: PageVerifyEmail, Data: map[string]any{"email": who.email, "minutes": minutes(proofLifetime), "own": true}}
-	ok, err := takeProof(ctx, t.Transient, proof)
-	switch {
-	case err != nil:
-		return flow.Result{}, err
-	case ok:
-		if err := RevokeProofs(ctx, t.Transient, proof.UserID, proof.Link, t.Now); err != nil {
-			return flow.Result{}, fmt.Errorf("revoke mailed links: %w", err)
-		}
+	proved, res, err := proof.ask(ctx, t, "confirm-address", "address "+who.email, page)
+	if proved {
 		note(t, "verified", "email")
 		t.Draft.VerifiedEmail = who.email
-		return flow.Success(), nil
-	case t.Input.Has("resend") || t.Get(sentTo) != hashOf(sentTo, who.email):
-		t.Set(sentTo, hashOf(sentTo, who.email))
-		return send(ctx, t, "address "+who.email, proof, "confirm-address", page)
-	case t.Input != nil:
-		page.Errors = map[string]string{"confirmed": "not_yet"}
 	}
-	return flow.Ask(page), nil
+	return res, err
 }
-
-// sentTo is under which a step remembers to which address it has sent a mail.
-const sentTo = "sent to"
 
 // whose returns the user who was decided on, as the login will write them.
 func whose(ctx context.Context, t *flow.Turn) (*addressee, error) {

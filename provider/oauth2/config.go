@@ -62,10 +62,11 @@ type Claims struct {
 	FormerSubject string
 }
 
-// EmailList says how the answer of Endpoints.Emails is to be read. What is empty stands for the name in brackets. Of the addresses
-// that are verified the primary one counts, or else the first; if none is verified, the primary one, unverified.
+// EmailList says how the answer of Endpoints.Emails is to be read or, without that endpoint and with List, how the list in the answer
+// of Endpoints.UserInfo is. What is empty stands for the name in brackets. Of the addresses that are verified the primary one counts,
+// or else the first; if none is verified, the primary one, unverified.
 type EmailList struct {
-	List     string // path of the list; empty is the whole answer
+	List     string // path of the list; empty is the whole answer of Endpoints.Emails
 	Email    string // path of the address in an element ("email")
 	Verified string // of a boolean ("verified")
 	Primary  string // of a boolean ("primary")

@@ -63,6 +63,7 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	noteStale(r.Context(), p)
+	s.Vault.Bound(r.Context(), p, identity)
 	if err := s.once(r.Context(), p.Alias, identity); err != nil {
 		s.Fail(w, r, t, err)
 		return

@@ -31,6 +31,7 @@ func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Pr
 		s.Fail(w, r, nil, err)
 		return true
 	}
+	s.Vault.Bound(r.Context(), p, identity)
 	t, err := s.Resolve(r.Context(), "/login?"+url.Values{"return_to": {target}}.Encode())
 	if err != nil {
 		s.Fail(w, r, nil, err)

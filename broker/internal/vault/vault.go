@@ -112,6 +112,18 @@ func (v *Vault) Keep(ctx context.Context, p *gate.Provider, t *provider.Tokens, 
 	return kept
 }
 
+// Bound takes what is too large to be kept from an identity, before a login that pauses keeps it.
+func (v *Vault) Bound(ctx context.Context, p *gate.Provider, id *provider.Identity) {
+	t := id.Tokens
+	if p.StoreTokens == provider.TokensDropped || t == nil {
+		return
+	}
+	if n := len(t.AccessToken) + len(t.RefreshToken) + len(t.IDToken); n > maxKept {
+		v.Log.WarnContext(ctx, "tokens of the upstream are not kept", "provider", p.Alias, "bytes", n, "most", maxKept)
+		id.Tokens = &provider.Tokens{IDToken: t.IDToken} // for signing out there
+	}
+}
+
 func (r *record) encode() ([]byte, error) {
 	kept, err := json.Marshal(r)
 	if err != nil {

@@ -207,8 +207,11 @@ func TokenError(what string, status int, code, hint string) error {
 	if !ok {
 		kind = provider.Misconfigured
 	}
-	if status >= 500 || status == http.StatusTooManyRequests {
+	switch {
+	case status >= 500 || status == http.StatusTooManyRequests:
 		kind = provider.Unavailable
+	case kind == provider.Denied && status == http.StatusUnauthorized:
+		kind = provider.Misconfigured // of the client, that is: so does Auth0 call a wrong secret
 	}
 	err := fmt.Errorf("%s: the token endpoint answered with status %d", what, status)
 	if code == "invalid_client" && hint != "" {
