@@ -49,6 +49,8 @@ type Service struct {
 	Local       bool          // users may sign in with a password
 	Now         func() time.Time
 	Log         *slog.Logger
+
+	TakesPasswords bool // something asks for a password, be it no login
 }
 
 // A visit is one request by the user whose account it is.
