@@ -274,7 +274,7 @@ func has(ctx context.Context, t *flow.Turn, kinds []store.CredentialKind) (bool,
 }
 
 // UpdatePassword asks a user whose password is [Temporary] for a new one, before they come in. Its page is "new-password". The
-// draft gets the password's hash, which is written after the login. It succeeds where there is nothing to change, and skips
+// draft gets the password's hash, which is written with the login. It succeeds where there is nothing to change, and skips
 // where the broker keeps no credentials or nobody was decided on.
 type UpdatePassword struct {
 	// Missing asks those who have no password, too: new users, for instance.
