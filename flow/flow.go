@@ -117,6 +117,8 @@ type Lent struct {
 	// KnownDevice names the visitor's browser if this user has signed in with it before: "" if not, or if nobody knows. It
 	// may be nil.
 	KnownDevice func(userID string) string
+	// Refused is factor.Local.Refused. It may be nil.
+	Refused func(ctx context.Context, userID string, kind store.CredentialKind, source string)
 }
 
 // A Mail is what a step has the broker send. What it says is up to the broker, or its theme: the messages mail.<Name>.subject,

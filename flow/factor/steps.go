@@ -21,7 +21,9 @@ func LocalOf(t *flow.Turn) (*Local, bool) {
 		return nil, false
 	}
 	now := t.Now
-	return &Local{Credentials: t.Credentials, Transient: t.Transient, Passwords: t.Passwords, Now: func() time.Time { return now }}, true
+	return &Local{
+		Credentials: t.Credentials, Transient: t.Transient, Passwords: t.Passwords, Now: func() time.Time { return now }, Refused: t.Refused,
+	}, true
 }
 
 // AttemptOf returns an attempt at a credential of this user by the visitor who has this turn.

@@ -39,7 +39,7 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 		}
 	}
 	if s.Credentials != nil {
-		lent.Credentials, lent.Passwords = s.Credentials, s.Passwords
+		lent.Credentials, lent.Passwords, lent.Refused = s.Credentials, s.Passwords, s.Refused
 		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
 			lent.Passkeys = j.begun
 		}
@@ -48,14 +48,25 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 	return lent
 }
 
+// Factors returns what checks and changes the credentials of users.
+func (s *Service) Factors() *factor.Local {
+	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now, Refused: s.Refused}
+}
+
+// Refused writes the line that says that somebody has tried a credential and proved nothing.
+func (s *Service) Refused(ctx context.Context, userID string, kind store.CredentialKind, source string) {
+	rec := web.RecordOf(ctx)
+	rec.Note("refused", string(kind))
+	s.Log.WarnContext(ctx, "credential refused", "user", userID, "kind", string(kind), "source", source, "request", rec.ID)
+}
+
 // setPassword writes the password that a step of the journey has decided on. It comes before the login, which no store writes
 // together with it: a user who exists has proved to be that, and a new one has it from their first moment on.
 func (s *Service) setPassword(ctx context.Context, j *journey, userID string) error {
 	if len(j.Draft.Password) == 0 || s.Credentials == nil {
 		return nil
 	}
-	local := &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-	return local.SetPassword(ctx, userID, j.Draft.Password, false)
+	return s.Factors().SetPassword(ctx, userID, j.Draft.Password, false)
 }
 
 // takePasswordBack removes the password of a user whom the login did not create, if it is certain that it did not. What a process
