@@ -44,9 +44,8 @@ type Service struct {
 	Pages       *web.Pages
 	Sealer      *web.Sealer
 	Credentials store.Credentials // nil keeps none
-	Passwords   flow.Passwords
-	Passkeys    flow.Passkeys // nil for none
-	Local       bool          // users may sign in with a password
+	Passkeys    flow.Passkeys     // nil for none
+	Local       bool              // users may sign in with a password
 	Now         func() time.Time
 	Log         *slog.Logger
 }
@@ -196,9 +195,7 @@ func (s *Service) confirmed(v *visit, question string, args map[string]string, h
 	return false
 }
 
-func (s *Service) local() *factor.Local {
-	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-}
+func (s *Service) local() *factor.Local { return s.Login.Factors() }
 
 // badNotices are those that stand for something that did not happen.
 var badNotices = map[string]bool{

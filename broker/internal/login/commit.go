@@ -116,8 +116,11 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	}
 	rec := web.RecordOf(ctx)
 	rec.Note("user", user.ID)
+	if err := s.setPassword(ctx, j, user.ID); err != nil {
+		return "", Answer{}, fmt.Errorf("write new password: %w", err)
+	}
 	if err := store.Commit(ctx, s.Store, login); err != nil {
-		return "", Answer{}, fmt.Errorf("commit login: %w", err)
+		return "", Answer{}, errors.Join(fmt.Errorf("commit login: %w", err), s.takePasswordBack(ctx, login, err))
 	}
 	s.forgetFormer(ctx, j)
 	s.afterLinking(r, j, login, user)
@@ -125,7 +128,6 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		s.prolong(ctx, login.Session)
 	}
 	j.user = user.ID
-	s.setPassword(ctx, j)
 	if login.EndSession != "" {
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
