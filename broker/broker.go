@@ -39,6 +39,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/logout"
 	"github.com/go-idbroker/idbroker/broker/internal/op"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
@@ -60,6 +61,7 @@ type Broker struct {
 	sessions *session.Manager
 	pages    *web.Pages
 	keys     *keys.Keys
+	vault    *vault.Vault
 	login    *login.Service
 	logouts  *logout.Service
 	account  *account.Service
@@ -96,13 +98,16 @@ func New(c Config) (*Broker, error) {
 		Store: c.Store, Gate: b.gate, Cookies: cookies, Now: c.Now, Absolute: c.SessionLifetime, Idle: c.SessionIdle,
 	}
 	b.fences = &fence.Keeper{Store: c.Fences, Now: c.Now, Log: c.Logger}
+	b.vault = &vault.Vault{
+		Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Now: c.Now, Log: c.Logger, InSession: c.tokensInSession(),
+	}
 	b.keys = &keys.Keys{
 		Store: c.Store, Now: c.Now, Log: c.Logger, Schedule: c.Keys, Algorithms: c.algorithms(),
 	}
 	b.login = &login.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Pages: pages, Sealer: sealer,
-		Cookies: cookies,
-		Now:     c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
+		Vault: b.vault, Cookies: cookies,
+		Now: c.Now, Log: c.Logger, Default: c.DefaultProvider, FirstLogin: c.FirstLogin, PostLogin: c.PostLogin, Local: c.LocalLogin,
 		Credentials: c.Credentials, Passwords: c.Passwords, Passkeys: c.Passkeys, Source: c.source,
 	}
 	if c.Mailer != nil {
@@ -110,14 +115,14 @@ func New(c Config) (*Broker, error) {
 	}
 	b.logouts = &logout.Service{
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
-		Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
+		Vault: b.vault, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
 	b.login.Ended, b.login.EndEverything = b.logouts.Ended, b.logouts.EndEverything
 	b.login.EndAll = b.logouts.EndEverything
 	b.account = b.accountService(&c, sealer)
 	provider := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
-		ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
+		Vault: b.vault, ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
 	}
 	provider.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {

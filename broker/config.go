@@ -143,6 +143,16 @@ type Provider struct {
 	// tokens of the broker (RFC 8693), which an IdP that is a provider.TokenVerifier can verify. Whoever holds such a token
 	// is signed in as its user, without a browser; nobody is who is not linked already.
 	AllowTokenExchange bool
+	// StoreTokens keeps what it has issued for itself, its access token for instance, sealed, for [Broker.UpstreamTokens] and
+	// for clients that name it in their ProviderTokens. The zero value, provider.TokensDropped, keeps nothing. What is kept
+	// is brought anew by each login, and renewed before it ends if IdP is a provider.TokenRefresher and was given a refresh
+	// token, which many give for a scope or a parameter of theirs only. A provider with LinkOnly can be linked for its tokens.
+	StoreTokens provider.TokenMode
+	// TokensReadable gives users who are created through it the role [RoleReadToken], without which no client is given
+	// tokens of theirs. It needs StoreTokens.
+	TokensReadable bool
+	// TokenMinValidity is for how long a token that is handed out is good at least, if it can be renewed. 0 is five seconds.
+	TokenMinValidity time.Duration
 	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
 	FirstLogin flow.Flow
 	PostLogin  flow.Flow
@@ -293,6 +303,15 @@ func (c *Config) checkProviders() (errs []error) {
 		if _, ok := p.IdP.(provider.TokenVerifier); p.AllowTokenExchange && p.IdP != nil && !ok {
 			bad("AllowTokenExchange: this IdP cannot verify tokens")
 		}
+		if p.StoreTokens < provider.TokensDropped || p.StoreTokens > provider.TokensInSession {
+			bad("StoreTokens %d is no token mode", p.StoreTokens)
+		}
+		if p.TokensReadable && p.StoreTokens == provider.TokensDropped {
+			bad("TokensReadable: needs StoreTokens, or there is nothing to read")
+		}
+		if p.TokenMinValidity < 0 {
+			bad("TokenMinValidity: must not be negative")
+		}
 		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncLegacy {
 			bad("Sync %d is no sync mode", p.Sync)
 		}
@@ -360,6 +379,11 @@ func (c *Config) checkClients(providers map[string]bool) (errs []error) {
 		for _, alias := range client.Providers {
 			if !providers[alias] {
 				errs = append(errs, fmt.Errorf("%s: Providers: there is no provider %q", where, alias))
+			}
+		}
+		for _, alias := range client.ProviderTokens {
+			if !providers[alias] {
+				errs = append(errs, fmt.Errorf("%s: ProviderTokens: there is no provider %q", where, alias))
 			}
 		}
 		if ids[client.ID] {

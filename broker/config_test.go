@@ -153,6 +153,12 @@ func TestConfigMistakes(t *testing.T) {
 		}), "FirstLogin"},
 		{"provider's post login without a step's work", provide(func(p *broker.Provider) { p.PostLogin = flow.Flow{{ID: "a"}} }), "PostLogin"},
 
+		{"provider with an unknown token mode", provide(func(p *broker.Provider) { p.StoreTokens = 3 }), "StoreTokens"},
+		{"provider whose tokens are readable and not stored", provide(func(p *broker.Provider) { p.TokensReadable = true }), "TokensReadable"},
+		{"provider with a negative validity", provide(func(p *broker.Provider) { p.TokenMinValidity = -1 }), "TokenMinValidity"},
+
+		{"client that reads tokens of no provider", client(func(c *store.Client) { c.ProviderTokens = []string{"none"} }), "ProviderTokens"},
+		{"client that reads tokens of an empty alias", client(func(c *store.Client) { c.ProviderTokens = []string{""} }), "ProviderTokens"},
 		{"client without id", client(func(c *store.Client) { c.ID = "" }), "ID"},
 		{"client id with a space", client(func(c *store.Client) { c.ID = "a b" }), "ID"},
 		{"client id twice", func(c *broker.Config) { c.Clients = []store.Client{goodClient(), goodClient()} }, "ID is taken"},

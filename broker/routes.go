@@ -54,6 +54,7 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/introspect":           shared(p, p.Introspect, "POST"),
 		"/revoke":               shared(p, p.Revoke, "POST"),
 		"/userinfo":             shared(p, p.UserInfo, "GET", "POST"),
+		"/broker/{alias}/token": shared(p, p.UpstreamToken, "GET"),
 	}
 	for pattern, methods := range table {
 		for method, h := range methods {

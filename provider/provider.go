@@ -15,7 +15,6 @@ package provider
 
 import (
 	"context"
-	"log/slog"
 	"net/url"
 	"time"
 )
@@ -24,10 +23,10 @@ import (
 // I/O before the first call, and return a [*Error] for whatever went wrong.
 //
 // Further capabilities are found by type assertion, and a wrapper has to forward them by hand: [LogoutStarter],
-// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [Publisher], [Trusted] and [Branded]; and a method
-// Insecure() []string that names the settings which take a check away, for the broker to log at start, Stale() error that
-// says why logins go on with what was known of the upstream before, for the broker to log with each, and Check() error that says
-// what is wrong with a value whose constructor could not, for the broker to ask at start.
+// [LogoutReceiver], [LogoutAnswerer], [Unsolicited], [TokenVerifier], [TokenRefresher], [TokenRevoker], [Publisher],
+// [Trusted] and [Branded]; and a method Insecure() []string that names the settings which take a check away, for the broker to
+// log at start, Stale() error that says why logins go on with what was known of the upstream before, for the broker to log with
+// each, and Check() error that says what is wrong with a value whose constructor could not, for the broker to ask at start.
 type IdentityProvider interface {
 	// Begin says where to send the browser. The State of the request must come back as the parameter by which the
 	// protocol returns it (OAuth 2.0 "state", SAML RelayState).
@@ -70,6 +69,9 @@ type Callback struct {
 	URL    string     // the redirect URI with the raw query as it was requested
 	Params url.Values // of the query or, for a POST, of the body, never of both
 	Data   []byte     // from Redirect.Data
+	// KeepTokens says that what the upstream has issued for itself will be kept: the Identity is to have it all as Tokens, also
+	// what is dear to prepare.
+	KeepTokens bool
 }
 
 // Identity is what an upstream said about somebody, this time. Strings that it did not give are empty.
@@ -106,19 +108,3 @@ type Once struct {
 	ID    string    // the issuer gives no other the same
 	Until time.Time // from then on it is refused anyway
 }
-
-// Tokens are what an upstream issued for itself.
-type Tokens struct {
-	AccessToken  string
-	TokenType    string
-	RefreshToken string
-	IDToken      string
-	Scope        string
-	Expiry       time.Time // of AccessToken; zero if the upstream did not say
-}
-
-// LogValue keeps tokens out of logs.
-func (*Tokens) LogValue() slog.Value { return slog.StringValue("[redacted]") }
-
-// String keeps tokens out of whatever is printed.
-func (*Tokens) String() string { return "[redacted]" }

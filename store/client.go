@@ -64,8 +64,11 @@ type Client struct {
 	// Providers are the aliases of those that may vouch for its users; nil is all. A session that another provider vouched
 	// for is none to this client.
 	Providers []string
-	Origins   []string // of the pages whose scripts may call the token endpoint and its like (CORS), such as "https://spa.example"
-	Disabled  bool     // may not be used, and no token that was issued to it is valid
+	// ProviderTokens are the aliases of those whose own tokens it may fetch, for users with the role broker.read-token, if they are
+	// stored; nil is none.
+	ProviderTokens []string
+	Origins        []string // of the pages whose scripts may call the token endpoint and its like (CORS), such as "https://spa.example"
+	Disabled       bool     // may not be used, and no token that was issued to it is valid
 	// InsecureWithoutPKCE lets a client that has a secret leave the code challenge out (RFC 9700 §2.1.1 would have it).
 	InsecureWithoutPKCE bool
 

@@ -141,6 +141,7 @@ type Session struct {
 	// UpstreamSession is the upstream's name for its own session (OpenID "sid", SAML SessionIndex), "" if it gave none.
 	UpstreamSession string
 	UpstreamIDToken []byte // sealed, for signing out there; nil if there is none
+	UpstreamTokens  []byte // sealed; what the upstream has issued, nil unless its provider keeps that in the session
 	ACR             string
 	AMR             []string
 	Notes           map[string]string // by mappers, for tokens; they vanish with the session

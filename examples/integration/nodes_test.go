@@ -47,6 +47,7 @@ type nodeConfig struct {
 	HostUsers bool // users are in a table of the host's
 	Dies      bool // by kill -9, between a new user and their link
 	AutoLink  bool // the provider's word for an address is enough to be linked
+	Vault     bool // what the provider issues is kept, and everything is in PostgreSQL
 }
 
 // newNodeConfig registers the brokers that are to be at base at an upstream, and an application there. Redis and PostgreSQL
@@ -72,8 +73,12 @@ func (c nodeConfig) broker() (broker.Config, func() error, error) {
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
 	cache := redis.NewClient(&redis.Options{Addr: c.Redis, ContextTimeoutEnabled: true})
+	scopes := []string{"openid", "profile", "email"}
+	if c.Vault {
+		scopes = append(scopes, "offline_access")
+	}
 	idp, err := oidc.New(oidc.Config{
-		Issuer: c.Issuer, ClientID: c.ID, ClientSecret: c.Secret, ForwardLoginHint: true,
+		Scopes: scopes, Issuer: c.Issuer, ClientID: c.ID, ClientSecret: c.Secret, ForwardLoginHint: true,
 		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
 	})
 	if err != nil {
@@ -93,12 +98,16 @@ func (c nodeConfig) broker() (broker.Config, func() error, error) {
 			{ID: "link", When: flow.Alternative, Do: firstlogin.AutoLink{}},
 		}
 	}
-	return broker.Config{
+	made := broker.Config{
 		BaseURL: c.Base, Secrets: [][]byte{bytes.Repeat([]byte("0123456789abcdef"), 2)},
 		Store:     store.Parts{Users: users, Links: kept, Sessions: fast, Grants: kept, Transient: fast, Keyring: kept},
 		Providers: []broker.Provider{{Alias: "demo", IdP: idp, Logout: provider.LogoutNone, TrustEmail: c.HostUsers}}, DefaultProvider: "demo",
 		Clients: []store.Client{c.Client}, FirstLogin: firstLogin,
-	}, func() error { return errors.Join(db.Close(), cache.Close()) }, nil
+	}
+	if c.Vault {
+		made.Store, made.Providers[0].StoreTokens, made.Providers[0].TokensReadable = kept, provider.TokensOnLink, true
+	}
+	return made, func() error { return errors.Join(db.Close(), cache.Close()) }, nil
 }
 
 // diesAfterUser ends the process by kill -9 when it has written a new user.

@@ -223,6 +223,7 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	var made broker.Provider
 	s.assign(&made, u)
 	made.Sync, made.Logout, made.ShowInAccount = u.Sync.mode(), u.Logout.mode(), u.ShowInAccount.mode()
+	made.StoreTokens = u.StoreTokens.mode()
 	made.Icon = s.icon(path+".icon", u.Icon)
 	made.Mappers = s.mappers(path+".mappers", u.Mappers)
 	if u.Type == "" && !s.doc.has(path+".type") {

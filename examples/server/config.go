@@ -104,6 +104,10 @@ type upstream struct {
 
 	AllowTokenExchange bool `yaml:"allow_token_exchange"`
 
+	StoreTokens      tokenMode     `yaml:"store_tokens"`
+	TokensReadable   bool          `yaml:"tokens_readable"`
+	TokenMinValidity time.Duration `yaml:"token_min_validity"`
+
 	Mappers []mapping `yaml:"mappers"`
 
 	openID
@@ -161,6 +165,7 @@ type endpoints struct {
 	UserInfo      string `yaml:"userinfo"`
 	JWKS          string `yaml:"jwks"`
 	EndSession    string `yaml:"end_session"`
+	Revocation    string `yaml:"revocation"`
 }
 
 type privateKey struct {
@@ -195,6 +200,7 @@ type client struct {
 	BackchannelLogoutURI   string        `yaml:"backchannel_logout_uri"`
 	FrontchannelLogoutURI  string        `yaml:"frontchannel_logout_uri"`
 	Providers              []string      `yaml:"providers"`
+	ProviderTokens         []string      `yaml:"provider_tokens"`
 	Origins                []string      `yaml:"origins"`
 	Disabled               bool          `yaml:"disabled"`
 	InsecureWithoutPKCE    bool          `yaml:"insecure_without_pkce"`
@@ -218,6 +224,7 @@ type (
 	syncMode     string
 	logoutMode   string
 	accountMode  string
+	tokenMode    string
 	logLevel     string
 	logFormat    string
 )
@@ -232,6 +239,7 @@ func (upstreamType) names() []string {
 func (syncMode) names() []string    { return []string{"import", "force", "legacy"} }
 func (logoutMode) names() []string  { return []string{"offer", "perform", "none"} }
 func (accountMode) names() []string { return []string{"always", "when_linked", "never"} }
+func (tokenMode) names() []string   { return []string{"none", "link", "session"} }
 func (logLevel) names() []string    { return []string{"debug", "info", "warn", "error"} }
 func (logFormat) names() []string   { return []string{"text", "json"} }
 
@@ -255,6 +263,16 @@ func (m logoutMode) mode() provider.LogoutMode {
 		return provider.LogoutNone
 	}
 	return provider.LogoutOffer
+}
+
+func (m tokenMode) mode() provider.TokenMode {
+	switch m {
+	case "link":
+		return provider.TokensOnLink
+	case "session":
+		return provider.TokensInSession
+	}
+	return provider.TokensDropped
 }
 
 func (m accountMode) mode() provider.AccountMode {

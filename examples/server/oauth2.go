@@ -50,6 +50,7 @@ type oauth2Endpoints struct {
 	Token         string `yaml:"token"`
 	UserInfo      string `yaml:"userinfo"`
 	Emails        string `yaml:"emails"`
+	Revocation    string `yaml:"revocation"`
 }
 
 type oauth2Claims struct {

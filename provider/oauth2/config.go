@@ -34,12 +34,13 @@ const (
 	ClientSecretBasicUnencoded AuthMethod = "client_secret_basic_unencoded"
 )
 
-// Endpoints are the addresses of a server. All but Emails are required.
+// Endpoints are the addresses of a server. All but Emails and Revocation are required.
 type Endpoints struct {
 	Authorization string // where browsers are sent
 	Token         string // where codes are redeemed
 	UserInfo      string // what says, in JSON, who the bearer of an access token is
 	Emails        string // what lists the user's e-mail addresses, if UserInfo does not; see EmailList
+	Revocation    string // where it is told that tokens are not needed any more (RFC 7009); "" tells nobody
 }
 
 // Claims are the paths at which userinfo says something, as package mapper describes them: "data.user.id". What is empty stands
@@ -57,10 +58,11 @@ type Claims struct {
 	Groups        string // a list of texts ("groups")
 }
 
-// EmailList says how the answer of Endpoints.Emails is to be read. What is empty stands for the name in brackets. Of the addresses
-// that are verified the primary one counts, or else the first; if none is verified, the primary one, unverified.
+// EmailList says how the answer of Endpoints.Emails is to be read or, without that endpoint and with List, how the list in the answer
+// of Endpoints.UserInfo is. What is empty stands for the name in brackets. Of the addresses that are verified the primary one counts,
+// or else the first; if none is verified, the primary one, unverified.
 type EmailList struct {
-	List     string // path of the list; empty is the whole answer
+	List     string // path of the list; empty is the whole answer of Endpoints.Emails
 	Email    string // path of the address in an element ("email")
 	Verified string // of a boolean ("verified")
 	Primary  string // of a boolean ("primary")
@@ -69,7 +71,7 @@ type EmailList struct {
 // Config describes an authorization server and the broker as its client. Endpoints, ClientID and a means of client
 // authentication are required; everything else has a useful zero value.
 type Config struct {
-	Endpoints Endpoints // where the server is; all but Emails are required
+	Endpoints Endpoints // where the server is
 	// Issuer is the server's name for itself. It is part of what users are linked to, and can not be changed later. If the
 	// server sends "iss" with its answers (RFC 9207) it has to be this.
 	Issuer string
@@ -243,6 +245,7 @@ func (c *Config) checkAddresses(bad report) {
 		{"Token", c.Endpoints.Token, false},
 		{"UserInfo", c.Endpoints.UserInfo, false},
 		{"Emails", c.Endpoints.Emails, true},
+		{"Revocation", c.Endpoints.Revocation, true},
 	} {
 		if e.url == "" {
 			if !e.optional {

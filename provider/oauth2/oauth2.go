@@ -49,6 +49,8 @@ type Provider struct {
 
 var (
 	_ provider.IdentityProvider = (*Provider)(nil)
+	_ provider.TokenRefresher   = (*Provider)(nil)
+	_ provider.TokenRevoker     = (*Provider)(nil)
 	_ provider.Trusted          = (*Provider)(nil)
 )
 
@@ -186,15 +188,17 @@ func (p *Provider) checkIssuer(there bool, iss string) error {
 
 // exchange gets the tokens for a code.
 func (p *Provider) exchange(ctx context.Context, code string, l *login) (*provider.Tokens, error) {
-	form := url.Values{}
-	for name, value := range p.cfg.TokenParams {
-		form.Set(name, value)
-	}
-	form.Set("grant_type", "authorization_code")
-	form.Set("code", code)
-	form.Set("redirect_uri", l.RedirectURI)
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {l.RedirectURI}}
 	if l.Verifier != "" {
 		form.Set("code_verifier", l.Verifier)
+	}
+	return p.tokens(ctx, "redeem code", form)
+}
+
+// tokens asks the token endpoint.
+func (p *Provider) tokens(ctx context.Context, what string, form url.Values) (*provider.Tokens, error) {
+	for name, value := range p.cfg.TokenParams { // none is the protocol's
+		form.Set(name, value)
 	}
 	req, err := p.auth.TokenRequest(ctx, p.cfg.Endpoints.Token, form)
 	if err != nil {
@@ -203,23 +207,41 @@ func (p *Provider) exchange(ctx context.Context, code string, l *login) (*provid
 	asked := p.cfg.Now()
 	status, contentType, body, err := oauth.Do(p.client(), req)
 	if err != nil {
-		return nil, oauth.Fail(provider.Unavailable, "redeem code: %w", err)
+		return nil, oauth.Fail(provider.Unavailable, "%s: %w", what, err)
 	}
 	a, readable := p.parseTokens(contentType, body)
 	if status != http.StatusOK || a.Error != "" {
-		return nil, oauth.TokenError(status, a.Error, "")
+		return nil, oauth.TokenError(what, status, a.Error, "")
 	}
 	switch {
 	case !readable:
-		return nil, oauth.Fail(provider.Invalid, "redeem code: answer is %s and no token response", oauth.Quote(contentType))
+		return nil, oauth.Fail(provider.Invalid, "%s: answer is %s and no token response", what, oauth.Quote(contentType))
 	case !strings.EqualFold(a.TokenType, "Bearer") && (a.TokenType != "" || !p.cfg.AssumeBearer):
-		return nil, oauth.Fail(provider.Invalid, "redeem code: token type is %s, want Bearer", oauth.Quote(a.TokenType))
+		return nil, oauth.Fail(provider.Invalid, "%s: token type is %s, want Bearer", what, oauth.Quote(a.TokenType))
 	case !isToken(a.AccessToken):
-		return nil, oauth.Fail(provider.Invalid, "redeem code: no access token, or none that can be sent")
+		return nil, oauth.Fail(provider.Invalid, "%s: no access token, or none that can be sent", what)
 	}
 	return &provider.Tokens{
 		AccessToken: a.AccessToken, TokenType: "Bearer", RefreshToken: a.RefreshToken, Scope: a.Scope, Expiry: oauth.Expiry(asked, a.ExpiresIn),
 	}, nil
+}
+
+// RefreshTokens renews tokens.
+func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
+	form, err := oauth.RefreshForm(old)
+	if err != nil {
+		return nil, err
+	}
+	next, err := p.tokens(ctx, "refresh tokens", form)
+	if err != nil {
+		return nil, err
+	}
+	return oauth.Renewed(next, old), nil
+}
+
+// RevokeTokens tells the server that tokens are not needed any more, if Endpoints.Revocation is set.
+func (p *Provider) RevokeTokens(ctx context.Context, t *provider.Tokens) error {
+	return p.auth.Revoke(ctx, p.client(), p.cfg.Endpoints.Revocation, p.cfg.Endpoints.Token, t)
 }
 
 // parseTokens reads a token response, JSON or, where that is configured, a form.

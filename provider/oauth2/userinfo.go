@@ -72,7 +72,12 @@ func (p *Provider) identity(said map[string]any, tokens *provider.Tokens) (*prov
 			}
 		}
 	}
-	if p.cfg.Endpoints.Emails == "" { // otherwise that one alone says what is verified
+	switch {
+	case p.cfg.Endpoints.Emails != "": // that one alone says what is verified
+	case p.paths.list != nil:
+		list, _ := p.paths.list.Find(said).([]any) // no address, no list
+		p.chooseEmail(id, list)
+	default:
 		id.Email = text(p.paths.email, said)
 		id.EmailVerified = id.Email != "" && (p.cfg.EmailVerified || isTrue(p.paths.emailVerified, said))
 	}
@@ -92,7 +97,7 @@ func (p *Provider) checkEssential(said map[string]any) error {
 	return oauth.Fail(provider.ClaimMismatch, "claim %q has no value that is required", p.cfg.EssentialClaim)
 }
 
-// emails asks for the user's e-mail addresses, each of which says itself whether it is verified.
+// emails asks for the user's e-mail addresses.
 func (p *Provider) emails(ctx context.Context, id *provider.Identity) error {
 	body, err := p.get(ctx, "emails", p.cfg.Endpoints.Emails, id.Tokens.AccessToken)
 	if err != nil {
@@ -107,6 +112,12 @@ func (p *Provider) emails(ctx context.Context, id *provider.Identity) error {
 	if err != nil || !ok {
 		return oauth.Fail(provider.Invalid, "emails: the answer has no list where one is to be")
 	}
+	p.chooseEmail(id, list)
+	return nil
+}
+
+// chooseEmail sets the address that counts of a list, each of which says itself whether it is verified.
+func (p *Provider) chooseEmail(id *provider.Identity, list []any) {
 	best := 0
 	for _, e := range list {
 		one, _ := e.(map[string]any)
@@ -128,7 +139,6 @@ func (p *Provider) emails(ctx context.Context, id *provider.Identity) error {
 			best, id.Email, id.EmailVerified = rank, address, verified
 		}
 	}
-	return nil
 }
 
 // text returns a string for people, or "" if there is none that could be stored and shown. A number is one.

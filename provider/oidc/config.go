@@ -45,6 +45,7 @@ type Endpoints struct {
 	UserInfo      string
 	JWKS          string
 	EndSession    string // where to sign out (RP-Initiated Logout §2.1); without discovery the only way to know one
+	Revocation    string // where it is told that tokens are not needed any more (RFC 7009); likewise
 }
 
 // Config describes an OpenID Provider and the broker as its client. Issuer, ClientID and a means of client authentication
@@ -306,6 +307,7 @@ func (c *Config) checkAddresses(bad report) {
 		{"Endpoints.UserInfo", c.Endpoints.UserInfo},
 		{"Endpoints.JWKS", c.Endpoints.JWKS},
 		{"Endpoints.EndSession", c.Endpoints.EndSession},
+		{"Endpoints.Revocation", c.Endpoints.Revocation},
 	} {
 		if e.url == "" || c.Issuer == "" {
 			continue

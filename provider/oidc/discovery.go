@@ -32,6 +32,7 @@ type metadata struct {
 	UserInfo      string   `json:"userinfo_endpoint"`
 	JWKS          string   `json:"jwks_uri"`
 	EndSession    string   `json:"end_session_endpoint"`
+	Revocation    string   `json:"revocation_endpoint"`
 	SigningAlgs   []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods   []string `json:"token_endpoint_auth_methods_supported"`
 	ResponseIss   bool     `json:"authorization_response_iss_parameter_supported"`
@@ -39,16 +40,17 @@ type metadata struct {
 
 // upstream is the provider as it is known at the moment. It is replaced as a whole and never changed.
 type upstream struct {
-	client      oauth2.Config
-	tokenURL    string
-	userInfoURL string // "" if it is not to be asked
-	jwksURL     string
-	logoutURL   string // the end_session_endpoint; "" if there is none
-	algs        []string
-	keys        goidc.KeySet
-	responseIss bool     // an answer must say its issuer
-	authMethods []string // that the token endpoint says it takes; nil if it does not say
-	refreshAt   time.Time
+	client        oauth2.Config
+	tokenURL      string
+	userInfoURL   string // "" if it is not to be asked
+	jwksURL       string
+	logoutURL     string // the end_session_endpoint; "" if there is none
+	revocationURL string // likewise
+	algs          []string
+	keys          goidc.KeySet
+	responseIss   bool     // an answer must say its issuer
+	authMethods   []string // that the token endpoint says it takes; nil if it does not say
+	refreshAt     time.Time
 }
 
 // A failure is why the provider could not be discovered, and until when that is not tried again.
@@ -177,6 +179,7 @@ func (m *metadata) check(c *Config) error {
 		{"jwks_uri", m.JWKS, c.hmac()},
 		{"userinfo_endpoint", m.UserInfo, true},
 		{"end_session_endpoint", m.EndSession, true},
+		{"revocation_endpoint", m.Revocation, true},
 	} {
 		if e.url == "" && e.optional {
 			continue
@@ -202,6 +205,7 @@ func (m *metadata) override(c *Config) {
 		{&m.UserInfo, c.Endpoints.UserInfo},
 		{&m.JWKS, c.Endpoints.JWKS},
 		{&m.EndSession, c.Endpoints.EndSession},
+		{&m.Revocation, c.Endpoints.Revocation},
 	} {
 		if e.fixed != "" {
 			*e.to = e.fixed
@@ -219,13 +223,14 @@ func (p *Provider) newUpstream(m metadata, old *upstream) *upstream {
 			// The style is of no consequence for a URL; it is set so that no use of the value could ever probe.
 			Endpoint: oauth2.Endpoint{AuthURL: m.Authorization, TokenURL: m.Token, AuthStyle: oauth2.AuthStyleInHeader},
 		},
-		tokenURL:    m.Token,
-		userInfoURL: m.UserInfo,
-		jwksURL:     m.JWKS,
-		logoutURL:   m.EndSession,
-		algs:        p.cfg.SigningAlgs,
-		responseIss: m.ResponseIss || p.cfg.RequireResponseIssuer,
-		authMethods: m.AuthMethods,
+		tokenURL:      m.Token,
+		userInfoURL:   m.UserInfo,
+		jwksURL:       m.JWKS,
+		logoutURL:     m.EndSession,
+		revocationURL: m.Revocation,
+		algs:          p.cfg.SigningAlgs,
+		responseIss:   m.ResponseIss || p.cfg.RequireResponseIssuer,
+		authMethods:   m.AuthMethods,
 	}
 	if p.cfg.DisableUserInfo {
 		up.userInfoURL = ""

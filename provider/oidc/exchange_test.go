@@ -189,6 +189,7 @@ func TestTokenEndpointErrors(t *testing.T) {
 		{"interaction_required", say(400, "application/json", `{"error":"interaction_required"}`), provider.LoginRequired,
 			"interaction_required"},
 		{"access_denied", say(403, "application/json", `{"error":"access_denied"}`), provider.Denied, "access_denied"},
+		{"access_denied to the client", say(401, "application/json", `{"error":"access_denied"}`), provider.Misconfigured, "access_denied"},
 		{"unknown error", say(400, "application/json", `{"error":"odd"}`), provider.Misconfigured, "odd"},
 		{"error that is none", say(400, "application/json", `{"error":"`+clientSecret+`"}`), provider.Misconfigured, ""},
 		{"error of another type", say(400, "application/json", `{"error":{"message":"`+clientSecret+`"}}`), provider.Misconfigured, ""},

@@ -56,43 +56,14 @@ func isAsymmetric(alg string) bool {
 // go-oidc verifies algorithm, signature, audience and expiry. But it reads claims without regard to the case of their
 // names and leaves much unread, so that all that matters is read here again, by its exact name.
 func (p *Provider) verifyIDToken(ctx context.Context, up *upstream, t *provider.Tokens, code string, l *login) (claims, error) {
-	var err error
-	// What is kept is what was signed: as an id_token_hint it has to go back so (OpenID Connect Core §3.1.2.1).
-	if t.IDToken, err = p.open(t.IDToken, p.cfg.RequireEncryptedIDToken, jwtType); err != nil {
-		return nil, fail(provider.Invalid, "ID token: %w", err)
-	}
-	h, err := parseHeader(t.IDToken, up.algs, jwtType)
+	c, alg, err := p.openIDToken(ctx, up, t)
 	if err != nil {
-		return nil, fail(provider.Invalid, "ID token: %w", err)
-	}
-	keys := &keySet{KeySet: up.keys}
-	verifier := goidc.NewVerifier("", keys, &goidc.Config{
-		ClientID:             p.cfg.ClientID,
-		SupportedSigningAlgs: up.algs,
-		SkipIssuerCheck:      true, // more than one may be right: checkIDToken looks
-		Now:                  func() time.Time { return p.now().Add(-p.cfg.ClockSkew) },
-	})
-	verified, err := verifier.Verify(ctx, t.IDToken)
-	if err != nil {
-		return nil, keys.explain("ID token", err)
-	}
-	var payload json.RawMessage
-	if err := verified.Claims(&payload); err != nil {
-		return nil, fail(provider.Invalid, "ID token: %w", err)
-	}
-	c, err := parseClaims(payload)
-	if err != nil {
-		return nil, fail(provider.Invalid, "ID token: %w", err)
+		return nil, err
 	}
 	for _, err := range []error{
-		p.checkIssuer(c),
-		p.checkAudience(c),
-		checkPurpose(c),
-		p.checkTimes(c),
+		p.checkIDToken(c, t, alg),
 		checkNonce(c, l.Nonce),
-		checkHash(c, "at_hash", t.AccessToken, h.Alg),
-		checkHash(c, "c_hash", code, h.Alg),
-		checkSubject(c),
+		checkHash(c, "c_hash", code, alg),
 		p.checkAuthTime(c, l),
 	} {
 		if err != nil {
@@ -100,6 +71,51 @@ func (p *Provider) verifyIDToken(ctx context.Context, up *upstream, t *provider.
 		}
 	}
 	return c, nil
+}
+
+// openIDToken verifies who signed the ID token, that it is for this client and has not expired, and returns its claims and the
+// algorithm.
+func (p *Provider) openIDToken(ctx context.Context, up *upstream, t *provider.Tokens) (_ claims, alg string, err error) {
+	// What is kept is what was signed: as an id_token_hint it has to go back so (OpenID Connect Core §3.1.2.1).
+	if t.IDToken, err = p.open(t.IDToken, p.cfg.RequireEncryptedIDToken, jwtType); err != nil {
+		return nil, "", fail(provider.Invalid, "ID token: %w", err)
+	}
+	h, err := parseHeader(t.IDToken, up.algs, jwtType)
+	if err != nil {
+		return nil, "", fail(provider.Invalid, "ID token: %w", err)
+	}
+	keys := &keySet{KeySet: up.keys}
+	verifier := goidc.NewVerifier("", keys, &goidc.Config{
+		ClientID:             p.cfg.ClientID,
+		SupportedSigningAlgs: up.algs,
+		SkipIssuerCheck:      true, // more than one may be right: checkIssuer looks
+		Now:                  func() time.Time { return p.now().Add(-p.cfg.ClockSkew) },
+	})
+	verified, err := verifier.Verify(ctx, t.IDToken)
+	if err != nil {
+		return nil, "", keys.explain("ID token", err)
+	}
+	var payload json.RawMessage
+	if err := verified.Claims(&payload); err != nil {
+		return nil, "", fail(provider.Invalid, "ID token: %w", err)
+	}
+	c, err := parseClaims(payload)
+	if err != nil {
+		return nil, "", fail(provider.Invalid, "ID token: %w", err)
+	}
+	return c, h.Alg, nil
+}
+
+// checkIDToken makes those checks that do not depend on the login.
+func (p *Provider) checkIDToken(c claims, t *provider.Tokens, alg string) error {
+	for _, err := range []error{
+		p.checkIssuer(c), p.checkAudience(c), checkPurpose(c), p.checkTimes(c), checkHash(c, "at_hash", t.AccessToken, alg), checkSubject(c),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A header is the part of a JOSE header that is looked at before any key.

@@ -55,6 +55,8 @@ var (
 	_ provider.LogoutStarter    = (*Provider)(nil)
 	_ provider.LogoutReceiver   = (*Provider)(nil)
 	_ provider.TokenVerifier    = (*Provider)(nil)
+	_ provider.TokenRefresher   = (*Provider)(nil)
+	_ provider.TokenRevoker     = (*Provider)(nil)
 	_ provider.Trusted          = (*Provider)(nil)
 	_ provider.Publisher        = (*Provider)(nil)
 )

@@ -141,10 +141,23 @@ func newOP(t testing.TB) *op {
 	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, _ *http.Request) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
+		if o.keys == nil {
+			http.Error(w, "out of order", http.StatusBadGateway)
+			return
+		}
 		writeJSON(w, object{"keys": o.keys})
 	})
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) { o.serveToken(t, w, r) })
 	mux.HandleFunc("GET /userinfo", o.serveUserInfo)
+	mux.HandleFunc("POST /revoke", func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		o.mu.Lock()
+		o.tokenReq = r
+		o.mu.Unlock()
+		if o.reply != nil {
+			o.reply(w)
+		}
+	})
 	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
 		o.requests[r.URL.Path]++
@@ -240,6 +253,9 @@ func (o *op) serveToken(t testing.TB, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		writeJSON(w, object{"error": "invalid_client"})
 		return
+	case r.PostForm.Get("grant_type") == "refresh_token":
+		o.serveRefresh(t, w, r, now)
+		return
 	case !known, r.PostForm.Get("grant_type") != "authorization_code", r.PostForm.Get("redirect_uri") != q.Get("redirect_uri"),
 		q.Has("code_challenge") && b64(challenge[:]) != q.Get("code_challenge"),
 		q.Has("code_challenge") != r.PostForm.Has("code_verifier"):
@@ -257,6 +273,27 @@ func (o *op) serveToken(t testing.TB, w http.ResponseWriter, r *http.Request) {
 		"id_token": o.idToken(t, object{
 			"iss": o.metadata["issuer"], "sub": "alice-1", "aud": clientID, "exp": now.Add(5 * time.Minute).Unix(),
 			"iat": now.Unix(), "nonce": q.Get("nonce"), "at_hash": b64(hash[:16]),
+		}),
+	}
+	if o.answer != nil {
+		o.answer(answer)
+	}
+	w.Header().Set("Content-Type", cmp.Or(o.media, "application/json"))
+	json.NewEncoder(w).Encode(answer)
+}
+
+func (o *op) serveRefresh(t testing.TB, w http.ResponseWriter, r *http.Request, now time.Time) {
+	if r.PostForm.Get("refresh_token") != "the-refresh-token" {
+		w.WriteHeader(http.StatusBadRequest)
+		writeJSON(w, object{"error": "invalid_grant", "error_description": r.PostForm.Get("refresh_token") + " is spent"})
+		return
+	}
+	hash := sha256.Sum256([]byte("the-next-access-token"))
+	answer := object{
+		"access_token": "the-next-access-token", "token_type": "bearer", "refresh_token": "the-next-refresh-token", "expires_in": 600,
+		"id_token": o.idToken(t, object{
+			"iss": o.metadata["issuer"], "sub": "alice-1", "aud": clientID, "exp": now.Add(5 * time.Minute).Unix(), "iat": now.Unix(),
+			"at_hash": b64(hash[:16]),
 		}),
 	}
 	if o.answer != nil {

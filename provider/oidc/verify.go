@@ -41,7 +41,7 @@ func (p *Provider) VerifyToken(ctx context.Context, raw string) (*provider.Ident
 		p.checkIssuer(c),
 		p.checkExchangeAudience(c),
 		checkPurpose(c),
-		checkIDToken(c),
+		checkNoAccess(c),
 		p.checkTimes(c),
 		p.checkFresh(c),
 		checkSubject(c),
@@ -81,9 +81,9 @@ func (p *Provider) checkExchangeAudience(c claims) error {
 	return nil
 }
 
-// checkIDToken refuses what providers issue as access tokens with the same key and, sometimes, the same audience: an API
+// checkNoAccess refuses what providers issue as access tokens with the same key and, sometimes, the same audience: an API
 // that was sent one could sign in as its user. Only at the token endpoint is it sure what is what.
-func checkIDToken(c claims) error {
+func checkNoAccess(c claims) error {
 	for _, name := range []string{"scope", "scp"} {
 		if _, there := c[name]; there {
 			return errors.New("it is an access token: it has a scope")

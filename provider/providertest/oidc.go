@@ -180,6 +180,7 @@ func (o *OIDC) routes(prefix string) http.Handler {
 		mux.Handle("GET "+prefix+"/emails", o.endpoint(Emails, o.emails))
 	}
 	mux.Handle("POST "+prefix+"/token", o.endpoint(Token, o.token))
+	mux.Handle("POST "+prefix+"/revoke", o.endpoint(Revocation, o.revoke))
 	mux.Handle("GET "+prefix+"/userinfo", o.endpoint(UserInfo, o.userinfo))
 	mux.Handle("POST "+prefix+"/userinfo", o.endpoint(UserInfo, o.userinfo))
 	mux.HandleFunc("GET "+prefix+"/authorize", o.authorize)
@@ -307,6 +308,7 @@ func (o *OIDC) discovery(_ *http.Request, s *script, _ record) reply {
 		"userinfo_endpoint":                                o.base + "/userinfo",
 		"jwks_uri":                                         o.base + "/jwks",
 		"end_session_endpoint":                             o.base + "/logout",
+		"revocation_endpoint":                              o.base + "/revoke",
 		"scopes_supported":                                 []string{"openid", "profile", "email", "groups", "offline_access"},
 		"response_types_supported":                         []string{"code"},
 		"response_modes_supported":                         []string{"query", "form_post"},
@@ -371,6 +373,7 @@ const (
 	Token      Endpoint = "token"
 	UserInfo   Endpoint = "userinfo"
 	EndSession Endpoint = "end_session"
+	Revocation Endpoint = "revocation"
 	Emails     Endpoint = "emails" // see [OAuth2]
 )
 

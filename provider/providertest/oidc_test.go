@@ -247,12 +247,31 @@ func TestRefresh(t *testing.T) {
 	if claims["sub"] != got.claims["sub"] || claims["auth_time"] != got.claims["auth_time"] || claims["nonce"] != nil {
 		t.Errorf("refreshed ID token %v, first one %v", claims, got.claims)
 	}
-	if _, err := refresh(p, got.tokens.RefreshToken); err == nil {
-		t.Error("a used refresh token was taken")
-	}
 	wider := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {next.RefreshToken}, "scope": {"openid groups"}}
 	if got := p.tokenRequest(t, wider); got.json()["error"] != "invalid_scope" {
 		t.Errorf("more scope: %v", got.body)
+	}
+	if _, err := refresh(p, got.tokens.RefreshToken); err == nil {
+		t.Error("a used refresh token was taken")
+	}
+	if _, err := refresh(p, next.RefreshToken); err == nil {
+		t.Error("the next refresh token was taken after the one before had been used twice")
+	}
+	if got, err = p.login(t, newBrowser(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, revoker := range []*rp{other, p} {
+		form := url.Values{"token": {got.tokens.RefreshToken}}
+		if revoked := revoker.post(t, op.Issuer()+"/revoke", form); revoked.status != 200 {
+			t.Errorf("revoke: status %d", revoked.status)
+		}
+		next, err := refresh(p, got.tokens.RefreshToken)
+		if (err == nil) != (revoker == other) {
+			t.Errorf("refresh after %s has revoked it: %v", revoker.client.ID, err)
+		}
+		if err == nil {
+			got.tokens = next
+		}
 	}
 	if got, err := newRP(t, op, providertest.Client{}).login(t, newBrowser(t)); err != nil || got.tokens.RefreshToken != "" {
 		t.Errorf("without offline_access: refresh token %q, %v", got.tokens.RefreshToken, err)
@@ -262,7 +281,12 @@ func TestRefresh(t *testing.T) {
 // tokenRequest authenticates as registered, with client_secret_basic.
 func (p *rp) tokenRequest(t testing.TB, form url.Values) fetched {
 	t.Helper()
-	r := formRequest(t, p.config.Endpoint.TokenURL, form)
+	return p.post(t, p.config.Endpoint.TokenURL, form)
+}
+
+func (p *rp) post(t testing.TB, address string, form url.Values) fetched {
+	t.Helper()
+	r := formRequest(t, address, form)
 	r.SetBasicAuth(url.QueryEscape(p.client.ID), url.QueryEscape(p.client.Secret))
 	return do(t, newBrowser(t), r)
 }

@@ -109,7 +109,8 @@ func (g *grant) verifies(verifier string) bool {
 	return verifierForm.MatchString(verifier) && base64.RawURLEncoding.EncodeToString(sum[:]) == g.challenge
 }
 
-// redeemRefresh takes a refresh token, which is replaced at each use.
+// redeemRefresh takes a refresh token, which is replaced at each use. Who brings one that was used before ends all that came of the
+// same login (RFC 9700 §4.14.2).
 func (o *OIDC) redeemRefresh(s *script, rec record, c Client, form url.Values) reply {
 	g, code := o.takeRefresh(form.Get("refresh_token"), c, strings.Fields(form.Get("scope")))
 	if code != "" {
@@ -126,6 +127,10 @@ func (o *OIDC) takeRefresh(token string, c Client, scope []string) (*grant, stri
 	if g == nil || g.client != c.ID || *g.revoked {
 		return nil, "invalid_grant"
 	}
+	if g.used {
+		*g.revoked = true
+		return nil, "invalid_grant"
+	}
 	next := *g
 	next.nonce = "" // OpenID Connect Core §12.2
 	if len(scope) > 0 {
@@ -134,8 +139,27 @@ func (o *OIDC) takeRefresh(token string, c Client, scope []string) (*grant, stri
 	if slices.ContainsFunc(next.scope, func(s string) bool { return !slices.Contains(g.scope, s) }) {
 		return nil, "invalid_scope"
 	}
-	delete(o.refresh, token)
+	g.used = true
 	return &next, ""
+}
+
+// revoke is the revocation endpoint, RFC 7009: what came of the same login ends with the token, whichever it is.
+func (o *OIDC) revoke(r *http.Request, _ *script, rec record) reply {
+	c, method, err := o.authenticate(r)
+	if method != "none" {
+		rec.authenticated(method)
+	}
+	if err != nil {
+		return errorReply(rec, http.StatusUnauthorized, "invalid_client", err.Error())
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, grants := range []map[string]*grant{o.refresh, o.access} {
+		if g := grants[r.PostForm.Get("token")]; g != nil && g.client == c.ID {
+			*g.revoked = true
+		}
+	}
+	return jsonReply(http.StatusOK, map[string]any{})
 }
 
 // tokens is a successful reply, RFC 6749 §5.1 and OpenID Connect Core §3.1.3.3.
@@ -166,7 +190,7 @@ func (o *OIDC) tokens(s *script, rec record, c Client, g *grant) reply {
 	o.access[accessToken] = &access
 	if refreshToken != "" {
 		lasting := *g
-		lasting.expiry = time.Time{}
+		lasting.expiry, lasting.used = time.Time{}, false
 		o.refresh[refreshToken] = &lasting
 	}
 	o.mu.Unlock()
@@ -261,5 +285,6 @@ func (o *OIDC) sweep() {
 	for _, grants := range []map[string]*grant{o.codes, o.access} {
 		maps.DeleteFunc(grants, func(_ string, g *grant) bool { return g.expiry.Before(now) })
 	}
+	maps.DeleteFunc(o.refresh, func(_ string, g *grant) bool { return g.used || *g.revoked })
 	o.sweepAt = max(sweepAt, 2*(len(o.codes)+len(o.access)))
 }

@@ -131,6 +131,7 @@ type assertion struct {
 	conditions    conditions
 	authn         authn
 	attributes    attributes
+	tokens        *provider.Tokens // the assertion itself; nil unless it is to be kept
 }
 
 // A nameID is a name of a user, and what qualifies it (SAML Core §2.2.2).

@@ -232,6 +232,7 @@ func (p *Provider) identity(up *upstream, a *assertion) (*provider.Identity, err
 		AuthTime:  a.authn.at,
 		Session:   a.authn.session,
 		Claims:    a.attributes.claims(),
+		Tokens:    a.tokens,
 
 		SessionUntil: a.authn.sessionUntil,
 		Once:         &provider.Once{ID: a.id, Until: p.usableUntil(a.issued)},

@@ -38,6 +38,7 @@ type inbound struct {
 	relayState string
 	detached   *detached // for HTTP-Redirect, nil if it was not signed
 	covered    bool      // by a signature that was verified already
+	keep       bool      // the identity is to have the assertion
 }
 
 // A detached signature stands in the query beside what it covers (SAML Bindings §3.4.4.1).

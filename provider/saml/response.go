@@ -2,10 +2,13 @@ package saml
 
 import (
 	"crypto"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
 	"github.com/beevik/etree"
+
+	"github.com/go-idbroker/idbroker/provider"
 )
 
 // An envelope is a Response: what it says about itself.
@@ -41,11 +44,15 @@ func (p *Provider) open(up *upstream, in *inbound, l *login) (*assertion, error)
 	if err := p.checkEnvelope(up, &env, l); err != nil {
 		return nil, err
 	}
-	inner, err := p.verifyAssertion(response, keys, signed)
+	inner, whole, err := p.verifyAssertion(response, keys, signed, in.keep)
 	if err != nil {
 		return nil, err
 	}
-	return p.readAssertion(inner)
+	a, err := p.readAssertion(inner)
+	if err == nil && in.keep {
+		a.tokens = &provider.Tokens{AccessToken: whole, TokenType: "N_A", IssuedType: provider.TypeSAML2}
+	}
+	return a, err
 }
 
 // verifyResponse looks whether it is a Response that somebody was signed in by, and at its signature if it has one.
@@ -113,40 +120,65 @@ func (c *census) count(e *etree.Element) {
 }
 
 // verifyAssertion returns the assertion of a response, decrypted, as a signature covers it: its own, or that of the
-// whole response, which covers the ciphertext too.
-func (p *Provider) verifyAssertion(response *etree.Element, keys []crypto.PublicKey, signed bool) (*etree.Element, error) {
-	inner, err := maybe(response, nsAssertion, "Assertion")
-	if err != nil {
-		return nil, err
+// whole response, which covers the ciphertext too. With keep it returns the base64url of the whole of it as well.
+func (p *Provider) verifyAssertion(response *etree.Element, keys []crypto.PublicKey, signed, keep bool) (
+	inner *etree.Element, whole string, err error) {
+	if inner, err = p.assertionIn(response, signed); err != nil {
+		return nil, "", err
 	}
-	if inner == nil {
-		encrypted, err := one(response, nsAssertion, "EncryptedAssertion")
-		if err != nil {
-			return nil, err
+	if keep {
+		if whole, err = standalone(inner); err != nil {
+			return nil, "", err
 		}
-		if inner, err = p.decrypt(encrypted, signed); err != nil {
-			return nil, err
-		}
-		if err := checkDecrypted(inner); err != nil {
-			return nil, err
-		}
-	} else if p.cfg.WantAssertionsEncrypted {
-		return nil, errors.New("the assertion is not encrypted (WantAssertionsEncrypted)")
 	}
 	switch own := hasSignature(inner); {
 	case own:
 		if inner, err = verified(inner, keys, ofMessage); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	case p.cfg.WantAssertionsSigned:
-		return nil, errors.New("the assertion has no signature of its own (WantAssertionsSigned)")
+		return nil, "", errors.New("the assertion has no signature of its own (WantAssertionsSigned)")
 	case !signed:
-		return nil, errors.New("neither the response nor the assertion is signed")
+		return nil, "", errors.New("neither the response nor the assertion is signed")
 	}
 	if !is(inner, nsAssertion, "Assertion") {
-		return nil, errors.New("no assertion was signed")
+		return nil, "", errors.New("no assertion was signed")
 	}
-	return inner, nil
+	return inner, whole, nil
+}
+
+// assertionIn returns the assertion of a response, decrypted if need be.
+func (p *Provider) assertionIn(response *etree.Element, signed bool) (*etree.Element, error) {
+	inner, err := maybe(response, nsAssertion, "Assertion")
+	if err != nil {
+		return nil, err
+	}
+	if inner != nil {
+		if p.cfg.WantAssertionsEncrypted {
+			return nil, errors.New("the assertion is not encrypted (WantAssertionsEncrypted)")
+		}
+		return inner, nil
+	}
+	encrypted, err := one(response, nsAssertion, "EncryptedAssertion")
+	if err != nil {
+		return nil, err
+	}
+	if inner, err = p.decrypt(encrypted, signed); err != nil {
+		return nil, err
+	}
+	return inner, checkDecrypted(inner)
+}
+
+// standalone writes an element as a document of its own, in base64url (RFC 8693 §3, RFC 7522 §2.1). Its signature stays good: what
+// it needs of the prefixes around it is declared on it.
+func standalone(e *etree.Element) (string, error) {
+	root := e.Copy()
+	inherit(root, e.Parent())
+	doc := etree.NewDocument()
+	doc.WriteSettings = etree.WriteSettings{CanonicalText: true, CanonicalAttrVal: true}
+	doc.SetRoot(root)
+	text, err := doc.WriteToBytes()
+	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
 // checkDecrypted makes the checks of checkParts for what could not be looked into by then.

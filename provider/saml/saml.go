@@ -95,6 +95,7 @@ func (p *Provider) Finish(ctx context.Context, cb provider.Callback) (*provider.
 	if err != nil {
 		return nil, err
 	}
+	in.keep = cb.KeepTokens
 	return p.accept(ctx, in, l)
 }
 

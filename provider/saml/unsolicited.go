@@ -29,6 +29,7 @@ func (p *Provider) FinishUnsolicited(ctx context.Context, cb provider.Callback) 
 	if p.cfg.AuthnContextComparison == CompareExact {
 		l.Classes = p.cfg.AuthnContextClasses
 	}
+	in.keep = cb.KeepTokens
 	identity, err := p.accept(ctx, in, l)
 	return identity, target, err
 }

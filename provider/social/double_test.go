@@ -7,10 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -123,12 +123,14 @@ func (v *vendor) start(t testing.TB, w *wire, callback string) *double {
 type wire struct {
 	hosts  map[string]string // what listens on loopback, by address and, for addresses that nobody named, by host
 	broker string            // host and port; "" for the broker's own requests
+	// base is not the default one, whose connections every httptest.Server closes when it ends.
+	base *http.Transport
 }
 
 // RoundTrip is http.RoundTripper's.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host == w.broker {
-		return http.DefaultTransport.RoundTrip(r)
+		return w.base.RoundTrip(r)
 	}
 	to, ok := w.hosts["https://"+r.URL.Host+r.URL.Path]
 	if !ok {
@@ -139,7 +141,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	out := r.Clone(r.Context())
 	out.Host, out.URL.Scheme, out.URL.Host = r.URL.Host, "http", to
-	resp, err := http.DefaultTransport.RoundTrip(out)
+	resp, err := w.base.RoundTrip(out)
 	if resp != nil {
 		resp.Request = r
 	}
@@ -204,7 +206,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case d.openID != nil && address == d.openID.discovery:
 		send(w, reply{body: toJSON(d.openID.document)})
 	case d.openID != nil && address == d.openID.jwks:
-		send(w, reply{body: toJSON(object{"keys": list{d.jwk()}})})
+		send(w, reply{body: toJSON(object{"keys": list{jwk()}})})
 	default:
 		d.serveAPI(w, r, address)
 	}
@@ -251,6 +253,22 @@ func (d *double) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	for name, want := range d.params {
 		if got := q.Get(name); got != want {
 			bad("%s is %q, want %q", name, got, want)
+		}
+	}
+	var asked struct {
+		IDToken  object `json:"id_token"`
+		UserInfo object `json:"userinfo"`
+	}
+	if len(d.wantsClaims) > 0 {
+		if err := json.Unmarshal([]byte(q.Get("claims")), &asked); err != nil {
+			bad("claims: %v", err)
+		}
+	}
+	for _, name := range d.wantsClaims {
+		_, inToken := asked.IDToken[name]
+		_, inInfo := asked.UserInfo[name]
+		if !inToken && !inInfo {
+			bad("claims do not ask for %q", name)
 		}
 	}
 	if d.formPost != (q.Get("response_mode") == "form_post") {
@@ -313,7 +331,7 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 	case r.PostForm.Get("grant_type") != "authorization_code":
 		refuse(d.badCode, "grant_type %q", r.PostForm.Get("grant_type"))
 	case g == nil:
-		refuse(d.badCode, "a code that is none")
+		refuse(d.badCode, "a code that is none: %q, calls %q", code, d.calls)
 	case r.PostForm.Get("redirect_uri") != g.redirect:
 		refuse(d.badCode, "redirect_uri %q", r.PostForm.Get("redirect_uri"))
 	case d.pkce == pkceTaken && s256(r.PostForm.Get("code_verifier")) != g.challenge:
@@ -332,23 +350,24 @@ func s256(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// checkClient holds the client to the one way of authentication that the vendor documents.
+// checkClient holds the client to the ways of authentication that the vendor documents.
 func (d *double) checkClient(r *http.Request) error {
-	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
-	if user, password, ok := r.BasicAuth(); ok || d.auth == "client_secret_basic" {
-		if d.auth != "client_secret_basic" || secret != "" {
-			return fmt.Errorf("authenticates in the header, this vendor takes %s", d.auth)
+	method, id, secret := "client_secret_post", r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if user, password, ok := r.BasicAuth(); ok {
+		if secret != "" {
+			return errors.New("authenticates twice")
 		}
-		id, secret = user, password
+		method, id, secret = "client_secret_basic", user, password
 	}
-	if id != clientID {
+	switch {
+	case !slices.Contains(strings.Fields(d.auth), method):
+		return fmt.Errorf("authenticates by %s, this vendor takes %s", method, d.auth)
+	case id != clientID:
 		return fmt.Errorf("id %q", id)
-	}
-	if d.secret != nil {
+	case d.secret != nil:
 		return d.secret(secret)
-	}
-	if subtle.ConstantTimeCompare([]byte(secret), []byte(clientSecret)) != 1 {
-		return fmt.Errorf("a wrong secret")
+	case secret != clientSecret:
+		return errors.New("a wrong secret")
 	}
 	return nil
 }
@@ -443,29 +462,39 @@ func (d *double) idToken(g *grant, access string) string {
 	return d.sign(claims)
 }
 
-// sign signs with the key of the vendor, or the secret where the vendor does.
+// sign signs with the key of the vendor, or with the secret where the vendor does. One that is forged names the vendor's key.
 func (d *double) sign(claims object) string {
-	alg := d.openID.alg
-	encode := func(v any) string { return base64.RawURLEncoding.EncodeToString([]byte(toJSON(v))) }
-	header := object{"alg": alg, "typ": "JWT", "kid": d.kid()}
-	if alg == "HS256" {
-		delete(header, "kid")
-		input := encode(header) + "." + encode(claims)
-		mac := hmac.New(sha256.New, []byte(clientSecret))
-		mac.Write([]byte(input))
-		return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	header := object{"alg": d.openID.alg, "typ": "JWT"}
+	if d.openID.alg != "HS256" {
+		header["kid"] = "key-1"
 	}
+	encode := func(v any) string { return base64.RawURLEncoding.EncodeToString([]byte(toJSON(v))) }
 	input := encode(header) + "." + encode(claims)
-	sum := sha256.Sum256([]byte(input))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, d.key(), crypto.SHA256, sum[:])
-	if err != nil {
-		panic(err)
+	var signature []byte
+	if d.openID.alg == "HS256" {
+		secret := clientSecret
+		if d.openID.forged {
+			secret = strings.Repeat("x", len(secret))
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(input))
+		signature = mac.Sum(nil)
+	} else {
+		key := vendorKey()
+		if d.openID.forged {
+			key = otherKey()
+		}
+		sum := sha256.Sum256([]byte(input))
+		var err error
+		if signature, err = rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]); err != nil {
+			panic(err)
+		}
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// vendorKeys are the keys of all doubles: one for each of the two that a test may need to tell apart.
-var vendorKeys = [2]func() *rsa.PrivateKey{sync.OnceValue(newKey), sync.OnceValue(newKey)}
+// vendorKey is that of every double, otherKey that of somebody else.
+var vendorKey, otherKey = sync.OnceValue(newKey), sync.OnceValue(newKey)
 
 func newKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -475,13 +504,9 @@ func newKey() *rsa.PrivateKey {
 	return key
 }
 
-func (d *double) key() *rsa.PrivateKey { return vendorKeys[d.openID.keyNumber]() }
-
-func (d *double) kid() string { return fmt.Sprintf("key-%d", d.openID.keyNumber) }
-
-// jwk is the key as the vendor publishes it, without "use" where it leaves that out.
-func (d *double) jwk() object {
-	public := d.key().PublicKey
+// jwk is the vendor's key as it publishes it, without a "use", which some leave out.
+func jwk() object {
+	public := vendorKey().PublicKey
 	encode := base64.RawURLEncoding.EncodeToString
-	return object{"kty": "RSA", "alg": "RS256", "kid": d.kid(), "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
+	return object{"kty": "RSA", "alg": "RS256", "kid": "key-1", "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
 }

@@ -31,7 +31,9 @@ func Example() {
 // Installations of one's own.
 func ExampleOAuth2_With() {
 	idp := social.GitHub("client id", "client secret").With(social.Options{BaseURL: "https://git.example.com"})
-	redirect, err := idp.Begin(context.Background(), provider.Request{RedirectURI: "https://app.example/id/broker/git/endpoint", State: "state"})
+	redirect, err := idp.Begin(context.Background(), provider.Request{
+		RedirectURI: "https://app.example/id/broker/git/endpoint", State: "state",
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -106,7 +106,8 @@ func X(clientID, clientSecret string) *OAuth2 {
 		config: oauth2.Config{
 			Issuer: "https://x.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretBasic,
 			Endpoints: oauth2.Endpoints{
-				Authorization: "https://x.com/i/oauth2/authorize", Token: "https://api.x.com/2/oauth2/token", UserInfo: "https://api.x.com/2/users/me",
+				Authorization: "https://x.com/i/oauth2/authorize", Token: "https://api.x.com/2/oauth2/token",
+				UserInfo: "https://api.x.com/2/users/me",
 			},
 			Scopes:         []string{"users.read", "tweet.read", "users.email"},
 			UserInfoParams: map[string]string{"user.fields": "confirmed_email,profile_image_url"},
@@ -178,8 +179,9 @@ func StackOverflow(clientID, clientSecret, key string) *OAuth2 {
 			FormTokens: true, AssumeBearer: true, TokenParam: "access_token",
 			UserInfoParams: map[string]string{"site": "stackoverflow", "key": key},
 			Claims: oauth2.Claims{
-				Subject: "items[0].user_id", Username: "items[0].display_name", Name: "items[0].display_name", Picture: "items[0].profile_image",
-				Email: "-", EmailVerified: "-", FirstName: "-", LastName: "-", Locale: "-", Groups: "-",
+				Subject: "items[0].user_id", Username: "items[0].display_name", Name: "items[0].display_name",
+				Picture: "items[0].profile_image",
+				Email:   "-", EmailVerified: "-", FirstName: "-", LastName: "-", Locale: "-", Groups: "-",
 			},
 		},
 	}
@@ -215,8 +217,9 @@ func PayPal(clientID, clientSecret string) *OAuth2 {
 			Scopes: []string{"openid", "profile", "email"}, IgnoreIDToken: true,
 			UserInfoParams: map[string]string{"schema": "paypalv1.1"},
 			Claims: oauth2.Claims{
-				Subject: "user_id", Email: "emails[0].value", EmailVerified: "emails[0].confirmed", Username: "-", Picture: "-", Groups: "-",
+				Subject: "user_id", Email: "-", EmailVerified: "-", Username: "-", Picture: "-", Groups: "-",
 			},
+			EmailList: oauth2.EmailList{List: "emails", Email: "value", Verified: "confirmed"},
 		},
 		configure: func(c *oauth2.Config, o *Options) error {
 			domain := "paypal.com"
@@ -253,7 +256,8 @@ func Discord(clientID, clientSecret string) *OAuth2 {
 			},
 			Scopes: []string{"identify", "email"},
 			Claims: oauth2.Claims{
-				Subject: "id", Username: "username", Name: "global_name", EmailVerified: "verified", FirstName: "-", LastName: "-", Picture: "-", Groups: "-",
+				Subject: "id", Username: "username", Name: "global_name", EmailVerified: "verified",
+				FirstName: "-", LastName: "-", Picture: "-", Groups: "-",
 			},
 		},
 	}.build(Options{})
@@ -310,7 +314,8 @@ func Amazon(clientID, clientSecret string) *OAuth2 {
 		config: oauth2.Config{
 			Issuer: "https://www.amazon.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretPost,
 			Endpoints: oauth2.Endpoints{
-				Authorization: "https://www.amazon.com/ap/oa", Token: "https://api.amazon.com/auth/o2/token", UserInfo: "https://api.amazon.com/user/profile",
+				Authorization: "https://www.amazon.com/ap/oa", Token: "https://api.amazon.com/auth/o2/token",
+				UserInfo: "https://api.amazon.com/user/profile",
 			},
 			Scopes: []string{"profile"},
 			Claims: oauth2.Claims{
@@ -336,7 +341,8 @@ func Yandex(clientID, clientSecret string) *OAuth2 {
 		config: oauth2.Config{
 			Issuer: "https://oauth.yandex.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretPost,
 			Endpoints: oauth2.Endpoints{
-				Authorization: "https://oauth.yandex.com/authorize", Token: "https://oauth.yandex.com/token", UserInfo: "https://login.yandex.ru/info",
+				Authorization: "https://oauth.yandex.com/authorize", Token: "https://oauth.yandex.com/token",
+				UserInfo: "https://login.yandex.ru/info",
 			},
 			Scopes:         []string{"login:email", "login:info", "login:avatar"},
 			TokenScheme:    "OAuth",

@@ -63,8 +63,12 @@ func checkHosted(o *Options, id *provider.Identity) error {
 	return nil
 }
 
-// consumers is the tenant of personal Microsoft accounts.
-const consumers = "9188040d-6c67-4c5b-b112-36a304b66dad"
+const (
+	entra     = "https://login.microsoftonline.com"
+	consumers = "9188040d-6c67-4c5b-b112-36a304b66dad" // the tenant of personal Microsoft accounts
+)
+
+func entraIssuer(o *Options) string { return o.base(entra) + "/{tenantid}/v2.0" }
 
 var guid = regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z`)
 
@@ -90,12 +94,17 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 		}
 	}
 	return openIDPreset{
-		vendor: vendor{brand: brand("Microsoft", "M", "#0067b8", white), takes: []string{"BaseURL", "InsecureAllowAnyTenant"}, adjust: distrustEmail},
-		config: oidc.Config{ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
-			DisableUserInfo: true}, // it says less than the ID token, and has a picture that nobody can fetch
+		vendor: vendor{
+			brand: brand("Microsoft", "M", "#0067b8", white), takes: []string{"BaseURL", "InsecureAllowAnyTenant"}, adjust: checkTenant,
+		},
+		config: oidc.Config{
+			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+			DisableUserInfo: true, // it says less than the ID token, and has a picture that nobody can fetch
+		},
 		subject: []string{"tid", "oid"},
+		issuer:  entraIssuer, // one tenant more changes nobody's identity
 		configure: func(c *oidc.Config, o *Options) error {
-			base := o.base("https://login.microsoftonline.com")
+			base := o.base(entra)
 			c.InsecureAllowAnyTenant = o.InsecureAllowAnyTenant
 			if len(tenants) == 1 {
 				c.Issuer = base + "/" + tenants[0] + "/v2.0"
@@ -107,7 +116,7 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 				}
 				return nil
 			}
-			c.Issuer, c.Tenants = base+"/{tenantid}/v2.0", tenants
+			c.Issuer, c.Tenants = entraIssuer(o), tenants
 			at := "organizations"
 			if slices.Contains(tenants, consumers) || o.InsecureAllowAnyTenant {
 				at = "common"
@@ -116,6 +125,15 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 			return nil
 		},
 	}.build(Options{})
+}
+
+// checkTenant holds the subject to the tenant that vouched for it, whose administrator has written the e-mail address.
+func checkTenant(o *Options, id *provider.Identity) error {
+	tenant, _, _ := strings.Cut(id.Subject, ".")
+	if id.Issuer != strings.Replace(entraIssuer(o), "{tenantid}", tenant, 1) {
+		return refuse(provider.Invalid, "the tenant of the issuer is not that of the user")
+	}
+	return distrustEmail(o, id)
 }
 
 // distrustEmail is for vendors who do not say that an address is verified, or whose word for it others can put in their mouth.
@@ -141,7 +159,8 @@ func (k AppleKey) Format(s fmt.State, _ rune) {
 // The subject is sub, the account's id for the developer's team. The e-mail address is verified if Apple says so (email_verified),
 // and may be one of Apple's relay (is_private_email), to which only senders can write that are registered with Apple. Scopes: openid,
 // name, email. The answer comes as a POST. The name comes with the first login only, and nobody has signed it: the browser could
-// have said anything, so that it is taken for a name and for nothing else. The client secret is made of the key for each request.
+// have said anything, so that it is taken for a name and for nothing else; with provider.SyncForce it is gone after the second login,
+// with provider.SyncLegacy it stays. The client secret is made of the key for each request.
 //
 //  1. In the developer portal, enable Sign in with Apple for an App ID.
 //  2. Make a Services ID, whose identifier is the client's id, and enable Sign in with Apple for it.
@@ -244,7 +263,7 @@ const twitchClaims = `{"id_token":{"email":null,"email_verified":null,"picture":
 // Twitch is Twitch. Documentation looked up in 2026-11.
 //
 // The subject is sub, the user's number. The e-mail address is verified if Twitch says so (email_verified). Scopes: openid,
-// user:read:email. Twitch has no PKCE, and no names but the display name, which is the username.
+// user:read:email. Twitch has no PKCE, and no names but the display name, which is both username and name.
 //
 //  1. Open the Twitch developer console, with two-factor authentication enabled for the account.
 //  2. Choose Register Your Application and enter a name.
@@ -253,13 +272,21 @@ const twitchClaims = `{"id_token":{"email":null,"email_verified":null,"picture":
 //  5. Under Manage copy the client ID, and make a new secret.
 func Twitch(clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Twitch", "T", "#9146ff", white)},
+		vendor: vendor{brand: brand("Twitch", "T", "#9146ff", white), adjust: calledByUsername},
 		config: oidc.Config{
 			Issuer: "https://id.twitch.tv/oauth2", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			Scopes: []string{"openid", "user:read:email"}, AuthParams: map[string]string{"claims": twitchClaims},
 			DisableUserInfo: true, // it says what the ID token says
 		},
 	}.build(Options{})
+}
+
+// calledByUsername is for a vendor who shows people by their username.
+func calledByUsername(_ *Options, id *provider.Identity) error {
+	if id.Claims["preferred_username"] == id.Username { // and not what stands in for it
+		id.Name = id.Username
+	}
+	return nil
 }
 
 // Salesforce is Salesforce, with Options.BaseURL one organisation's My Domain, with Options.Sandbox its sandboxes.
@@ -347,7 +374,8 @@ func Auth0(domain, clientID, clientSecret string) *OpenID {
 	return openIDPreset{
 		vendor: vendor{brand: brand("Auth0", "A0", "#eb5424", black), adjust: nickname},
 		config: oidc.Config{
-			Issuer: strings.TrimRight(httpsOf(domain), "/") + "/", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
+			Issuer:   strings.TrimRight(httpsOf(domain), "/") + "/",
+			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 		},
 	}.build(Options{})
 }

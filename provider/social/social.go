@@ -23,6 +23,7 @@
 package social
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,8 @@ type openIDPreset struct {
 	configure func(c *oidc.Config, o *Options) error // what Options change, beyond what they change for everybody
 	// subject are the claims that say who it is, if that is not sub alone.
 	subject []string
+	// issuer is what Trust names, if that is not the one that is configured.
+	issuer func(o *Options) string
 	// callback edits what came of the answer that the browser brought, which nobody has signed.
 	callback func(id *provider.Identity, params url.Values)
 }
@@ -157,6 +160,8 @@ var (
 	_ provider.LogoutStarter    = (*OpenID)(nil)
 	_ provider.LogoutReceiver   = (*OpenID)(nil)
 	_ provider.TokenVerifier    = (*OpenID)(nil)
+	_ provider.TokenRefresher   = (*OpenID)(nil)
+	_ provider.TokenRevoker     = (*OpenID)(nil)
 	_ provider.Trusted          = (*OpenID)(nil)
 	_ provider.Publisher        = (*OpenID)(nil)
 	_ provider.Branded          = (*OpenID)(nil)
@@ -238,13 +243,15 @@ func (p *OpenID) settle(id *provider.Identity, err error) (*provider.Identity, e
 	return id, nil
 }
 
-// Trust says on what the vendor's word rests.
+// Trust says on what the vendor's word rests: its name, whatever its addresses are in one version of this package, and by which claims
+// it says who somebody is.
 func (p *OpenID) Trust() provider.Trust {
-	t := p.openID.Trust()
-	if p.preset.subject != nil {
-		t.Basis = append(t.Basis, "subject="+strings.Join(p.preset.subject, "."))
+	issuer := p.openID.Trust().Issuer
+	if p.preset.issuer != nil {
+		issuer = p.preset.issuer(&p.options)
 	}
-	return t
+	subject := cmp.Or(strings.Join(p.preset.subject, "."), "sub")
+	return provider.Trust{Issuer: issuer, Basis: []string{"protocol=openid-connect", "subject=" + subject}}
 }
 
 // OAuth2 is a vendor that is no OpenID Provider: all that [oauth2.Provider] is, and a brand. It is made by the constructors of this
@@ -267,6 +274,8 @@ type oAuth2Preset struct {
 
 var (
 	_ provider.IdentityProvider = (*OAuth2)(nil)
+	_ provider.TokenRefresher   = (*OAuth2)(nil)
+	_ provider.TokenRevoker     = (*OAuth2)(nil)
 	_ provider.Trusted          = (*OAuth2)(nil)
 	_ provider.Branded          = (*OAuth2)(nil)
 )
@@ -325,6 +334,13 @@ func (p *OAuth2) Finish(ctx context.Context, cb provider.Callback) (*provider.Id
 		}
 	}
 	return id, nil
+}
+
+// Trust says on what the vendor's word rests: its name, whatever its addresses are in one version of this package, and by which claim
+// it says who somebody is.
+func (p *OAuth2) Trust() provider.Trust {
+	subject := p.preset.config.Claims.Subject
+	return provider.Trust{Issuer: p.oAuth2.Trust().Issuer, Basis: []string{"protocol=oauth2", "subject=" + subject}}
 }
 
 // merged returns both, of which the second beats the first.

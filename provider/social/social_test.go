@@ -219,6 +219,7 @@ func TestMistakes(t *testing.T) {
 		{"empty hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{"a.example", ""}}), "HostedDomains"},
 		{"base without TLS", social.GitHub("client", "secret").With(social.Options{BaseURL: "http://git.example.com"}), "is not an https address"},
 		{"base without a host", social.GitHub("client", "secret").With(social.Options{BaseURL: "git.example.com"}), "is not an https address"},
+		{"base with a user", social.GitHub("client", "secret").With(social.Options{BaseURL: "https://a:b@git.example.com"}), "is not an https address"},
 		{"no tenant", social.Microsoft("client", "secret"), "Tenants"},
 		{"a tenant by name", social.Microsoft("client", "secret", "contoso.example"), "is not the id of a tenant"},
 		{"a placeholder as a tenant", social.Microsoft("client", "secret", "{tenantid}"), "is not the id of a tenant"},
@@ -296,5 +297,42 @@ func TestBegin(t *testing.T) {
 	if again, err := social.GitHub("client", "secret").With(social.Options{}).Begin(t.Context(),
 		provider.Request{RedirectURI: "https://broker.example/cb", State: "s"}); err != nil || strings.Contains(again.URL, "allow_signup") {
 		t.Errorf("options of one vendor are another's: %v %v", again, err)
+	}
+}
+
+// Links are held when an alias is pointed to somebody else, and not when an option is set that says nothing of who it is.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	const other = "99999999-2222-3333-4444-555555555555"
+	for _, row := range []struct {
+		name string
+		a, b preset
+		same bool
+	}{
+		{"one tenant more", social.Microsoft("client", "secret", tenant), social.Microsoft("client", "secret", tenant, other), true},
+		{"any tenant", social.Microsoft("client", "secret", tenant), social.Microsoft("client", "secret").With(social.Options{InsecureAllowAnyTenant: true}), true},
+		{"another cloud", social.Microsoft("client", "secret", tenant),
+			social.Microsoft("client", "secret", tenant).With(social.Options{BaseURL: "https://login.microsoftonline.us"}), false},
+		{"another client", social.Google("a", "secret"), social.Google("b", "secret"), true},
+		{"hosted domains", social.Google("a", "secret"), social.Google("a", "secret").With(social.Options{HostedDomains: []string{"*"}}), true},
+		{"a server of one's own", social.GitHub("a", "secret"), social.GitHub("a", "secret").With(social.Options{BaseURL: "https://git.example.com"}), false},
+		{"another realm", social.Keycloak("https://sso.example.com", "a", "c", "s"), social.Keycloak("https://sso.example.com", "b", "c", "s"), false},
+		{"sandbox", social.PayPal("a", "secret"), social.PayPal("a", "secret").With(social.Options{Sandbox: true}), false},
+		{"another vendor", social.Twitch("a", "secret"), social.LinkedIn("a", "secret"), false},
+	} {
+		if got := row.a.Trust().Mark() == row.b.Trust().Mark(); got != row.same {
+			t.Errorf("%s: the same is %v, want %v", row.name, got, row.same)
+		}
+	}
+	marks := map[string]string{}
+	for name, p := range presets(t, social.Options{}) {
+		mark := p.Trust().Mark()
+		if other, twice := marks[mark]; twice {
+			t.Errorf("%s and %s are the same: %q", name, other, mark)
+		}
+		marks[mark] = name
+		if strings.Contains(mark, "oauth/access_token") || strings.Contains(mark, "/v24.0") {
+			t.Errorf("%s: a new version of the vendor's interface would hold all links: %q", name, mark)
+		}
 	}
 }

@@ -43,17 +43,19 @@ type vendor struct {
 	scopes    string            // that a login needs, separated by spaces here
 	separator string            // of scopes in the request; a space if ""
 	params    map[string]string // what else an authorization request has to say
-	formPost  bool              // the answer comes as a POST
-	auth      string            // how the client authenticates, as RFC 7591 calls it
-	secret    func(string) error
-	pkce      pkce
-	iss       string                   // parameter of the answer; "" where there is none
-	issuer    string                   // of the link, and of ID tokens
-	extra     func(*person) url.Values // further parameters of an answer
-	denial    url.Values               // of the answer where the person refuses
-	answer    func(d *double, g *grant, access string, r *http.Request) reply
-	openID    *openID // nil where the vendor has no ID tokens
-	apis      []api
+	// wantsClaims are what the parameter "claims" of OpenID Connect Core §5.5 has to ask for, of the ID token or of userinfo.
+	wantsClaims []string
+	formPost    bool   // the answer comes as a POST
+	auth        string // the ways in which the client may authenticate, as RFC 7591 calls them
+	secret      func(string) error
+	pkce        pkce
+	iss         string                   // parameter of the answer; "" where there is none
+	issuer      string                   // of ID tokens, and of the link: it can never be changed
+	extra       func(*person) url.Values // further parameters of an answer
+	denial      url.Values               // of the answer where the person refuses
+	answer      func(d *double, g *grant, access string, r *http.Request) reply
+	openID      *openID // nil where the vendor has no ID tokens
+	apis        []api
 
 	badCode   reply  // of the token endpoint, for a code that was used
 	expired   string // what the visitor reads then
@@ -61,10 +63,13 @@ type vendor struct {
 
 	id       string // Ann's
 	number   string // another id, one that other vendors give as well; "" where none can be
+	numbers  bool   // ids are numbers
 	user     string // Ann's name at this vendor
 	verifies bool   // the vendor says whether an address is verified
 	noEmail  bool   // the vendor gives no addresses at all
-	want     want
+	// onlyVerified: the vendor tells no other addresses.
+	onlyVerified bool
+	want         want
 }
 
 // An openID is the part of a vendor that is an OpenID Provider.
@@ -73,8 +78,8 @@ type openID struct {
 	document  object
 	jwks      string // address
 	alg       string
-	keyNumber int
 	nonce     bool // is sent back
+	forged    bool // signed by somebody else
 	claims    func(*person) object
 }
 
@@ -198,7 +203,12 @@ const (
 
 // vendors are all of them.
 func vendors() []*vendor {
-	return []*vendor{google(), gitHub("", ""), gitHub("https://git.initech.example", "https://git.initech.example/api/v3"), microsoft(), apple()}
+	return []*vendor{
+		google(), gitHub("", ""), gitHub("https://git.initech.example", "https://git.initech.example/api/v3"), microsoft(), apple(), facebook(),
+		linkedIn(), gitLab("https://gitlab.com"), gitLab("https://code.initech.example"), discord(), slack(), x(), bitbucket(), stackOverflow(),
+		twitch(), spotify(), amazon(), payPal(false), payPal(true), salesforce(""), salesforce("https://initech.my.salesforce.com"), okta(), auth0(),
+		yandex(), kakao(), line(), keycloak("initech"),
+	}
 }
 
 func google() *vendor {
@@ -209,7 +219,7 @@ func google() *vendor {
 			return social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c})
 		},
 		authorize: "https://accounts.google.com/o/oauth2/v2/auth", token: "https://oauth2.googleapis.com/token",
-		scopes: "openid profile email", auth: "client_secret_post", pkce: pkceTaken,
+		scopes: "openid profile email", auth: "client_secret_basic client_secret_post", pkce: pkceTaken,
 		iss: "https://accounts.google.com", issuer: "https://accounts.google.com",
 		extra: func(p *person) url.Values {
 			return url.Values{"scope": {"email profile openid"}, "authuser": {"0"}, "prompt": {"consent"}, "hd": {p.domain}}
@@ -250,7 +260,7 @@ func gitHub(base, apiBase string) *vendor {
 	v := &vendor{
 		name: "GitHub", alias: "ghes", auth: "client_secret_post", pkce: pkceTaken, scopes: "read:user user:email",
 		denial: url.Values{"error": {"access_denied"}, "error_description": {confidential}, "error_uri": {"https://docs.github.com/apps"}},
-		id:     "90210", number: "4711", user: "Ann-Lee", verifies: true,
+		id:     "90210", number: "4711", numbers: true, user: "Ann-Lee", verifies: true,
 		want:    want{"90210", "ann-lee", "Ann Lee", "", "", "https://img.vendor.example/ann.png"},
 		badCode: reply{body: toJSON(object{"error": "bad_verification_code", "error_description": confidential, "error_uri": "https://docs.github.com/apps"})},
 		expired: tryAgain,
@@ -322,7 +332,7 @@ func microsoft() *vendor {
 			return social.Microsoft(clientID, clientSecret, initech).With(social.Options{HTTPClient: c})
 		},
 		authorize: base + "/oauth2/v2.0/authorize", token: base + "/oauth2/v2.0/token", scopes: "openid profile email",
-		auth: "client_secret_post", pkce: pkceTaken, issuer: base + "/v2.0",
+		auth: "client_secret_basic client_secret_post", pkce: pkceTaken, issuer: base + "/v2.0",
 		extra:  func(*person) url.Values { return url.Values{"session_state": {"s-1"}} },
 		denial: url.Values{"error": {"access_denied"}, "error_subcode": {"cancel"}, "error_description": {confidential}},
 		answer: jsonTokens(object{"expires_in": 4000, "ext_expires_in": 4000, "scope": "openid profile email"}),

@@ -18,10 +18,10 @@ func (s *Store) Secrets(ctx context.Context, field store.SecretField, after []st
 			for _, l := range s.links {
 				page = append(page, secret(field, l.Tokens, l.Provider, l.Issuer, l.Subject))
 			}
-		case store.SecretIDToken:
+		case store.SecretIDToken, store.SecretUpstream:
 			for id := range s.sessions.items {
 				if it := s.sessions.get(id, now); it != nil {
-					page = append(page, secret(field, it.value.UpstreamIDToken, id))
+					page = append(page, secret(field, *ofSession(it.value, field), id))
 				}
 			}
 		case store.SecretCredential:
@@ -57,6 +57,13 @@ func secret(field store.SecretField, value []byte, row ...string) *store.Secret 
 	return &store.Secret{Field: field, Row: row, Value: value}
 }
 
+func ofSession(n *store.Session, field store.SecretField) *[]byte {
+	if field == store.SecretUpstream {
+		return &n.UpstreamTokens
+	}
+	return &n.UpstreamIDToken
+}
+
 func errField(field store.SecretField) error {
 	return fmt.Errorf("memstore: there is no secret field %q", field)
 }
@@ -71,13 +78,13 @@ func (s *Store) ReplaceSecret(ctx context.Context, old *store.Secret, value []by
 			r := row(3)
 			key := store.LinkKey{Provider: r[0], Issuer: r[1], Subject: r[2]}
 			return replace(s.links, key, old, value, func(l *store.Link) *[]byte { return &l.Tokens })
-		case store.SecretIDToken:
+		case store.SecretIDToken, store.SecretUpstream:
 			it := s.sessions.get(row(1)[0], s.now())
-			if it == nil || !bytes.Equal(it.value.UpstreamIDToken, old.Value) {
+			if it == nil || !bytes.Equal(*ofSession(it.value, old.Field), old.Value) {
 				return store.ErrConflict
 			}
 			kept := *it.value
-			kept.UpstreamIDToken = value
+			*ofSession(&kept, old.Field) = value
 			it.value = &kept
 			return nil
 		case store.SecretCredential:

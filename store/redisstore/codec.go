@@ -11,7 +11,7 @@ import (
 
 // A session is written in binary: it is read with every request, and its strings may be any bytes. The first byte is the
 // format, so that a later one is refused and not misread.
-const format = 1
+const format = 2
 
 // encode writes all of a session but its id and version.
 func encode(n *store.Session) []byte {
@@ -21,6 +21,7 @@ func encode(n *store.Session) []byte {
 	}
 	w.text(string(n.SecretHash))
 	w.text(string(n.UpstreamIDToken))
+	w.text(string(n.UpstreamTokens))
 	for _, t := range times(n) {
 		w = binary.AppendVarint(w, t.UnixMicro())
 	}
@@ -45,7 +46,7 @@ func decode(n *store.Session, from string) error {
 	for _, text := range texts(n) {
 		*text = r.text()
 	}
-	n.SecretHash, n.UpstreamIDToken = r.bytes(), r.bytes()
+	n.SecretHash, n.UpstreamIDToken, n.UpstreamTokens = r.bytes(), r.bytes(), r.bytes()
 	for _, t := range times(n) {
 		*t = time.UnixMicro(r.varint()).UTC()
 	}

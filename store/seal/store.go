@@ -189,16 +189,22 @@ func (s *Store) DeleteLink(ctx context.Context, key store.LinkKey) error {
 	return s.in.DeleteLink(ctx, key)
 }
 
-func ofSession(n *store.Session) func() place {
-	return func() place { return at(store.SecretIDToken, n.ID) }
+func ofSession(field store.SecretField, n *store.Session) func() place {
+	return func() place { return at(field, n.ID) }
 }
 
 func (s *Store) sealSession(ctx context.Context, n *store.Session) error {
-	return s.s.optional(ctx, ofSession(n), &n.UpstreamIDToken)
+	if err := s.s.optional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
+		return err
+	}
+	return s.s.optional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)
 }
 
 func (s *Store) openSession(ctx context.Context, n *store.Session) error {
-	return s.s.openOptional(ctx, ofSession(n), &n.UpstreamIDToken)
+	if err := s.s.openOptional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
+		return err
+	}
+	return s.s.openOptional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)
 }
 
 // Session implements [store.Sessions].

@@ -20,8 +20,8 @@ var texts = []string{
 	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
 	sqlCredentialsOf, sqlCreateCredential, sqlUpdateCredential, sqlDeleteCredential,
 	sqlFence, sqlCreateFence, sqlUpdateFence,
-	sqlSecretTokens, sqlSecretIDToken, sqlSecretCredential, sqlSecretPrivate,
-	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceCredential, sqlReplacePrivate,
+	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretCredential, sqlSecretPrivate,
+	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceCredential, sqlReplacePrivate,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 

@@ -152,10 +152,11 @@ func CheckClient(c *store.Client) (errs []error) {
 			bad("Origins: %q %w", origin, err)
 		}
 	}
-	for _, alias := range c.Providers {
-		if alias == "" {
-			bad("Providers: an alias is empty")
-		}
+	if slices.Contains(c.Providers, "") {
+		bad("Providers: an alias is empty")
+	}
+	if slices.Contains(c.ProviderTokens, "") {
+		bad("ProviderTokens: an alias is empty")
 	}
 	for _, alg := range []string{c.IDTokenAlg, c.AccessTokenAlg, c.UserInfoAlg} {
 		if alg != "" && !slices.Contains([]string{token.RS256, token.ES256, token.PS256, token.EdDSA}, alg) {

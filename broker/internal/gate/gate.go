@@ -9,6 +9,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
@@ -58,6 +59,9 @@ type Provider struct {
 	Mappers            []provider.Mapper
 	Logout             provider.LogoutMode
 	AllowTokenExchange bool
+	StoreTokens        provider.TokenMode
+	TokensReadable     bool
+	TokenMinValidity   time.Duration
 	FirstLogin         flow.Flow
 	PostLogin          flow.Flow
 }
@@ -107,6 +111,7 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 	for i := range clients {
 		c := clients[i]
 		c.Secrets, c.RedirectURIs = slices.Clone(c.Secrets), slices.Clone(c.RedirectURIs)
+		c.ProviderTokens = slices.Clone(c.ProviderTokens)
 		c.Scopes, c.Audience, c.Claims = slices.Clone(c.Scopes), slices.Clone(c.Audience), slices.Clone(c.Claims)
 		g.clients[c.ID] = &c
 	}

@@ -55,12 +55,15 @@ func (s *Service) Callback(w http.ResponseWriter, r *http.Request) {
 		URL:    s.callbackURL(p) + query(r),
 		Params: params,
 		Data:   wait.Data,
+
+		KeepTokens: p.StoreTokens != provider.TokensDropped,
 	})
 	if err != nil {
 		s.upstreamFailed(w, r, t, p, wait.Flow, err)
 		return
 	}
 	noteStale(r.Context(), p)
+	s.Vault.Bound(r.Context(), p, identity)
 	if err := s.once(r.Context(), p.Alias, identity); err != nil {
 		s.Fail(w, r, t, err)
 		return

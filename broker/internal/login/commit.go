@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
@@ -107,7 +109,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err != nil {
 		return "", Answer{}, err
 	}
-	if err := s.describeSession(login.Session, j); err != nil {
+	if err := s.describeSession(ctx, login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
 	login.Session.UpstreamIDToken = s.logoutHint(ctx, j)
@@ -119,6 +121,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := s.setPassword(ctx, j, user.ID); err != nil {
 		return "", Answer{}, fmt.Errorf("write new password: %w", err)
 	}
+	gone := s.Vault.Leaving(ctx, login.EndSession)
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, errors.Join(fmt.Errorf("commit login: %w", err), s.takePasswordBack(ctx, login, err))
 	}
@@ -129,6 +132,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	}
 	j.user = user.ID
 	if login.EndSession != "" {
+		gone()
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
@@ -171,11 +175,15 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 	}
 	login.NewLink = &store.Link{LinkKey: j.key(), CreatedAt: now, LastLogin: now}
 	describe(login.NewLink, j.Identity)
+	login.NewLink.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, nil)
 	if !j.Draft.Decided() {
 		return nil, errors.New("the first-login flow succeeded but decided neither to create a user nor to link one")
 	}
 	if j.Draft.New {
 		login.NewUser = newUser(&j.Draft.Profile, now)
+		if j.provider.TokensReadable {
+			login.NewUser.Roles = unique(append(login.NewUser.Roles, vault.RoleRead))
+		}
 		login.NewUser.SharedEmail = j.Draft.SharedEmail
 		verify(login.NewUser, j)
 		login.NewLink.UserID = login.NewUser.ID
@@ -198,7 +206,7 @@ func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login)
 // update puts into the login what changes about a user who is linked already.
 func (s *Service) update(ctx context.Context, j *journey, login *store.Login, now time.Time) error {
 	if !j.local() {
-		s.updateLink(j, login, now)
+		s.updateLink(ctx, j, login, now)
 	}
 	user := *j.account.user
 	changed, err := s.sync(ctx, j, &user)
@@ -210,9 +218,11 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 	return nil
 }
 
-func (s *Service) updateLink(j *journey, login *store.Login, now time.Time) {
+func (s *Service) updateLink(ctx context.Context, j *journey, login *store.Login, now time.Time) {
 	link := *j.account.link
-	switch changed := describe(&link, j.Identity); {
+	link.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, link.Tokens)
+	changed := !bytes.Equal(link.Tokens, j.account.link.Tokens)
+	switch changed = describe(&link, j.Identity) || changed; {
 	case j.account.former: // from now on it is known by the provider's present issuer
 		link.LinkKey, link.LastLogin, link.Version = j.key(), now, 0
 		login.NewLink = &link
@@ -229,6 +239,14 @@ func verify(u *store.User, j *journey) bool {
 	}
 	u.EmailVerified = true
 	return true
+}
+
+// tokensOnLink returns what a link is to have of what the upstream has issued; it had before until now.
+func (s *Service) tokensOnLink(ctx context.Context, p *gate.Provider, id *provider.Identity, before []byte) []byte {
+	if p.StoreTokens != provider.TokensOnLink {
+		return nil
+	}
+	return s.Vault.Keep(ctx, p, id.Tokens, before)
 }
 
 // sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed
@@ -321,7 +339,15 @@ func unique(values []string) []string {
 }
 
 // describeSession says in the session who vouched, and what the mappers note.
-func (s *Service) describeSession(session *store.Session, j *journey) error {
+func (s *Service) describeSession(ctx context.Context, session *store.Session, j *journey) error {
+	before := session.UpstreamTokens
+	if session.Upstream != j.key() {
+		before = nil
+	}
+	session.UpstreamTokens = nil
+	if j.provider.StoreTokens == provider.TokensInSession {
+		session.UpstreamTokens = s.Vault.Keep(ctx, j.provider, j.Identity.Tokens, before)
+	}
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
 	if until := j.Identity.SessionUntil; !until.IsZero() && until.Before(session.ExpiresAt) {

@@ -93,7 +93,7 @@ func (s *Service) commitExchange(ctx context.Context, j *journey, e Exchange) (*
 	if !j.Identity.AuthTime.IsZero() {
 		session.AuthTime = j.Identity.AuthTime.UTC()
 	}
-	if err := s.describeSession(session, j); err != nil {
+	if err := s.describeSession(ctx, session, j); err != nil {
 		return nil, err
 	}
 	login.Grant = e.Grant(session)

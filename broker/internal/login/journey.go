@@ -152,7 +152,7 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	user, err := s.Store.User(ctx, link.UserID)
 	if errors.Is(err, store.ErrNotFound) {
 		// The user was deleted and the link was left behind: ids are never reused, so it ties nobody to nothing.
-		return ignore(s.Store.DeleteLink(ctx, link.LinkKey), store.ErrNotFound)
+		return s.dropLink(ctx, link)
 	}
 	if err != nil {
 		return fmt.Errorf("look up user: %w", err)

@@ -75,10 +75,16 @@ func (s *Service) dropCredentials(ctx context.Context, userID string) error {
 
 // unlink removes a link, with all that could make it again.
 func (s *Service) unlink(ctx context.Context, l *store.Link) error {
-	return errors.Join(
-		firstlogin.RevokeProofs(ctx, s.Store, l.UserID, l.LinkKey, s.Now()),
-		ignore(s.Store.DeleteLink(ctx, l.LinkKey), store.ErrNotFound),
-	)
+	return errors.Join(firstlogin.RevokeProofs(ctx, s.Store, l.UserID, l.LinkKey, s.Now()), s.dropLink(ctx, l))
+}
+
+// dropLink removes a link, and has what was kept with it revoked.
+func (s *Service) dropLink(ctx context.Context, l *store.Link) error {
+	err := ignore(s.Store.DeleteLink(ctx, l.LinkKey), store.ErrNotFound)
+	if err == nil {
+		s.Vault.Revoke(ctx, l.Provider, l.Tokens)
+	}
+	return err
 }
 
 // afterLinking does what follows a login that has linked a user who was there before. The login stands whatever becomes of it.

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -193,8 +194,11 @@ func (s *Service) linkVouched(w http.ResponseWriter, r *http.Request, t *Target,
 		s.linkRefused(w, r, t, err)
 		return
 	}
-	// Only what a link remembers: its tokens are nobody's here.
+	// Only what a link remembers.
 	kept := &provider.Identity{Issuer: id.Issuer, Subject: id.Subject, Username: id.Username, Email: id.Email}
+	if p.StoreTokens == provider.TokensOnLink {
+		kept.Tokens = id.Tokens
+	}
 	s.keepLink(w, r, t, linkResult{Alias: p.Alias, Identity: kept})
 }
 
@@ -282,7 +286,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 	known, err := s.link(ctx, key, former)
 	switch {
 	case err == nil && known.UserID == active.User.ID:
-		return nil
+		return s.linkAgain(ctx, p, known, result.Identity)
 	case err == nil:
 		return &Problem{Status: http.StatusConflict, Message: "linked_elsewhere", Err: errors.New("the identity is linked to another user")}
 	case !errors.Is(err, store.ErrNotFound):
@@ -298,6 +302,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 	now := s.Now().UTC()
 	made := &store.Link{LinkKey: key, UserID: active.User.ID, CreatedAt: now}
 	describe(made, result.Identity)
+	made.Tokens = s.tokensOnLink(ctx, p, result.Identity, nil)
 	if err := s.Store.CreateLink(ctx, made); errors.Is(err, store.ErrExists) {
 		return &Problem{Status: http.StatusConflict, Message: "linked_elsewhere", Err: err}
 	} else if err != nil {
@@ -306,6 +311,24 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 	s.Changed(r, active.User, "linked", p.Alias)
 	s.Tell(r, active.User, flow.Mail{Name: "linked", Args: map[string]string{"provider": p.Title(), "account": active.User.Username}})
 	return nil
+}
+
+// linkAgain keeps what the upstream has issued for a link that is there already: the tokens that it had may have ended.
+func (s *Service) linkAgain(ctx context.Context, p *gate.Provider, known *store.Link, id *provider.Identity) error {
+	for {
+		tokens := s.tokensOnLink(ctx, p, id, known.Tokens)
+		if bytes.Equal(tokens, known.Tokens) || known.Issuer != id.Issuer {
+			return nil
+		}
+		known.Tokens = tokens
+		err := s.Store.UpdateLink(ctx, known)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if known, err = s.Store.Link(ctx, known.LinkKey); err != nil {
+			return fmt.Errorf("link that was linked again: %w", err)
+		}
+	}
 }
 
 // linked goes on to whoever wanted the link.

@@ -20,6 +20,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/fence"
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/provider"
@@ -74,6 +75,7 @@ type Service struct {
 	Gate       *gate.Gate
 	Fences     *fence.Keeper // may be nil
 	Sessions   *session.Manager
+	Vault      *vault.Vault
 	Pages      *web.Pages
 	Sealer     *web.Sealer
 	Cookies    web.Cookies

@@ -18,7 +18,9 @@ func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Pr
 	if !ok || params.Has("state") || !params.Has("SAMLResponse") && !params.Has("SAMLart") {
 		return false
 	}
-	identity, target, err := idp.FinishUnsolicited(r.Context(), provider.Callback{URL: s.callbackURL(p) + query(r), Params: params})
+	identity, target, err := idp.FinishUnsolicited(r.Context(), provider.Callback{
+		URL: s.callbackURL(p) + query(r), Params: params, KeepTokens: p.StoreTokens != provider.TokensDropped,
+	})
 	if err == nil && identity.Once == nil {
 		err = &provider.Error{Kind: provider.Invalid, Err: errors.New("an answer that nobody asked for, and that could be used again")}
 	}
@@ -29,6 +31,7 @@ func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Pr
 		s.Fail(w, r, nil, err)
 		return true
 	}
+	s.Vault.Bound(r.Context(), p, identity)
 	t, err := s.Resolve(r.Context(), "/login?"+url.Values{"return_to": {target}}.Encode())
 	if err != nil {
 		s.Fail(w, r, nil, err)

@@ -23,6 +23,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/keys"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -34,6 +35,7 @@ type Service struct {
 	Store    store.Store
 	Gate     *gate.Gate
 	Sessions *session.Manager
+	Vault    *vault.Vault
 	Keys     *keys.Keys
 	Login    *login.Service // for its pages
 	Pages    *web.Pages
@@ -52,8 +54,10 @@ func (s *Service) End(ctx context.Context, reason string, ids ...string) (frames
 	var ended []string
 	var errs []error
 	for _, id := range ids {
+		gone := s.Vault.Leaving(ctx, id)
 		switch err := s.Store.DeleteSession(ctx, id); {
 		case err == nil:
+			gone()
 			ended = append(ended, id)
 		case !errors.Is(err, store.ErrNotFound): // who has deleted it tells of it, too
 			errs = append(errs, fmt.Errorf("end session: %w", err))

@@ -20,6 +20,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/login"
 	"github.com/go-idbroker/idbroker/broker/internal/logout"
 	"github.com/go-idbroker/idbroker/broker/internal/session"
+	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/token"
 )
@@ -39,6 +40,7 @@ type Provider struct {
 	Login    *login.Service
 	Logout   *logout.Service
 	Keys     *keys.Keys
+	Vault    *vault.Vault
 	Now      func() time.Time
 	// ClientHTTP fetches what clients publish.
 	ClientHTTP *http.Client

@@ -14,34 +14,14 @@ import (
 // UserInfo handles GET and POST /userinfo (OpenID Connect Core §5.3).
 func (p *Provider) UserInfo(w http.ResponseWriter, r *http.Request) {
 	noStore(w)
-	raw, dpop, err := accessToken(w, r)
+	access, err := p.bearer(w, r)
 	if err != nil {
-		p.challenge(w, r, http.StatusBadRequest, "invalid_request", err)
-		return
-	}
-	if raw == "" {
-		p.challenge(w, r, http.StatusUnauthorized, "", errors.New("no access token"))
-		return
-	}
-	access, err := p.readAccess(r.Context(), raw, p.issuer())
-	if err == nil {
-		err = p.checkSender(r, raw, dpop, access.Claims)
-	}
-	if errors.Is(err, errToken) {
-		p.challenge(w, r, http.StatusUnauthorized, "invalid_token", err)
-		return
-	}
-	if errors.Is(err, errProof) {
-		p.challenge(w, r, http.StatusUnauthorized, "invalid_dpop_proof", err)
-		return
-	}
-	if err != nil {
-		p.fail(w, r, err)
+		p.challenge(w, r, "userinfo", err)
 		return
 	}
 	web.RecordOf(r.Context()).Note("client", access.ClientID)
 	if !slices.Contains(strings.Fields(access.Scope), "openid") { // OpenID Connect Core §5.3
-		p.challenge(w, r, http.StatusForbidden, "insufficient_scope", errors.New("the access token lacks the scope openid"))
+		p.challenge(w, r, "userinfo", insufficient("the access token lacks the scope openid"))
 		return
 	}
 	if err := p.tellUserInfo(w, r, access); err != nil {
@@ -116,25 +96,57 @@ func accessToken(w http.ResponseWriter, r *http.Request) (raw string, dpop bool,
 	return strings.TrimSpace(inHeader), dpop, nil
 }
 
+// bearer returns the access token that a request to the broker's own API was sent with.
+func (p *Provider) bearer(w http.ResponseWriter, r *http.Request) (*issuedToken, error) {
+	raw, dpop, err := accessToken(w, r)
+	if err != nil {
+		return nil, &oauthError{http.StatusBadRequest, "invalid_request", "", err}
+	}
+	if raw == "" {
+		return nil, &oauthError{status: http.StatusUnauthorized, err: errors.New("no access token")}
+	}
+	access, err := p.readAccess(r.Context(), raw, p.issuer())
+	if err == nil {
+		err = p.checkSender(r, raw, dpop, access.Claims)
+	}
+	switch {
+	case errors.Is(err, errToken):
+		err = &oauthError{http.StatusUnauthorized, "invalid_token", "", err}
+	case errors.Is(err, errProof):
+		err = &oauthError{http.StatusUnauthorized, "invalid_dpop_proof", "", err}
+	}
+	return access, err
+}
+
+// insufficient is an access token that is good, and not for this (RFC 6750 §3.1).
+func insufficient(why string) error {
+	return &oauthError{http.StatusForbidden, "insufficient_scope", "", errors.New(why)}
+}
+
 // challenge answers as RFC 6750 §3 and RFC 9449 §7.1 have it: without an error code where no token was sent, else with it in
-// the challenge of the scheme that was used. The other scheme's follows.
-func (p *Provider) challenge(w http.ResponseWriter, r *http.Request, status int, code string, err error) {
+// the challenge of the scheme that was used. The other scheme's follows. What is no error of a token is answered as elsewhere.
+func (p *Provider) challenge(w http.ResponseWriter, r *http.Request, realm string, err error) {
+	refusal, ok := errors.AsType[*oauthError](err)
+	if !ok {
+		p.fail(w, r, err)
+		return
+	}
 	rec := web.RecordOf(r.Context())
 	rec.Err = err
-	used, other := `Bearer realm="userinfo"`, dpopChallenge("userinfo")
+	used, other := `Bearer realm="`+realm+`"`, dpopChallenge(realm)
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "DPoP") {
 		used, other = other, used
 	}
-	if code != "" {
-		used += `, error="` + code + `"`
+	if refusal.code != "" {
+		used += `, error="` + refusal.code + `"`
 	}
 	w.Header().Set("WWW-Authenticate", used)
 	w.Header().Add("WWW-Authenticate", other)
-	if code == "" {
-		w.WriteHeader(status)
+	if refusal.code == "" {
+		w.WriteHeader(refusal.status)
 		return
 	}
-	writeJSON(w, status, struct {
+	writeJSON(w, refusal.status, struct {
 		Error string `json:"error"`
-	}{code})
+	}{refusal.code})
 }

@@ -199,17 +199,21 @@ func words(raw json.RawMessage) string {
 	return one
 }
 
-// TokenError says what an error of the token endpoint means. It repeats nothing that the endpoint sent but the code, since
-// providers are known to repeat code and secret in theirs. hint is for a client that was refused; it may be "".
-func TokenError(status int, code, hint string) error {
+// TokenError says what an error of the token endpoint, which was asked to do what, means. It repeats nothing that the endpoint
+// sent but the code, since providers are known to repeat code and secret in theirs. hint is for a client that was refused; it
+// may be "".
+func TokenError(what string, status int, code, hint string) error {
 	kind, ok := KindOf(code)
 	if !ok {
 		kind = provider.Misconfigured
 	}
-	if status >= 500 || status == http.StatusTooManyRequests {
+	switch {
+	case status >= 500 || status == http.StatusTooManyRequests:
 		kind = provider.Unavailable
+	case kind == provider.Denied && status == http.StatusUnauthorized:
+		kind = provider.Misconfigured // of the client, that is: so does Auth0 call a wrong secret
 	}
-	err := fmt.Errorf("redeem code: the token endpoint answered with status %d", status)
+	err := fmt.Errorf("%s: the token endpoint answered with status %d", what, status)
 	if code == "invalid_client" && hint != "" {
 		err = fmt.Errorf("%w; %s", err, hint)
 	}

@@ -58,6 +58,7 @@ CREATE TABLE idbroker_sessions (
 	subject          TEXT   NOT NULL,
 	upstream_session TEXT   NOT NULL,
 	upstream_token   BYTEA,
+	upstream_tokens  BYTEA,
 	acr              TEXT   NOT NULL,
 	amr              TEXT   NOT NULL,
 	notes            TEXT   NOT NULL,

@@ -1,0 +1,331 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-idbroker/idbroker/broker"
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/oidc"
+	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/storetest"
+)
+
+// midway has do happen while the upstream "demo" renews tokens for the first time: it has taken the refresh token, and has not
+// answered yet. do is told the new refresh token.
+func (w *world) midway(do func(next string)) {
+	var once atomic.Bool
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) {
+		asked := w.op.Requests(providertest.Token)
+		if asked[len(asked)-1].Params.Get("grant_type") == "refresh_token" && once.CompareAndSwap(false, true) {
+			do(m["refresh_token"].(string))
+		}
+	}})
+}
+
+// wantRenewals fails unless the upstream was brought so many refresh tokens, and took each.
+func (w *world) wantRenewals(n int) {
+	w.t.Helper()
+	if brought, taken := renewals(w.op); brought != n || taken != n {
+		w.t.Errorf("the upstream was brought %d refresh tokens and took %d, want %d", brought, taken, n)
+	}
+}
+
+// A caller who gives up ends the renewal for nobody, and what the upstream has answered is kept.
+func TestRefreshOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answer := make(chan struct{})
+	w.midway(func(string) {
+		cancel()
+		<-answer
+	})
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(ctx, id, "demo"); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the caller who left: %v", err)
+	}
+	close(answer)
+	tokens, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	if err != nil || !w.good(w.op, tokens.AccessToken) || tokens.RefreshToken != "" {
+		t.Fatalf("the next one: %v", err)
+	}
+	w.wantRenewals(1)
+	w.advance(11 * time.Minute)
+	_, err = w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	must(t, err)
+	w.wantRenewals(2)
+}
+
+// What is renewed while the link goes is given to nobody, and revoked.
+func TestRefreshWhileUnlinked(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	var next atomic.Value
+	w.midway(func(n string) {
+		next.Store(n)
+		w.unlink("alice")
+	})
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo"); !errors.Is(err, broker.ErrNotLinked) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	eventually(t, "the upstream is told", func() bool {
+		told := w.op.Requests(providertest.Revocation)
+		return len(told) == 1 && told[0].Params.Get("token") == next.Load()
+	})
+}
+
+// What is renewed while the session ends is given to nobody, and revoked.
+func TestRefreshWhileSignedOut(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensInSession, nil)
+	b := w.login("Demo")
+	w.midway(func(string) { w.deleteSession(b) })
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo"); !errors.Is(err, broker.ErrNoTokens) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	eventually(t, "the upstream is told", func() bool { return len(w.op.Requests(providertest.Revocation)) == 1 })
+}
+
+// Tokens of a login that came meanwhile stay; anything else that was written meanwhile stays, too, and is no reason to lose what was
+// renewed.
+func TestRefreshWhileWritten(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		write func(w *world)
+		login bool
+	}{
+		"by a login": {func(w *world) { w.login("Demo") }, true},
+		"otherwise": {func(w *world) {
+			l := w.linksOf(w.named("alice").ID)[0]
+			l.Username = "renamed"
+			must(w.t, w.store.UpdateLink(w.t.Context(), l))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newVaultWorld(t, provider.TokensOnLink, nil)
+			w.login("Demo")
+			id := w.named("alice").ID
+			var next atomic.Value
+			w.midway(func(n string) {
+				next.Store(n)
+				row.write(w)
+			})
+			w.advance(11 * time.Minute)
+			tokens, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+			if err != nil || !w.good(w.op, tokens.AccessToken) {
+				t.Fatalf("UpstreamTokens: %v", err)
+			}
+			w.advance(11 * time.Minute)
+			_, err = w.Broker.UpstreamTokens(t.Context(), id, "demo")
+			must(t, err)
+			w.wantRenewals(2)
+			sent := w.op.Requests(providertest.Token)
+			if renewed := sent[len(sent)-1].Params.Get("refresh_token") == next.Load(); renewed == row.login {
+				t.Errorf("the second renewal used what the first had brought: %t", renewed)
+			}
+			if l := w.linksOf(id)[0]; !row.login && l.Username != "renamed" {
+				t.Errorf("the link's name is %q", l.Username)
+			}
+		})
+	}
+}
+
+// A store that fails while the answer is written is tried again, and a write whose answer was lost is found.
+func TestRefreshWithFaultyStore(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]bool{"before the write": false, "after the write": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newVaultWorld(t, provider.TokensOnLink, nil)
+			w.login("Demo")
+			var failed atomic.Int32
+			w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+				c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+					if call.Method == "UpdateLink" && call.After == after && failed.Add(1) <= 3 {
+						return errFaulty
+					}
+					return nil
+				})
+			})
+			w.advance(11 * time.Minute)
+			tokens, err := w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo")
+			if err != nil || !w.good(w.op, tokens.AccessToken) || failed.Load() == 0 {
+				t.Fatalf("UpstreamTokens: %v after %d faults", err, failed.Load())
+			}
+			w.advance(11 * time.Minute)
+			_, err = w.Broker.UpstreamTokens(t.Context(), w.named("alice").ID, "demo")
+			must(t, err)
+			w.wantRenewals(2)
+		})
+	}
+}
+
+// Another node waits for the one that renews, and has what that has got.
+func TestRefreshOnTwoNodes(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	var waiting atomic.Int32
+	var second *broker.Broker
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		other := *c
+		other.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+			if call.Method == "Add" && call.After {
+				waiting.Add(1)
+			}
+			return nil
+		})
+		var err error
+		second, err = broker.New(other)
+		must(t, err)
+	})
+	w.advance(11 * time.Minute)
+	got := make(chan string)
+	w.midway(func(string) {
+		go func() {
+			tokens, err := second.UpstreamTokens(t.Context(), id, "demo")
+			if err != nil {
+				t.Error(err)
+				tokens = &provider.Tokens{}
+			}
+			got <- tokens.AccessToken
+		}()
+		eventually(t, "the second node waits", func() bool { return waiting.Load() >= 2 })
+	})
+	tokens, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	if err != nil || !w.good(w.op, tokens.AccessToken) {
+		t.Fatalf("the first node: %v", err)
+	}
+	if theirs := <-got; theirs != tokens.AccessToken {
+		t.Error("the second node has another token")
+	}
+	w.wantRenewals(1)
+}
+
+// The lease of a node that has died ends by itself.
+func TestRefreshAfterCrash(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	dying := func(c *broker.Config) {
+		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+			if call.Method == "Add" && call.After {
+				return storetest.ErrDead
+			}
+			return nil
+		})
+	}
+	w.advance(11 * time.Minute)
+	w.keeping(provider.TokensOnLink, dying)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); err == nil {
+		t.Fatal("the dying node returned tokens")
+	}
+	w.wantRenewals(0)
+	var tried atomic.Int32
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+			if call.Method == "Add" && !call.After {
+				tried.Add(1)
+			}
+			return nil
+		})
+	})
+	failed := make(chan error)
+	go func() {
+		_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+		failed <- err
+	}()
+	eventually(t, "the other node waits", func() bool { return tried.Load() >= 2 })
+	w.wantRenewals(0)
+	w.advance(2 * time.Minute)
+	must(t, <-failed)
+	w.wantRenewals(1)
+}
+
+// A panicking is an upstream with a mistake in it.
+type panicking struct {
+	*oidc.Provider
+	left atomic.Int32
+}
+
+func (p *panicking) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
+	if p.left.Add(-1) >= 0 {
+		panic("with " + old.RefreshToken)
+	}
+	return p.Provider.RefreshTokens(ctx, old)
+}
+
+// A provider that panics takes neither the process with it nor the next caller.
+func TestRefreshPanics(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		broken := &panicking{Provider: c.Providers[0].IdP.(*oidc.Provider)}
+		broken.left.Store(1)
+		c.Providers[0].IdP = broken
+	})
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrRefreshFailed) || strings.Contains(err.Error(), "with ") {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); err != nil {
+		t.Errorf("the next caller: %v", err)
+	}
+	w.wantRenewals(1)
+}
+
+func TestUpstreamTokensErrors(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, func(c *broker.Config) {
+		c.Providers[0].StoreTokens = provider.TokensOnLink
+		c.Providers[1].Disabled = true
+	})
+	w.login("Demo")
+	alice := w.named("alice")
+	for name, row := range map[string]struct {
+		user, alias string
+		want        error
+	}{
+		"no such provider":     {alice.ID, "none", broker.ErrTokensRefused},
+		"provider that is off": {alice.ID, "other", broker.ErrTokensRefused},
+		"no such user":         {"nobody", "demo", broker.ErrTokensRefused},
+		"no user":              {"", "demo", broker.ErrTokensRefused},
+	} {
+		if tokens, err := w.Broker.UpstreamTokens(t.Context(), row.user, row.alias); tokens != nil || !errors.Is(err, row.want) {
+			t.Errorf("%s: %v, %v", name, tokens, err)
+		}
+	}
+	alice.Disabled = true
+	must(t, w.store.UpdateUser(t.Context(), alice))
+	if _, err := w.Broker.UpstreamTokens(t.Context(), alice.ID, "demo"); !errors.Is(err, broker.ErrTokensRefused) {
+		t.Errorf("user who is off: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Broker.UpstreamTokens(ctx, alice.ID, "demo"); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	for _, name := range []error{broker.ErrTokensRefused, broker.ErrTokensNotStored, broker.ErrNotLinked, broker.ErrNoTokens, broker.ErrLinkAgain,
+		broker.ErrRefreshFailed} {
+		if errors.Is(name, store.ErrNotFound) {
+			t.Errorf("%v is the store's", name)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package social_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/social"
+)
+
+// Bitbucket lists the address that somebody typed in beside those that they confirmed: Keycloak takes the first.
+func TestBitbucketEmails(t *testing.T) {
+	t.Parallel()
+	const victim = "victim@initech.example"
+	entry := func(email string, primary, confirmed bool) object {
+		return object{"type": "email", "email": email, "is_primary": primary, "is_confirmed": confirmed}
+	}
+	for _, row := range []struct {
+		name     string
+		emails   list
+		email    string
+		verified bool
+	}{
+		{"an unconfirmed one first", list{entry(victim, false, false), entry("b@x.example", true, true)}, "b@x.example", true},
+		{"an unconfirmed primary one", list{entry(victim, true, false), entry("b@x.example", false, true)}, "b@x.example", true},
+		{"none is confirmed", list{entry("a@x.example", true, false), entry("b@x.example", false, false)}, "a@x.example", false},
+		{"neither confirmed nor primary", list{entry(victim, false, false)}, "", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			v := bitbucket()
+			v.apis[1].says = func(*person) any { return object{"values": row.emails} }
+			w, d := one(t, v, autoLink)
+			w.add("victim", victim)
+			if user := w.in(d); user.Email != row.email || user.EmailVerified != row.verified {
+				t.Errorf("address %q, verified %v; want %q, %v", user.Email, user.EmailVerified, row.email, row.verified)
+			}
+		})
+	}
+}
+
+// PayPal's addresses are a list as well, and what its newer answers call "confirmed" its older ones do not know.
+func TestPayPalEmails(t *testing.T) {
+	t.Parallel()
+	const victim = "victim@initech.example"
+	for _, row := range []struct {
+		name     string
+		say      object
+		email    string
+		verified bool
+	}{
+		{"an unconfirmed one first", object{"emails": list{
+			object{"value": victim, "primary": false, "confirmed": false}, object{"value": "b@x.example", "primary": true, "confirmed": true},
+		}}, "b@x.example", true},
+		{"an unconfirmed primary one", object{"emails": list{object{"value": "b@x.example", "primary": true, "confirmed": false}}}, "b@x.example", false},
+		{"a member of another schema", object{"email": victim, "email_verified": true}, "", false},
+		{"a verified account", object{"emails": list{object{"value": "b@x.example", "primary": true}}, "verified_account": "true"}, "b@x.example", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			v := payPal(false)
+			v.apis[0].says = func(p *person) any { return with(row.say, "user_id", p.id) }
+			w, d := one(t, v, autoLink)
+			w.add("victim", victim)
+			if user := w.in(d); user.Email != row.email || user.EmailVerified != row.verified {
+				t.Errorf("address %q, verified %v; want %q, %v", user.Email, user.EmailVerified, row.email, row.verified)
+			}
+		})
+	}
+}
+
+// Kakao's address counts while it is this account's (is_email_valid) and was verified, not one of both.
+func TestKakaoEmail(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name            string
+		valid, verified any
+		want            bool
+	}{
+		{"both", true, true, true},
+		{"another account has taken it over", false, true, false},
+		{"it was never verified", true, false, false},
+		{"nothing is said of whose it is", nil, true, false},
+		{"nothing is said of whether it is verified", true, nil, false},
+		{"a text", "false", true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			v := kakao()
+			v.apis[0].says = func(p *person) any {
+				return object{"id": number(p.id), "kakao_account": some(object{
+					"email": p.email, "is_email_valid": row.valid, "is_email_verified": row.verified, "profile": object{"nickname": p.name},
+				})}
+			}
+			w, d := one(t, v, autoLink)
+			if user := w.in(d); user.EmailVerified != row.want {
+				t.Errorf("address %q, verified %v", user.Email, user.EmailVerified)
+			}
+		})
+	}
+}
+
+// A workspace of Bitbucket's, and an account that has no profile at the site, are nobody.
+func TestNoPerson(t *testing.T) {
+	t.Parallel()
+	workspace, none, suspended := bitbucket(), stackOverflow(), x()
+	profile := workspace.apis[0].says
+	workspace.apis[0].says = func(p *person) any { return with(profile(p).(object), "type", "team") }
+	none.apis[0].says = func(*person) any { return object{"items": list{}, "has_more": false} }
+	suspended.apis[0].says = func(*person) any { return object{"errors": list{object{"title": "Forbidden"}}} }
+	for _, v := range []*vendor{workspace, none, suspended} {
+		t.Run(v.alias, func(t *testing.T) {
+			t.Parallel()
+			w, d := one(t, v, autoLink)
+			w.refused(w.signIn(d), notVerified)
+			w.nobody(v.want.username, "ann@initech.example")
+		})
+	}
+}
+
+// What Stack Overflow escapes for HTML is text here, once, and is escaped again where it is shown.
+func TestStackOverflowNames(t *testing.T) {
+	t.Parallel()
+	v := stackOverflow()
+	w, d := one(t, v, autoLink)
+	d.set(func(d *double) { d.who.name = "Ann O'Lee & <b>Co</b>" })
+	v.apis[0].says = func(p *person) any {
+		return object{"items": list{object{"user_id": number(p.id), "display_name": "Ann O&#39;Lee &amp; &lt;b&gt;Co&lt;/b&gt; &amp;amp;"}}}
+	}
+	if user := w.in(d); user.Name != "Ann O'Lee & <b>Co</b> &amp;" {
+		t.Errorf("the name is %q", user.Name)
+	}
+}
+
+// Discord's pictures are named by a hash, which must not become another address.
+func TestDiscordPictures(t *testing.T) {
+	t.Parallel()
+	for avatar, want := range map[any]string{
+		nil:                                "",
+		"":                                 "",
+		"a_8342729096ea3675442027381ff50d": "https://cdn.discordapp.com/avatars/80351110224678912/a_8342729096ea3675442027381ff50d.png",
+		"../../evil":                       "https://cdn.discordapp.com/avatars/80351110224678912/..%2F..%2Fevil.png",
+		"x.png?y=":                         "https://cdn.discordapp.com/avatars/80351110224678912/x.png%3Fy=.png",
+	} {
+		v := discord()
+		profile := v.apis[0].says
+		v.apis[0].says = func(p *person) any { return with(profile(p).(object), "avatar", avatar) }
+		w, d := one(t, v, autoLink)
+		if user := w.in(d); user.Picture != want {
+			t.Errorf("avatar %v: picture %q, want %q", avatar, user.Picture, want)
+		}
+	}
+}
+
+// Slack's users are numbered in each workspace anew.
+func TestSlackWorkspaces(t *testing.T) {
+	t.Parallel()
+	v := slack()
+	w, d := one(t, v, autoLink)
+	ann := w.in(d)
+	d.set(func(d *double) { d.who.domain, d.who.email = "T0EVIL", "ann@evil.example" })
+	if evil := w.in(d); evil.ID == ann.ID || w.link(evil).Subject != "T0EVIL.U0ANN" {
+		t.Errorf("%s of another workspace signs in as %s", w.link(evil).Subject, evil.ID)
+	}
+	for name, claims := range map[string]object{
+		"no workspace": {"https://slack.com/team_id": nil}, "no user": {"https://slack.com/user_id": nil},
+		"a dot":      {"https://slack.com/team_id": "T0INIT.U0ANN", "https://slack.com/user_id": "X"},
+		"a number":   {"https://slack.com/team_id": 7},
+		"other user": {"https://slack.com/user_id": ""},
+	} {
+		d.set(func(d *double) {
+			d.who = v.ann()
+			d.edit = func(c map[string]any) {
+				for name, v := range claims {
+					c[name] = v
+				}
+			}
+		})
+		page := w.signIn(d)
+		if page.Status < 400 {
+			t.Errorf("%s: status %d at %s", name, page.Status, page.URL)
+		}
+		w.refused(page, notVerified)
+	}
+}
+
+// A realm's tokens are good for that realm, although another is at the same address, and is somebody else's to run.
+func TestKeycloakRealms(t *testing.T) {
+	t.Parallel()
+	initech, globex := keycloak("initech"), keycloak("globex")
+	w, doubles := newWorld(t, autoLink, initech, globex)
+	ann := w.user(w.via(doubles[0]))
+	doubles[1].set(func(d *double) { d.who.user, d.who.email = "ann-of-globex", "ann@globex.example" })
+	if evil := w.user(w.via(doubles[1])); evil.ID == ann.ID {
+		t.Error("the same subject in another realm signs in as Ann")
+	}
+	// What globex says reaches the redirect URI, or the token answer, of initech.
+	doubles[0].set(func(d *double) { d.edit = func(c map[string]any) { c["iss"] = globex.issuer } })
+	w.refused(w.via(doubles[0]), notVerified)
+	confused := *initech
+	confused.iss = globex.issuer
+	w, d := one(t, &confused, autoLink)
+	w.refused(w.signIn(d), notVerified)
+}
+
+// Facebook's interface may be told to refuse tokens without a proof, and the broker always sends one; more fields come on demand.
+func TestFacebookFields(t *testing.T) {
+	t.Parallel()
+	v := facebook()
+	v.apis[0].query = map[string]string{"fields": "id,name,first_name,last_name,email,picture,birthday,link"}
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		return social.Facebook(clientID, clientSecret).With(social.Options{HTTPClient: c, Fields: []string{"birthday", "link"}})
+	}
+	w, d := one(t, v, nil)
+	w.in(d)
+	// With another secret than the application's the proof is wrong, before anybody looks at what the answer says.
+	v = facebook()
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		return social.Facebook(clientID, strings.ToUpper(clientSecret)).With(social.Options{HTTPClient: c})
+	}
+	v.secret = func(string) error { return nil } // the token endpoint takes it
+	w, d = one(t, v, nil)
+	d.bystander = true
+	w.refused(w.signIn(d), "")
+	if !slices.Contains(d.complaints, "GET https://graph.facebook.com/v24.0/me: the appsecret_proof is missing or wrong") {
+		t.Errorf("complaints: %q", d.complaints)
+	}
+}
+
+// What a vendor leaves out that others have is said at start: LinkedIn's codes are protected by nothing but the state.
+func TestWhatIsInsecure(t *testing.T) {
+	t.Parallel()
+	for _, v := range vendors() {
+		insecure := v.idp(nil).(interface{ Insecure() []string }).Insecure()
+		want := []string(nil)
+		if v.alias == "linkedin" {
+			want = []string{"InsecureAllowCodeInjection", "InsecureSkipNonce", "InsecureSkipPKCE"}
+		}
+		if !slices.Equal(insecure, want) {
+			t.Errorf("%s: %q", v.alias, insecure)
+		}
+	}
+}
+
+// Every vendor that there is has a double.
+func TestEveryVendorHasADouble(t *testing.T) {
+	t.Parallel()
+	var doubles []string
+	for _, v := range vendors() {
+		doubles = append(doubles, v.name)
+	}
+	for name, p := range presets(t, social.Options{}) {
+		if !slices.Contains(doubles, p.Brand().Name) {
+			t.Errorf("%s has none", name)
+		}
+	}
+}
