@@ -95,8 +95,12 @@ type upstream struct {
 
 	ShowInAccount accountMode `yaml:"show_in_account"`
 
-	Domains    []string   `yaml:"domains"`
-	TrustEmail bool       `yaml:"trust_email"`
+	Domains    []string `yaml:"domains"`
+	TrustEmail bool     `yaml:"trust_email"`
+
+	CaseSensitiveUsername bool `yaml:"case_sensitive_username"`
+	TransientUsers        bool `yaml:"transient_users"`
+
 	Sync       syncMode   `yaml:"sync"`
 	Logout     logoutMode `yaml:"logout"`
 	FirstLogin flowName   `yaml:"first_login"`
@@ -149,6 +153,7 @@ type openID struct {
 	DisableUserInfo              bool              `yaml:"disable_userinfo"`
 	RequireSignedUserInfo        bool              `yaml:"require_signed_userinfo"`
 	GroupsClaim                  string            `yaml:"groups_claim"`
+	FormerSubjectClaim           string            `yaml:"former_subject_claim"`
 	EssentialClaim               string            `yaml:"essential_claim"`
 	EssentialValue               string            `yaml:"essential_value"`
 	ExchangeAudiences            []string          `yaml:"exchange_audiences"`

@@ -59,6 +59,9 @@ type visit struct {
 	user    *store.User
 }
 
+// transient reports whether the user lives in the session only: there is nothing to change about them.
+func (v *visit) transient() bool { return len(v.session.TransientUser) > 0 }
+
 // words are the last segments of paths that are not the page itself, each with what it does.
 func (s *Service) words() map[string]map[string]func(*visit) {
 	w := map[string]map[string]func(*visit){
@@ -112,6 +115,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.session, v.user = active.Session, active.User
+	if v.transient() && v.base != strings.TrimSuffix(where, "/") && !strings.HasSuffix(where, "/sessions") {
+		s.fail(v, login.ErrTransientUser)
+		return
+	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
@@ -214,6 +221,15 @@ func (s *Service) show(v *visit, profile *web.AccountProfile) {
 		data.Notice = "link_" + status
 	}
 	data.Bad = badNotices[data.Notice]
+	if v.transient() {
+		data.Transient = true
+		if err := s.showSessions(ctx, v, &data); err != nil {
+			s.fail(v, err)
+			return
+		}
+		s.render(v, web.Page{Name: "account", Data: data})
+		return
+	}
 	if profile == nil {
 		profile = &web.AccountProfile{FirstName: v.user.FirstName, LastName: v.user.LastName, Name: v.user.Name, Locale: v.user.Locale}
 	}
@@ -329,7 +345,7 @@ func (s *Service) ways(ctx context.Context, userID string) (*ways, error) {
 	w := &ways{}
 	seen := map[[2]string]bool{}
 	for _, l := range links {
-		p, err := s.Gate.Login(l.Provider, nil)
+		p, err := s.Gate.Linked(l.Provider, nil)
 		if err != nil {
 			continue
 		}

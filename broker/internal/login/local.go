@@ -22,7 +22,7 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 	lent := flow.Lent{
 		BaseURL: s.Base.String(), Source: s.Source(r), Transient: s.Store, Journey: j.ID, Start: j.Start, Note: rec.Note,
 		Upstream: func(alias string) (flow.Provider, bool) {
-			p, err := s.Gate.Login(alias, j.target.Providers)
+			p, err := s.Gate.Linked(alias, j.target.Providers)
 			if err != nil {
 				return flow.Provider{}, false
 			}
@@ -38,7 +38,7 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 			return err
 		}
 	}
-	if s.Credentials != nil {
+	if s.Credentials != nil && j.Transient == nil {
 		lent.Credentials, lent.Passwords, lent.Refused = s.Credentials, s.Passwords, s.Refused
 		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
 			lent.Passkeys = j.begun
@@ -113,7 +113,7 @@ func (s *Service) knownDevice(r *http.Request, userID string) string {
 
 // remember makes the browser one in which the user has signed in.
 func (s *Service) remember(w http.ResponseWriter, r *http.Request, j *journey) {
-	if s.Credentials == nil {
+	if s.Credentials == nil || j.Transient != nil { // who has no password is not locked out
 		return
 	}
 	known := device{User: j.user, ID: rand.Text()}

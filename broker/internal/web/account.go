@@ -8,19 +8,20 @@ import (
 // AccountData is the data of the page "account": what a user may see and change of their own account. Every form is posted to Base
 // and a word.
 type AccountData struct {
-	Base     string // path of the account page, without a slash at its end
-	Account  string // user name
-	Notice   string // message id "account.notice.<id>"; an unknown one is not shown
-	Bad      bool   // the notice is about something that did not happen
-	Profile  AccountProfile
-	Email    string
-	Verified bool
-	Mail     bool // the address can be changed
-	Links    []AccountLink
-	Linkable []Button
-	Local    *AccountCredentials // nil if the broker keeps none
-	Sessions []AccountSession    // the visitor's own first
-	Logout   string              // URL to sign out
+	Base      string // path of the account page, without a slash at its end
+	Account   string // user name
+	Notice    string // message id "account.notice.<id>"; an unknown one is not shown
+	Bad       bool   // the notice is about something that did not happen
+	Transient bool   // nobody keeps the account: there is nothing to change, and only Sessions are shown
+	Profile   AccountProfile
+	Email     string
+	Verified  bool
+	Mail      bool // the address can be changed
+	Links     []AccountLink
+	Linkable  []Button
+	Local     *AccountCredentials // nil if the broker keeps none
+	Sessions  []AccountSession    // the visitor's own first
+	Logout    string              // URL to sign out
 }
 
 // AccountProfile is the profile as a form, and what is wrong with it.

@@ -239,6 +239,10 @@ func pages() map[string]web.Page {
 			},
 			Logout: "/id/logout",
 		}},
+		"account-transient": {Name: "account", Data: web.AccountData{
+			Base: "/account", Account: "anna", Transient: true, Logout: "/id/logout",
+			Sessions: []web.AccountSession{{ID: "s1", Current: true, By: "Google", Since: since, Seen: since}},
+		}},
 		"account-bare": {Name: "account", Data: web.AccountData{
 			Base: "/account", Account: "anna", Notice: "profile", Local: &web.AccountCredentials{MorePasskeys: true},
 			Sessions: []web.AccountSession{{ID: "s1", Current: true, By: "Google", Since: since, Seen: since}},
