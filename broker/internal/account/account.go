@@ -47,7 +47,9 @@ type Service struct {
 	Passkeys    flow.Passkeys     // nil for none
 	Local       bool              // users may sign in with a password
 	Now         func() time.Time
-	Log         *slog.Logger
+	// ChangeUsername lets users change what they are called.
+	ChangeUsername bool
+	Log            *slog.Logger
 }
 
 // A visit is one request by the user whose account it is.
@@ -70,6 +72,9 @@ func (s *Service) words() map[string]map[string]func(*visit) {
 		"sessions": {"POST": s.endSessions},
 		"email":    {"GET": s.askEmail, "POST": s.mailProof},
 		"verify":   {"GET": s.askProof, "POST": s.takeProof},
+	}
+	if s.ChangeUsername {
+		w["username"] = map[string]func(*visit){"GET": s.askUsername, "POST": s.saveUsername}
 	}
 	if s.Credentials != nil {
 		w["password"] = map[string]func(*visit){"GET": s.askPassword, "POST": s.setPassword}
@@ -214,7 +219,7 @@ var badNotices = map[string]bool{
 func (s *Service) show(v *visit, profile *web.AccountProfile) {
 	ctx := v.Context()
 	data := web.AccountData{
-		Base: v.base, Account: v.user.Username, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
+		Base: v.base, Account: v.user.Username, Rename: s.ChangeUsername, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
 		Logout: s.Base.String() + "/logout", Notice: v.URL.Query().Get("notice"),
 	}
 	if status := v.URL.Query().Get("link_status"); status != "" {
