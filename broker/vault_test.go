@@ -444,6 +444,7 @@ func TestTokensOfProviderPointedElsewhere(t *testing.T) {
 		t.Errorf("held: %v", err)
 	}
 	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	wantNoToken(t, w.fetch("demo", access), http.StatusBadGateway, "link_again") // of whom it was is nobody's guess now
 	w.advance(11 * time.Minute)
 	wantNoToken(t, w.fetch("demo", access), http.StatusBadGateway, "link_again")
 	again := w.login("Demo")
@@ -714,4 +715,28 @@ func (w *world) unlinkAs(b *brokertest.Browser, title string) {
 		}
 	}
 	w.t.Fatalf("%s cannot be unlinked:\n%s", title, page.Body)
+}
+
+// A refresh token is not taken over from what the provider was trusted as before, also where its users kept their names.
+func TestRefreshTokenOfBeforeAConfirmation(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) {
+			withRefresh(c)
+			c.Endpoints.Token = w.op.Issuer() + "/token"
+		})
+	})
+	must(t, w.Broker.ConfirmProvider(t.Context(), "demo"))
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { delete(m, "refresh_token") }})
+	w.login("Demo")
+	_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	must(t, err)
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrLinkAgain) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	w.wantRenewals(0)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,33 @@ func TestIDTokens(t *testing.T) {
 	}
 }
 
+// Where the userinfo endpoint of an OpenID Provider is asked, its errors are pages too, and what it says is about the same person.
+func TestUserInfo(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	for _, v := range vendors() {
+		if v.openID == nil || v.apis == nil {
+			continue
+		}
+		w, d := one(t, v, autoLink)
+		w.in(d)
+		address := v.apis[0].url
+		if d.asked(address) == 0 {
+			continue // the ID token says it all: testSuccess has seen that
+		}
+		asked++
+		other := v.ann()
+		other.id = changedID(other.id)
+		for _, say := range append(slices.Clone(junk), v.apis[0].broken, reply{body: toJSON(v.apis[0].says(&other))}) {
+			d.set(func(d *double) { d.says = map[string]reply{address: say} })
+			w.refused(w.signIn(d), "")
+		}
+	}
+	if asked == 0 {
+		t.Error("none is asked")
+	}
+}
+
 // RFC 9207: who sends "iss" is held to it, so that an answer of one vendor is not taken for another's.
 func TestMixUp(t *testing.T) {
 	t.Parallel()
@@ -140,7 +168,8 @@ func TestGoogleHostedDomains(t *testing.T) {
 			t.Parallel()
 			v := google()
 			v.params = map[string]string{"hd": row.asked}
-			v.extra = func(*person) url.Values { return url.Values{"hd": {"initech.example"}} } // the browser's word
+			v.extra = func(*person) url.Values { return url.Values{"hd": {"initech.example"}} }        // the browser's word
+			v.apis[0].says = func(p *person) any { return with(standard(p), "hd", "initech.example") } // signed by nobody
 			v.idp = func(c *http.Client) provider.IdentityProvider {
 				return social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, HostedDomains: row.domains})
 			}
@@ -149,7 +178,8 @@ func TestGoogleHostedDomains(t *testing.T) {
 				autoLink(c)
 				c.Providers[0].AllowTokenExchange = true
 				c.Clients = []store.Client{{
-					ID: "backend", Secrets: [][]byte{[]byte(secret)}, Grants: []string{store.GrantTypeTokenExchange}, Audience: []string{"backend"},
+					ID: "backend", Secrets: [][]byte{[]byte(secret)}, Grants: []string{store.GrantTypeTokenExchange},
+					Audience: []string{"backend"},
 				}}
 			})
 			d.set(func(d *double) { d.who.domain = "initech.example" })
@@ -223,12 +253,14 @@ func manyTenants(at string, o social.Options, tenants ...string) *vendor {
 	v.authorize, v.token = base+"/oauth2/v2.0/authorize", base+"/oauth2/v2.0/token"
 	v.openID.discovery, v.openID.jwks = base+"/v2.0/.well-known/openid-configuration", base+"/discovery/v2.0/keys"
 	for name, address := range map[string]string{
-		"issuer": "https://login.microsoftonline.com/{tenantid}/v2.0", "authorization_endpoint": v.authorize, "token_endpoint": v.token,
-		"jwks_uri": v.openID.jwks,
+		"issuer": "https://login.microsoftonline.com/{tenantid}/v2.0", "authorization_endpoint": v.authorize,
+		"token_endpoint": v.token,
+		"jwks_uri":       v.openID.jwks,
 	} {
 		v.openID.document[name] = address
 	}
 	v.idp = func(c *http.Client) provider.IdentityProvider {
+		o := o
 		o.HTTPClient = c
 		return social.Microsoft(clientID, clientSecret, tenants...).With(o)
 	}
@@ -250,13 +282,18 @@ func TestMicrosoftTenants(t *testing.T) {
 		{"ours", func(c map[string]any) { c["iss"] = tenantIssuer(initech) }, ""},
 		{"a foreign tenant", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(globex), globex }, notVerified},
 		{"a foreign issuer with our tid", func(c map[string]any) { c["iss"] = tenantIssuer(globex) }, notVerified},
-		{"our issuer with a foreign tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), globex }, notVerified},
-		{"our issuer with our other tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), other }, notVerified},
+		{"our issuer with a foreign tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), globex },
+			notVerified},
+		{"our issuer with our other tid", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer(initech), other },
+			notVerified},
 		{"no tid", func(c map[string]any) { c["iss"] = tenantIssuer(initech); delete(c, "tid") }, notVerified},
 		{"the template", func(c map[string]any) { c["iss"], c["tid"] = tenantIssuer("{tenantid}"), "{tenantid}" }, notVerified},
 		{"version 1", func(c map[string]any) { c["iss"] = "https://sts.windows.net/" + initech + "/" }, notVerified},
 		{"no oid", func(c map[string]any) { c["iss"] = tenantIssuer(initech); delete(c, "oid") }, notVerified},
-		{"an oid that reaches into the tid", func(c map[string]any) { c["iss"], c["oid"] = tenantIssuer(initech), "x."+annOID }, notVerified},
+		{"an oid that reaches into the tid", func(c map[string]any) {
+			c["iss"], c["oid"] = tenantIssuer(initech),
+				"x."+annOID
+		}, notVerified},
 	} {
 		d.set(func(d *double) { d.edit = row.edit })
 		page := w.signIn(d)
@@ -281,7 +318,8 @@ func TestMicrosoftSameObject(t *testing.T) {
 	ann := w.in(d)
 	d.set(func(d *double) {
 		d.edit = func(c map[string]any) {
-			c["iss"], c["tid"], c["email"], c["preferred_username"] = tenantIssuer(globex), globex, "ann@globex.example", "ann@globex.example"
+			c["iss"], c["tid"], c["email"], c["preferred_username"] = tenantIssuer(globex), globex, "ann@globex.example",
+				"ann@globex.example"
 		}
 	})
 	if evil := w.in(d); evil.ID == ann.ID {
@@ -328,7 +366,8 @@ func TestMicrosoftMailOfAVictim(t *testing.T) {
 					t.Errorf("signed in as %+v", user)
 				}
 			}
-			if after, err := w.store.User(t.Context(), victim.ID); err != nil || after.Email != victim.Email || !after.EmailVerified {
+			if after, err := w.store.User(t.Context(),
+				victim.ID); err != nil || after.Email != victim.Email || !after.EmailVerified {
 				t.Errorf("the victim is %+v, %v", after, err)
 			}
 			if links, err := w.store.LinksOf(t.Context(), victim.ID); err != nil || len(links) != 0 {
@@ -411,9 +450,12 @@ func TestGitHubEmails(t *testing.T) {
 		email    string
 		verified bool
 	}{
-		{"the verified primary one", list{entry("a@x.example", false, true), entry("b@x.example", true, true)}, "b@x.example", true},
-		{"a verified one before the primary one", list{entry(victim, true, false), entry("b@x.example", false, true)}, "b@x.example", true},
-		{"none that is verified", list{entry("a@x.example", false, false), entry("b@x.example", true, false)}, "b@x.example", false},
+		{"the verified primary one", list{entry("a@x.example", false, true), entry("b@x.example", true, true)}, "b@x.example",
+			true},
+		{"a verified one before the primary one", list{entry(victim, true, false), entry("b@x.example", false, true)},
+			"b@x.example", true},
+		{"none that is verified", list{entry("a@x.example", false, false), entry("b@x.example", true, false)}, "b@x.example",
+			false},
 		{"verified in other words", list{object{"email": "b@x.example", "primary": true, "verified": 1}}, "b@x.example", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

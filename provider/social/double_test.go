@@ -290,7 +290,8 @@ func (d *double) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	} else {
 		code := "code-" + rand.Text()
 		answer.Set("code", code)
-		d.grants[code] = &grant{who: d.who, scope: scope, challenge: q.Get("code_challenge"), nonce: q.Get("nonce"), redirect: d.callback}
+		d.grants[code] = &grant{who: d.who, scope: scope, challenge: q.Get("code_challenge"), nonce: q.Get("nonce"),
+			redirect: d.callback}
 		if d.extra != nil {
 			maps.Copy(answer, d.extra(&d.who))
 		}
@@ -310,7 +311,8 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 		d.complain("token request: "+format, args...)
 		send(w, a)
 	}
-	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") || r.URL.RawQuery != "" {
+	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"),
+		"application/x-www-form-urlencoded") || r.URL.RawQuery != "" {
 		refuse(d.badCode, "%s with %q and query %q", r.Method, r.Header.Get("Content-Type"), r.URL.RawQuery)
 		return
 	}
@@ -331,7 +333,7 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 	case r.PostForm.Get("grant_type") != "authorization_code":
 		refuse(d.badCode, "grant_type %q", r.PostForm.Get("grant_type"))
 	case g == nil:
-		refuse(d.badCode, "a code that is none: %q, calls %q", code, d.calls)
+		refuse(d.badCode, "a code that is none")
 	case r.PostForm.Get("redirect_uri") != g.redirect:
 		refuse(d.badCode, "redirect_uri %q", r.PostForm.Get("redirect_uri"))
 	case d.pkce == pkceTaken && s256(r.PostForm.Get("code_verifier")) != g.challenge:
@@ -508,5 +510,6 @@ func newKey() *rsa.PrivateKey {
 func jwk() object {
 	public := vendorKey().PublicKey
 	encode := base64.RawURLEncoding.EncodeToString
-	return object{"kty": "RSA", "alg": "RS256", "kid": "key-1", "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
+	return object{"kty": "RSA", "alg": "RS256", "kid": "key-1", "n": encode(public.N.Bytes()),
+		"e": encode(big.NewInt(int64(public.E)).Bytes())}
 }

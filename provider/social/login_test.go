@@ -34,7 +34,8 @@ func newWorld(t testing.TB, edit func(*broker.Config), all ...*vendor) (*world, 
 		for _, v := range all {
 			doubles = append(doubles, v.start(t, &w.wire, brokertest.CallbackURL(base, v.alias)))
 			c.Providers = append(c.Providers, broker.Provider{
-				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts, base: w.wire.base}}), TrustEmail: true,
+				Alias: v.alias, IdP: v.idp(&http.Client{Transport: &wire{hosts: w.wire.hosts, base: w.wire.base}}),
+				TrustEmail: true,
 			})
 		}
 		if edit != nil {
@@ -145,8 +146,9 @@ func TestVendors(t *testing.T) {
 		t.Run(v.alias, func(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, *vendor){
-				"success": testSuccess, "refusal": testRefusal, "no address": testNoEmail, "an address that is not verified": testUnverified,
-				"linked by address": testLinked, "errors": testErrors, "renamed": testRenamed, "nobody": testNoID,
+				"success": testSuccess, "refusal": testRefusal, "no address": testNoEmail,
+				"an address that is not verified": testUnverified,
+				"linked by address":               testLinked, "errors": testErrors, "renamed": testRenamed, "nobody": testNoID,
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
@@ -271,19 +273,21 @@ func testLinked(t *testing.T, v *vendor) {
 	}
 }
 
+// junk is what servers send in place of an answer, their vendors or what stands before them.
+var junk = []reply{
+	{status: 500, contentType: "text/html", body: "<h1>" + confidential + "</h1>"},
+	{status: 503, body: `{"error":"` + confidential + `"}`},
+	{status: 200, contentType: "text/html", body: "<h1>" + confidential + "</h1>"},
+	{status: 200, body: `{"` + confidential + `":`},
+	{status: 200, body: `[]`},
+	{status: 200, body: `null`},
+	{status: 200, body: `"` + confidential + `"`},
+	{status: 302, body: confidential},
+	{status: 204},
+}
+
 // An error of the vendor's is a page of ours, which tells nothing of it, and nobody's login.
 func testErrors(t *testing.T, v *vendor) {
-	junk := []reply{
-		{status: 500, contentType: "text/html", body: "<h1>" + confidential + "</h1>"},
-		{status: 503, body: `{"error":"` + confidential + `"}`},
-		{status: 200, contentType: "text/html", body: "<h1>" + confidential + "</h1>"},
-		{status: 200, body: `{"` + confidential + `":`},
-		{status: 200, body: `[]`},
-		{status: 200, body: `null`},
-		{status: 200, body: `"` + confidential + `"`},
-		{status: 302, body: confidential},
-		{status: 204},
-	}
 	type row struct {
 		address string
 		say     reply
@@ -298,7 +302,7 @@ func testErrors(t *testing.T, v *vendor) {
 	}
 	for _, a := range v.apis {
 		if v.openID != nil {
-			continue // whether it is asked at all is the preset's business: see TestUserInfoErrors
+			continue // whether it is asked at all is the preset's business: see TestUserInfo
 		}
 		rows = append(rows, row{a.url, a.broken, ""})
 		for _, j := range junk {

@@ -52,11 +52,14 @@ func TestPayPalEmails(t *testing.T) {
 		verified bool
 	}{
 		{"an unconfirmed one first", object{"emails": list{
-			object{"value": victim, "primary": false, "confirmed": false}, object{"value": "b@x.example", "primary": true, "confirmed": true},
+			object{"value": victim, "primary": false, "confirmed": false},
+			object{"value": "b@x.example", "primary": true, "confirmed": true},
 		}}, "b@x.example", true},
-		{"an unconfirmed primary one", object{"emails": list{object{"value": "b@x.example", "primary": true, "confirmed": false}}}, "b@x.example", false},
+		{"an unconfirmed primary one", object{"emails": list{object{"value": "b@x.example", "primary": true,
+			"confirmed": false}}}, "b@x.example", false},
 		{"a member of another schema", object{"email": victim, "email_verified": true}, "", false},
-		{"a verified account", object{"emails": list{object{"value": "b@x.example", "primary": true}}, "verified_account": "true"}, "b@x.example", false},
+		{"a verified account", object{"emails": list{object{"value": "b@x.example", "primary": true}},
+			"verified_account": "true"}, "b@x.example", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +94,8 @@ func TestKakaoEmail(t *testing.T) {
 			v := kakao()
 			v.apis[0].says = func(p *person) any {
 				return object{"id": number(p.id), "kakao_account": some(object{
-					"email": p.email, "is_email_valid": row.valid, "is_email_verified": row.verified, "profile": object{"nickname": p.name},
+					"email": p.email, "is_email_valid": row.valid, "is_email_verified": row.verified,
+					"profile": object{"nickname": p.name},
 				})}
 			}
 			w, d := one(t, v, autoLink)
@@ -127,7 +131,8 @@ func TestStackOverflowNames(t *testing.T) {
 	w, d := one(t, v, autoLink)
 	d.set(func(d *double) { d.who.name = "Ann O'Lee & <b>Co</b>" })
 	v.apis[0].says = func(p *person) any {
-		return object{"items": list{object{"user_id": number(p.id), "display_name": "Ann O&#39;Lee &amp; &lt;b&gt;Co&lt;/b&gt; &amp;amp;"}}}
+		return object{"items": list{object{"user_id": number(p.id),
+			"display_name": "Ann O&#39;Lee &amp; &lt;b&gt;Co&lt;/b&gt; &amp;amp;"}}}
 	}
 	if user := w.in(d); user.Name != "Ann O'Lee & <b>Co</b> &amp;" {
 		t.Errorf("the name is %q", user.Name)
@@ -163,6 +168,11 @@ func TestSlackWorkspaces(t *testing.T) {
 	d.set(func(d *double) { d.who.domain, d.who.email = "T0EVIL", "ann@evil.example" })
 	if evil := w.in(d); evil.ID == ann.ID || w.link(evil).Subject != "T0EVIL.U0ANN" {
 		t.Errorf("%s of another workspace signs in as %s", w.link(evil).Subject, evil.ID)
+	}
+	// Who tells neither name nor address is called by all of the subject: the same number is somebody else's elsewhere.
+	d.set(func(d *double) { d.who.id, d.who.domain, d.who.email = "U0BEA", "T0EVIL", "" })
+	if bea := w.in(d); bea.Username != "t0evil.u0bea" {
+		t.Errorf("called %q", bea.Username)
 	}
 	for name, claims := range map[string]object{
 		"no workspace": {"https://slack.com/team_id": nil}, "no user": {"https://slack.com/user_id": nil},
