@@ -307,11 +307,11 @@ func TestRow17MailInTheSameBrowser(t *testing.T) {
 	b := brokertest.NewBrowser(t)
 	l.comeByMail(b)
 	mails := l.box.with("Link Other")
-	if len(mails) != 1 || mails[0].To != "alice@example.com" || !strings.Contains(mails[0].Text, "alice@example.com") {
+	if len(mails) != 1 || mails[0].To != "alice@example.com" || !strings.Contains(mails[0].Text, "alice2 (alice@example.com)") {
 		t.Fatalf("mails %+v, want one to alice's own address that names who it was", mails)
 	}
 	page := b.Get(l.box.links()[0])
-	shows(t, page, http.StatusOK, "Connect Other", "alice")
+	shows(t, page, http.StatusOK, "Connect Other", "as alice2 (alice@example.com)", "“alice”")
 	if strings.Contains(page.Body, "removed") {
 		t.Error("nothing is removed of an account whose address is verified")
 	}
