@@ -72,7 +72,7 @@ type openID struct {
 type api struct {
 	url     string
 	tokenIn string            // the scheme of the header, Bearer if ""; or "query"
-	header  map[string]string // that has to be there; "" is anything
+	header  map[string]string // that has to be there and begin so
 	query   map[string]string
 	proof   bool // appsecret_proof
 	gzip    bool
