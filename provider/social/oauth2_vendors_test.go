@@ -17,7 +17,7 @@ func gitHub(base, apiBase string) *vendor {
 		denial: url.Values{"error": {"access_denied"}, "error_description": {confidential},
 			"error_uri": {"https://docs.github.com/apps"}},
 		id: "90210", number: "4711", numbers: true, user: "Ann-Lee", verifies: true,
-		want: want{"90210", "ann-lee", "Ann Lee", "", "", "https://img.vendor.example/ann.png"},
+		want: want{"90210", "ann-lee", "Ann Lee", "", "", picture},
 		badCode: reply{body: toJSON(object{"error": "bad_verification_code", "error_description": confidential,
 			"error_uri": "https://docs.github.com/apps"})},
 		expired: tryAgain,

@@ -89,7 +89,7 @@ type want struct {
 func (v *vendor) ann() person {
 	p := person{
 		id: v.id, user: v.user, first: "Ann", last: "Lee", name: "Ann Lee", email: "ann@initech.example", verified: true,
-		picture: "https://img.vendor.example/ann.png", domain: "initech.example",
+		picture: picture, domain: "initech.example",
 	}
 	if v.noEmail {
 		p.email, p.verified = "", false
