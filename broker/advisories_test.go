@@ -1,7 +1,9 @@
 package broker_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,10 +11,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/oauth2"
+	"github.com/go-idbroker/idbroker/provider/providertest"
+	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
 )
@@ -180,20 +186,89 @@ func TestForgedPages(t *testing.T) {
 	}
 }
 
-// Keycloak CVE-2026-82968: no id at the upstream, or one that stands for none, is nobody's.
+// subjectsOfNobody are what programs write for an id that is not there, and what no store could keep.
+var subjectsOfNobody = []string{
+	"", " ", "\t", "\x00", "null", "undefined", "NaN", "[object Object]", "None", "nil", "<nil>", "(null)", "0", " null ", "a\nb", "\xff",
+	strings.Repeat("a", 1025),
+}
+
+// Keycloak CVE-2026-82968: no id at the upstream, or one that stands for none, is nobody's, whoever has lost it and whichever the
+// protocol.
 func TestSubjectThatIsNone(t *testing.T) {
 	t.Parallel()
-	for _, subject := range []string{"", " ", "\t", "\x00"} {
-		w := newWorld(t, nil)
-		w.reconfigure(func(c *broker.Config) {
-			c.Providers[0].Mappers = []provider.Mapper{{Name: "loses it", Stage: provider.StageLookup, Map: func(m *provider.Mapping) error {
-				m.Identity.Subject = subject
-				return nil
-			}}}
-		})
-		page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo")
-		if users := w.users("alice"); page.Status < 400 || users != 0 {
-			t.Errorf("subject %q: status %d, %d users", subject, page.Status, users)
+	refused := func(t *testing.T, w *world, name, subject string) {
+		t.Helper()
+		b := brokertest.NewBrowser(t)
+		page := b.Get(w.Origin + "/").Click(name)
+		if page.Status < 400 || w.signedIn(b) {
+			t.Errorf("subject %.20q: status %d at %s", subject, page.Status, page.URL)
 		}
+	}
+	empty := func(t *testing.T, w *world) {
+		t.Helper()
+		if n := w.users("alice", "null", "undefined", "0", "octo", "samlalice"); n > 0 {
+			t.Errorf("%d users", n)
+		}
+	}
+	t.Run("a mapper", func(t *testing.T) {
+		t.Parallel()
+		var subject string
+		w := newWorld(t, mapped(provider.SyncImport, provider.Mapper{Name: "loses it", Stage: provider.StageLookup, Map: func(m *provider.Mapping) error {
+			m.Identity.Subject = subject
+			return nil
+		}}))
+		for _, subject = range subjectsOfNobody {
+			refused(t, w, "Demo", subject)
+		}
+		empty(t, w)
+	})
+	t.Run("OpenID Connect", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		for _, subject := range subjectsOfNobody {
+			if subject == "" { // the double's own default
+				continue
+			}
+			w.op.SetUser(providertest.User{Subject: subject, Username: "alice"})
+			w.op.LoginAs(subject)
+			refused(t, w, "Demo", subject)
+		}
+		empty(t, w)
+	})
+	t.Run("OAuth 2.0", func(t *testing.T) {
+		t.Parallel()
+		o := newOAuth2World(t, func(*oauth2.Config) {})
+		for _, subject := range subjectsOfNobody {
+			o.said["sub"], o.said["preferred_username"] = subject, "octo"
+			if utf8.ValidString(subject) { // nothing else arrives by JSON
+				refused(t, o.world, "Git", subject)
+			}
+		}
+		empty(t, o.world)
+	})
+	for name, edit := range map[string]func(*saml.Config, *broker.Provider){
+		"SAML": nil, "SAML by attribute": func(c *saml.Config, _ *broker.Provider) { c.SubjectAttribute = "uid" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newSAMLWorld(t, edit)
+			for i, subject := range subjectsOfNobody {
+				if subject == "\x00" || subject == "\xff" { // nothing that XML can say
+					continue
+				}
+				var text bytes.Buffer
+				if err := xml.EscapeText(&text, []byte(subject)); err != nil {
+					t.Fatal(err)
+				}
+				b := stopped(t)
+				page := w.samlLoginAs(t, b, fmt.Sprint("_s", i), func(answer string) string {
+					return strings.NewReplacer(">saml-alice<", ">"+text.String()+"<", ">samlalice<", ">"+text.String()+"<").Replace(answer)
+				})
+				if page.Status < 400 || w.signedIn(b) {
+					t.Errorf("subject %.20q: status %d", subject, page.Status)
+				}
+			}
+			empty(t, w)
+		})
 	}
 }

@@ -43,6 +43,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/seal"
 	"github.com/go-idbroker/idbroker/token"
@@ -67,6 +68,8 @@ type Broker struct {
 	account  *account.Service
 	handler  http.Handler
 	sealed   []resealer // all that keeps secrets
+
+	maintained map[string]provider.Maintained
 }
 
 // New checks the configuration and returns its broker, or every mistake in it joined in one error. It does no I/O: a
@@ -91,7 +94,7 @@ func New(c Config) (*Broker, error) {
 	if err := c.sealStores(); err != nil {
 		return nil, err
 	}
-	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers()}
+	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers(), maintained: c.maintained()}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore)
 	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{
@@ -120,24 +123,24 @@ func New(c Config) (*Broker, error) {
 	b.login.Ended, b.login.EndEverything = b.logouts.Ended, b.logouts.EndEverything
 	b.login.EndAll = b.logouts.EndEverything
 	b.account = b.accountService(&c, sealer)
-	provider := &op.Provider{
+	server := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
 		Vault: b.vault, ClientHTTP: c.clientHTTP(), Public: op.NewPublicLimits(c.Now, c.source),
 	}
-	provider.Logout = b.logouts
+	server.Logout = b.logouts
 	b.login.Resolve = func(ctx context.Context, start string) (*login.Target, error) {
 		path, query, _ := strings.Cut(start, "?")
 		switch path {
 		case "/authorize":
-			return provider.Resolve(ctx, query)
+			return server.Resolve(ctx, query)
 		case "/device":
-			return provider.ResolveDevice(query)
+			return server.ResolveDevice(query)
 		case "/link":
 			return b.linkTarget(query)
 		}
 		return b.hostTarget(query)
 	}
-	b.handler = b.routes(provider)
+	b.handler = b.routes(server)
 	for i := range c.Clients {
 		logInsecure(c.Logger, &c.Clients[i])
 	}

@@ -58,6 +58,9 @@ type Config struct {
 	// flow/factor/passkey has it: passkey.Site{} will do, which learns BaseURL and Name here. A client that names Providers does not
 	// take it. A passkey is two factors, so that no code is asked for besides. Nil is none.
 	Passkeys flow.Passkeys
+	// ChangeUsername lets users change their username on the account page. A name that was given up may be chosen by somebody else:
+	// leave it false, which keeps each name for good, where the host or an application takes names for keys.
+	ChangeUsername bool
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
 	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends
@@ -129,6 +132,9 @@ type Provider struct {
 	Domains []string
 	// TrustEmail takes its word for it that an e-mail address was verified.
 	TrustEmail bool
+	// CaseSensitiveUsername keeps upper and lower case of the username on the link, which is for people to read, as the provider
+	// has it; otherwise that is lower case. A user's own name is lower case always.
+	CaseSensitiveUsername bool
 	// Sync says when its data is written to a user who exists. The zero value is provider.SyncImport.
 	Sync provider.SyncMode
 	// Mappers edit what its identities become, in this order. The package provider/mapper has those that are usual.
@@ -153,6 +159,14 @@ type Provider struct {
 	TokensReadable bool
 	// TokenMinValidity is for how long a token that is handed out is good at least, if it can be renewed. 0 is five seconds.
 	TokenMinValidity time.Duration
+	// TransientUsers keeps nobody: who signs in is a user of their session and vanishes with it, every trace of a row or link
+	// included. Such a user is found by [UserFrom], in tokens and at the userinfo endpoint as others are. The id begins with
+	// "transient-" and is the same each time; name, username and e-mail address are what the provider says this time, and may be
+	// somebody else's, too: only the id tells users apart. Mappers run at each login as at a first one, and so does PostLogin, with no
+	// credentials to look at; FirstLogin does not, and Sync means nothing. There is no offline_access, which is left out of what is
+	// granted, no linking, and nothing to change on the account page. Who was linked to the provider before is not looked for: they
+	// come in as somebody else, and their sessions by its word end, until this is switched off again.
+	TransientUsers bool
 	// FirstLogin and PostLogin are used instead of those of [Config] where they are not nil.
 	FirstLogin flow.Flow
 	PostLogin  flow.Flow
@@ -311,6 +325,9 @@ func (c *Config) checkProviders() (errs []error) {
 		}
 		if p.TokenMinValidity < 0 {
 			bad("TokenMinValidity: must not be negative")
+		}
+		if p.TransientUsers && (p.LinkOnly || p.AllowTokenExchange || p.FirstLogin != nil || p.StoreTokens == provider.TokensOnLink) {
+			bad("TransientUsers: goes with none of LinkOnly, AllowTokenExchange, FirstLogin and provider.TokensOnLink: there is no link")
 		}
 		if p.Sync < provider.SyncInherit || p.Sync > provider.SyncLegacy {
 			bad("Sync %d is no sync mode", p.Sync)

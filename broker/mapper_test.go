@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -312,7 +313,7 @@ func TestMapperBrokerID(t *testing.T) {
 	w.says(providertest.User{Name: "Alice"}, map[string]any{"tid": "t1", "oid": 17, "nick": "Ally"})
 	id := w.login("Demo").Get(w.Origin + "/").Who().ID
 	link, err := w.store.Link(t.Context(), store.LinkKey{Provider: "demo", Issuer: w.op.Issuer(), Subject: "t1/17"})
-	if err != nil || link.UserID != id || link.Username != "Ally" {
+	if err != nil || link.UserID != id || link.Username != "ally" {
 		t.Fatalf("link is %+v, %v", link, err)
 	}
 	for _, bad := range []any{nil, "", " ", "null", 0, false, []any{}, []any{"17"}, map[string]any{}} {
@@ -320,6 +321,37 @@ func TestMapperBrokerID(t *testing.T) {
 		page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo")
 		if page.Status < 400 {
 			t.Errorf("oid %#v: status %d at %s", bad, page.Status, page.URL)
+		}
+	}
+}
+
+// The username on the link is lower case, or as the provider writes it; a user's own is lower case always.
+func TestCaseOfUsername(t *testing.T) {
+	t.Parallel()
+	for keep, want := range map[bool]string{false: "ally mcbeal", true: "Ally McBeal"} {
+		w := newWorld(t, func(c *broker.Config) {
+			c.Providers[0].CaseSensitiveUsername, c.Providers[1].CaseSensitiveUsername = keep, keep
+		})
+		for _, op := range []*providertest.OIDC{w.op, w.other} {
+			op.SetUser(providertest.User{Subject: "ally", Username: "Ally McBeal", Email: "Ally@Example.com", Name: "Ally"})
+			op.LoginAs("ally")
+		}
+		b := w.login("Demo")
+		shows(t, w.link(b, "other"), http.StatusOK)
+		user := w.named("ally mcbeal")
+		for _, link := range w.linksOf(user.ID) {
+			if link.Username != want {
+				t.Errorf("keep %t: the link with %s says %q", keep, link.Provider, link.Username)
+			}
+		}
+		if n := len(w.linksOf(user.ID)); n != 2 {
+			t.Errorf("%d links", n)
+		}
+		// What was configured otherwise before is as it is to be from the next login on.
+		w.reconfigure(func(c *broker.Config) { c.Providers[0].CaseSensitiveUsername = !keep })
+		w.login("Demo")
+		if got := w.linksOf(user.ID)[0].Username; got == want || !strings.EqualFold(got, want) {
+			t.Errorf("keep %t at first: the link says %q", keep, got)
 		}
 	}
 }
@@ -364,5 +396,38 @@ func TestMapperMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `Providers[0] ("demo"): Mappers[1] (`) {
 			t.Errorf("%s: error is %v", name, err)
 		}
+	}
+}
+
+// 73: what a mapper notes in the session is said downstream, and anew after each login, by refresh tokens of before, too.
+func TestRow73NoteDownstream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, also(mapped(provider.SyncImport, mapper.Note("tenant", "tenant")), func(c *broker.Config) {
+		c.Clients[0].Claims = []store.ClientClaim{
+			{Name: "tenant", From: "note:tenant", In: []string{store.ClaimInIDToken, store.ClaimInAccessToken, store.ClaimInUserInfo}},
+		}
+	}))
+	b := brokertest.NewBrowser(t)
+	var before string
+	for _, row := range []struct{ said, want any }{{"one", "one"}, {"two", "two"}, {nil, nil}, {"three", "three"}} {
+		w.says(providertest.User{Name: "Alice"}, map[string]any{"tenant": row.said})
+		if page := b.Get(w.URL + "/login?prompt=login&return_to=/").Click("Demo"); page.URL.Path != "/" {
+			t.Fatalf("login: status %d at %s", page.Status, page.URL)
+		}
+		a := w.redeem(w.code(b, nil), nil).renewed(t)
+		for where, said := range map[string]map[string]any{
+			"ID token": part(t, a.IDToken, 1), "access token": part(t, a.AccessToken, 1), "userinfo": w.saidOf(t, a.AccessToken),
+			"introspection": w.introspect("rp", a.AccessToken).active(t),
+		} {
+			if said["tenant"] != row.want {
+				t.Errorf("%v: %s says %v", row.said, where, said["tenant"])
+			}
+		}
+		if before != "" {
+			if got := part(t, w.refresh(before, nil).renewed(t).IDToken, 1)["tenant"]; got != row.want {
+				t.Errorf("%v: a refresh token of before brings %v", row.said, got)
+			}
+		}
+		before = a.RefreshToken
 	}
 }

@@ -104,12 +104,16 @@ func samlElement(t *testing.T, text string) *etree.Element {
 // samlAnswer is a signed response about alice. An empty request is none.
 func (w *world) samlAnswer(id, request string) string {
 	w.t.Helper()
+	return w.samlSigned(w.samlUnsigned(id, request))
+}
+
+func (w *world) samlUnsigned(id, request string) string {
 	if request != "" {
 		request = ` InResponseTo="` + request + `"`
 	}
 	now := w.clock().UTC()
 	stamp, later, acs := now.Format(time.RFC3339), now.Add(5*time.Minute).Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")
-	return w.samlSigned(fmt.Sprintf(`<p:Response xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_r" Version="2.0" IssueInstant="%[1]s" Destination="%[3]s"%[4]s>`+
+	return fmt.Sprintf(`<p:Response xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_r" Version="2.0" IssueInstant="%[1]s" Destination="%[3]s"%[4]s>`+
 		`<saml:Issuer>%[5]s</saml:Issuer><p:Status><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></p:Status>`+
 		`<saml:Assertion ID="%[7]s" Version="2.0" IssueInstant="%[1]s"><saml:Issuer>%[5]s</saml:Issuer><saml:Subject><saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">saml-alice</saml:NameID>`+
 		`<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="%[2]s" Recipient="%[3]s"%[4]s/></saml:SubjectConfirmation></saml:Subject>`+
@@ -119,7 +123,7 @@ func (w *world) samlAnswer(id, request string) string {
 		`<saml:Attribute Name="uid"><saml:AttributeValue>samlalice</saml:AttributeValue></saml:Attribute>`+
 		`<saml:Attribute Name="givenName"><saml:AttributeValue>Alice</saml:AttributeValue></saml:Attribute>`+
 		`<saml:Attribute Name="sn"><saml:AttributeValue>Liddell</saml:AttributeValue></saml:Attribute></saml:AttributeStatement></saml:Assertion></p:Response>`,
-		stamp, later, acs, request, samlIdP, w.base, id, now.Add(2*time.Hour).Format(time.RFC3339)))
+		stamp, later, acs, request, samlIdP, w.base, id, now.Add(2*time.Hour).Format(time.RFC3339))
 }
 
 // samlSigned returns a message with the identity provider's signature.
@@ -150,13 +154,19 @@ func (w *world) samlSigned(text string) string {
 // samlLogin signs a browser in through "saml".
 func (w *world) samlLogin(t *testing.T, b *brokertest.Browser, id string) *brokertest.Page {
 	t.Helper()
+	return w.samlLoginAs(t, b, id, func(answer string) string { return answer })
+}
+
+// samlLoginAs is samlLogin with an answer that was edited before it was signed.
+func (w *world) samlLoginAs(t *testing.T, b *brokertest.Browser, id string, edit func(string) string) *brokertest.Page {
+	t.Helper()
 	b.Stop()
 	request, state := samlMessage(t, b.Get(w.URL+"/broker/saml/login?return_to=/deep").Header.Get("Location"), "SAMLRequest")
 	if len(state) > 80 { // SAML Bindings §3.4.3
 		t.Errorf("RelayState has %d bytes", len(state))
 	}
 	return b.Post(brokertest.CallbackURL(w.URL, "saml"), url.Values{
-		"SAMLResponse": {w.samlAnswer(id, request.SelectAttrValue("ID", ""))}, "RelayState": {state},
+		"SAMLResponse": {w.samlSigned(edit(w.samlUnsigned(id, request.SelectAttrValue("ID", ""))))}, "RelayState": {state},
 	}, samlPages)
 }
 
@@ -448,6 +458,39 @@ func TestSAMLProviderWithOtherBasis(t *testing.T) {
 	}
 	if page := w.samlLogin(t, stopped(t), "_a3"); held(page) {
 		t.Error("held although confirmed")
+	}
+}
+
+// 50: whoever lacks the attribute that the identity provider has to send, or has another value, is no user.
+func TestRow50EssentialAttributeOfSAML(t *testing.T) {
+	t.Parallel()
+	w := newSAMLWorld(t, func(c *saml.Config, _ *broker.Provider) {
+		c.EssentialAttribute, c.EssentialValue = "kind", "staff|admin.*"
+	})
+	login := func(id string, values ...string) (*brokertest.Browser, *brokertest.Page) {
+		b := stopped(t)
+		return b, w.samlLoginAs(t, b, id, func(answer string) string {
+			attribute := ""
+			for _, v := range values {
+				attribute += `<saml:AttributeValue>` + v + `</saml:AttributeValue>`
+			}
+			if len(values) > 0 {
+				attribute = `<saml:Attribute Name="kind">` + attribute + `</saml:Attribute>`
+			}
+			return strings.Replace(answer, `</saml:AttributeStatement>`, attribute+`</saml:AttributeStatement>`, 1)
+		})
+	}
+	for id, values := range map[string][]string{"_none": nil, "_empty": {""}, "_other": {"guest"}, "_longer": {"my staff"}, "_list": {"guest", "Staff"}} {
+		b, page := login(id, values...)
+		shows(t, page, http.StatusForbidden, "This account cannot be used here")
+		if w.signedIn(b) || w.users("samlalice") > 0 {
+			t.Errorf("%q: signed in %t, %d users", values, w.signedIn(b), w.users("samlalice"))
+		}
+	}
+	for id, values := range map[string][]string{"_one": {"staff"}, "_pattern": {"administrator"}, "_among": {"guest", "staff"}} {
+		if b, page := login(id, values...); !w.signedIn(b) {
+			t.Errorf("%q: status %d\n%s", values, page.Status, page.Body)
+		}
 	}
 }
 

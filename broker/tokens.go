@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
+	"github.com/go-idbroker/idbroker/broker/internal/session"
 	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
@@ -53,10 +54,6 @@ func (b *Broker) UpstreamTokens(ctx context.Context, userID, alias string) (*pro
 }
 
 func (b *Broker) upstreamTokens(ctx context.Context, userID, alias string) (*provider.Tokens, error) {
-	user, err := b.store.User(ctx, userID)
-	if err != nil {
-		return nil, err
-	}
 	id := ""
 	if p, err := b.gate.Enabled(alias); err == nil && p.StoreTokens == provider.TokensInSession {
 		if s, ok := SessionFrom(ctx); ok && s.UserID == userID && s.Upstream.Provider == alias {
@@ -64,6 +61,16 @@ func (b *Broker) upstreamTokens(ctx context.Context, userID, alias string) (*pro
 		} else if id, err = b.vault.Newest(ctx, userID, alias); err != nil {
 			return nil, err
 		}
+	}
+	user, err := b.store.User(ctx, userID)
+	if errors.Is(err, store.ErrNotFound) && id != "" { // a transient user
+		var active *session.Active
+		if active, err = b.sessions.Load(ctx, id); err == nil {
+			user = active.User
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return b.vault.Tokens(ctx, user, alias, id)
 }

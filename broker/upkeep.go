@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/upkeep"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 )
 
-// jobs are what is done every minute, on each node. Whatever else has to be done to the store from time to time belongs here.
+// jobs are what is done from time to time, on each node. Whatever else has to be done to the store from time to time belongs here.
 func (b *Broker) jobs() []upkeep.Job {
 	jobs := []upkeep.Job{{Name: "rotation of signing keys", Do: func(ctx context.Context) error {
 		_, err := b.keys.Published(ctx)
@@ -17,11 +19,28 @@ func (b *Broker) jobs() []upkeep.Job {
 	if sweeper, ok := store.As[store.Sweeper](b.store); ok {
 		jobs = append(jobs, upkeep.Job{Name: "sweep", Do: func(ctx context.Context) error { return upkeep.Sweep(ctx, sweeper) }})
 	}
+	if len(b.maintained) > 0 {
+		jobs = append(jobs, upkeep.Job{Name: "maintenance of providers", Every: time.Hour, Do: func(ctx context.Context) error {
+			return upkeep.Maintain(ctx, b.maintained)
+		}})
+	}
 	return jobs
 }
 
-// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, and tells
-// applications of a sign-out again that could not be told at once. On several nodes it may run on each: they do it at
+// maintained are the providers in use that have something to do from time to time, by alias.
+func (c *Config) maintained() map[string]provider.Maintained {
+	all := map[string]provider.Maintained{}
+	for _, p := range c.Providers {
+		if m, ok := p.IdP.(provider.Maintained); ok && !p.Disabled {
+			all[p.Alias] = m
+		}
+	}
+	return all
+}
+
+// Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, tells
+// applications of a sign-out again that could not be told at once, and has each provider that is a [provider.Maintained] do what is
+// due: metadata of SAML is fetched, and the end of its certificates told, although nobody logs in. On several nodes it may run on each: they do it at
 // different moments. What fails is logged and tried again, less and less often.
 //
 // A broker works without it. Keys are rotated by requests then, and what has expired is refused as ever; but it stays in the

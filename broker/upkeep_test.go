@@ -10,12 +10,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/memstore"
 )
@@ -236,4 +238,65 @@ func ExampleBroker_RotateKeys() {
 	}
 	fmt.Println(before == published())
 	// Output: false
+}
+
+// Providers that have something to do are maintained at the start and each hour, whether they are in use or not; one that fails is
+// named, tried again later, and keeps no other from it. What is disabled is left alone.
+func TestRunMaintainsProviders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		well, ill, off := &maintained{}, &maintained{err: errors.New("it is down")}, &maintained{}
+		b, err := broker.New(broker.Config{
+			BaseURL: "http://localhost/id", Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: memstore.New(),
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Providers: []broker.Provider{
+				{Alias: "well", IdP: well}, {Alias: "ill", IdP: ill}, {Alias: "off", IdP: off, Disabled: true},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }()
+		synctest.Wait()
+		if well.calls.Load() != 1 || off.calls.Load() != 0 {
+			t.Errorf("at the start: %d and %d calls", well.calls.Load(), off.calls.Load())
+		}
+		if !strings.Contains(log.String(), `provider \"ill\": it is down`) {
+			t.Errorf("the log does not say what failed:\n%s", log.String())
+		}
+		ill.mend()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before := well.calls.Load()
+		time.Sleep(10 * time.Hour)
+		stop()
+		<-ended
+		if n := well.calls.Load() - before; n < 8 || n > 10 {
+			t.Errorf("%d calls in ten hours", n)
+		}
+	})
+}
+
+// maintained is an upstream that counts how often it is maintained.
+type maintained struct {
+	provider.IdentityProvider
+	calls atomic.Int64
+	mu    sync.Mutex
+	err   error
+}
+
+func (m *maintained) Maintain(context.Context) error {
+	m.calls.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+func (m *maintained) mend() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = nil
 }

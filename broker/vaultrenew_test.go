@@ -216,7 +216,7 @@ func TestRefreshOnTwoNodes(t *testing.T) {
 	w.wantRenewals(1)
 }
 
-// The lease of a node that has died ends by itself.
+// The lease of a node that has died ends by itself. Of those who wait for that the first may leave.
 func TestRefreshAfterCrash(t *testing.T) {
 	t.Parallel()
 	w := newVaultWorld(t, provider.TokensOnLink, nil)
@@ -236,21 +236,37 @@ func TestRefreshAfterCrash(t *testing.T) {
 		t.Fatal("the dying node returned tokens")
 	}
 	w.wantRenewals(0)
-	var tried atomic.Int32
+	var tried, came atomic.Int32
 	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
 		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
 			if call.Method == "Add" && !call.After {
 				tried.Add(1)
 			}
+			if call.Method == "LinksOf" && call.After {
+				came.Add(1)
+			}
 			return nil
 		})
 	})
-	failed := make(chan error)
+	failed, left := make(chan error), make(chan error)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go func() {
+		_, err := w.Broker.UpstreamTokens(ctx, id, "demo")
+		left <- err
+	}()
+	eventually(t, "the other node waits", func() bool { return tried.Load() >= 2 })
 	go func() {
 		_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
 		failed <- err
 	}()
-	eventually(t, "the other node waits", func() bool { return tried.Load() >= 2 })
+	eventually(t, "the second caller has come", func() bool { return came.Load() == 2 })
+	since := tried.Load()
+	eventually(t, "the second caller waits", func() bool { return tried.Load() >= since+3 })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one who left: %v", err)
+	}
 	w.wantRenewals(0)
 	w.advance(2 * time.Minute)
 	must(t, <-failed)

@@ -76,10 +76,14 @@ type Callback struct {
 
 // Identity is what an upstream said about somebody, this time. Strings that it did not give are empty.
 type Identity struct {
-	Issuer   string // the upstream's name for itself: OpenID issuer, SAML entity id; "" where the protocol has none
-	Subject  string // who it is at the upstream: stable, never reassigned, never empty
-	Username string // for people; may change
-	Email    string
+	Issuer  string // the upstream's name for itself: OpenID issuer, SAML entity id; "" where the protocol has none
+	Subject string // who it is at the upstream: stable, never reassigned, never empty
+	// FormerSubject is the Subject by which the upstream named the same person before, "" if it named nobody otherwise. A user who is
+	// linked by that, where nobody is by Subject, is linked by Subject from then on. So it has to come from what was verified as
+	// Subject was, and from where nobody can write what they like: it lets people in. Nobody's Subject may be another's FormerSubject.
+	FormerSubject string
+	Username      string // for people; may change
+	Email         string
 	// EmailVerified is what the upstream said about Email in the same document. Whether it is believed is the
 	// broker's business.
 	EmailVerified bool

@@ -31,13 +31,14 @@ const (
 	SecretTokens     SecretField = "links.tokens"               // [Link.Tokens] by Provider, Issuer, Subject
 	SecretIDToken    SecretField = "sessions.upstream_id_token" // [Session.UpstreamIDToken] by ID
 	SecretUpstream   SecretField = "sessions.upstream_tokens"   // [Session.UpstreamTokens] by ID
+	SecretUser       SecretField = "sessions.transient_user"    // [Session.TransientUser] by ID
 	SecretCredential SecretField = "credentials.secret"         // [Credential.Secret] by ID, UserID, Kind
 	SecretPrivate    SecretField = "keys.private"               // [Key.Private] by ID
 )
 
 // SecretFields are all of them.
 func SecretFields() []SecretField {
-	return []SecretField{SecretTokens, SecretIDToken, SecretUpstream, SecretCredential, SecretPrivate}
+	return []SecretField{SecretTokens, SecretIDToken, SecretUpstream, SecretUser, SecretCredential, SecretPrivate}
 }
 
 // Secrets is the capability of a store to hand out what is sealed in it, so that it can be sealed again with another key.

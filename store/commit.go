@@ -9,7 +9,9 @@ import (
 // Commit writes l to s: in one transaction where s is a [Committer], otherwise part by part, or as [Parts] says.
 //
 // Part by part, the mark comes first, so that a login which failed half-way is not repeated by a replay. Then come a new
-// user, the links, the user, the grant and the session, and the first that fails ends it. A user who was created but could
+// user, the links, the user, the grant and the session, and the first that fails ends it. Of a link that takes another's place
+// the new one comes first, so that a crash in between leaves both; the old one is deleted whatever its version, and where it is
+// gone already so is the new one. A user who was created but could
 // not be linked is removed again, and so is a grant without its session; a crash exactly between the two leaves a user
 // without a link, whom the next login of the same identity meets as an existing account, or a grant. Any later failure
 // leaves a user who is linked but not signed in: if there is a session or a grant, nobody was told its secret.
@@ -45,8 +47,11 @@ func (w *write) undo(ctx context.Context, l *Login, failed error) (err error) {
 	unknown := !errors.Is(failed, ErrExists) && !errors.Is(failed, ErrConflict)
 	alone := w.login.NewUser != nil && w.committer == nil
 	linking := w.login.NewUser == nil && (w.login.NewLink != nil || w.login.Link != nil)
+	if w.login.OldLink != nil && w.committer == nil && errors.Is(failed, ErrConflict) && l.NewLink != nil {
+		err = unlessMissing(w.parts.DeleteLink(ctx, l.NewLink.LinkKey))
+	}
 	if l.NewUser != nil && (linking || alone && unknown) {
-		err = unlessMissing(w.parts.DeleteUser(ctx, l.NewUser.ID))
+		err = errors.Join(err, unlessMissing(w.parts.DeleteUser(ctx, l.NewUser.ID)))
 	}
 	granted := w.login.Grant == nil && w.login.Session != nil
 	granting := w.login.Grant != nil && w.login.Session == nil

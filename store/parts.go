@@ -106,6 +106,7 @@ func (p Parts) writes(l *Login) []*write {
 	add(l.NewUser != nil, p.Users, func(w *Login) { w.NewUser = l.NewUser })
 	add(l.NewLink != nil, p.Links, func(w *Login) { w.NewLink = l.NewLink })
 	add(l.Link != nil, p.Links, func(w *Login) { w.Link = l.Link })
+	add(l.OldLink != nil, p.Links, func(w *Login) { w.OldLink = l.OldLink })
 	add(l.User != nil, p.Users, func(w *Login) { w.User = l.User })
 	add(l.Grant != nil, p.Grants, func(w *Login) { w.Grant = l.Grant })
 	add(l.Session != nil, p.Sessions, func(w *Login) { w.Session = l.Session })
@@ -134,6 +135,12 @@ func (w *write) do(ctx context.Context) error {
 		return w.parts.CreateLink(ctx, l.NewLink)
 	case l.Link != nil:
 		return w.parts.UpdateLink(ctx, l.Link)
+	case l.OldLink != nil:
+		err := w.parts.DeleteLink(ctx, l.OldLink.LinkKey)
+		if errors.Is(err, ErrNotFound) {
+			return ErrConflict
+		}
+		return err
 	case l.User != nil:
 		return w.parts.UpdateUser(ctx, l.User)
 	case l.Grant != nil:

@@ -135,6 +135,7 @@ func (j journal) Commit(ctx context.Context, l *store.Login) error {
 		in   bool
 	}{
 		{"mark", l.Once != ""}, {"new user", l.NewUser != nil}, {"new link", l.NewLink != nil}, {"link", l.Link != nil},
+		{"old link", l.OldLink != nil},
 		{"user", l.User != nil}, {"grant", l.Grant != nil}, {"session", l.Session != nil}, {"end", l.EndSession != ""},
 	} {
 		if part.in {

@@ -142,6 +142,7 @@ type Session struct {
 	UpstreamSession string
 	UpstreamIDToken []byte // sealed, for signing out there; nil if there is none
 	UpstreamTokens  []byte // sealed; what the upstream has issued, nil unless its provider keeps that in the session
+	TransientUser   []byte // sealed; the user UserID as JSON, who is kept nowhere else; nil for one of [Users]
 	ACR             string
 	AMR             []string
 	Notes           map[string]string // by mappers, for tokens; they vanish with the session
@@ -317,6 +318,7 @@ type Login struct {
 	User       *User    // to update
 	NewLink    *Link    // to create
 	Link       *Link    // to update
+	OldLink    *Link    // to delete: NewLink takes its place
 	Session    *Session // to create or, if it has a Version, to update
 	EndSession string   // id of a session that the new one replaces; none there is no error
 	Grant      *Grant

@@ -217,7 +217,7 @@ func newSample() *sample {
 		},
 		link: &store.Link{LinkKey: key, UserID: "u", Username: "n", Email: "e", Tokens: []byte{0, 0xff, '\''}, CreatedAt: begin, LastLogin: begin, Version: 1},
 		session: &store.Session{
-			ID: "s", SecretHash: []byte{1, 0}, UserID: "u", Upstream: key, UpstreamSession: "us", UpstreamIDToken: []byte{2}, UpstreamTokens: []byte{3}, ACR: "acr",
+			ID: "s", SecretHash: []byte{1, 0}, UserID: "u", Upstream: key, UpstreamSession: "us", UpstreamIDToken: []byte{2}, UpstreamTokens: []byte{3}, TransientUser: []byte{4}, ACR: "acr",
 			AMR: []string{"pwd"}, Notes: map[string]string{"k": "v"}, AuthTime: begin, CreatedAt: begin, LastSeen: begin, ExpiresAt: end, Version: 1,
 		},
 		grant: &store.Grant{

@@ -27,6 +27,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/mail"
+	"github.com/go-idbroker/idbroker/flow/factor/passkey"
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/sqlstore"
 )
@@ -34,16 +35,19 @@ import (
 // newApp is your application with a broker in it. The broker serves its pages and endpoints below /id; behind RequireLogin
 // there is always somebody, and behind Sessions there may be.
 func newApp(origin string, db *sql.DB, secret []byte, mailer broker.Mailer, upstreams []broker.Provider, clients []store.Client) (*broker.Broker, http.Handler, error) {
+	s := sqlstore.New(db)
 	b, err := broker.New(broker.Config{
-		Name:      "Your App",
-		BaseURL:   origin + "/id",
-		Secrets:   [][]byte{secret},
-		Store:     sqlstore.New(db),
-		Mailer:    mailer, // users prove by a mailed link that an account is theirs
-		Providers: upstreams,
-		Clients:   clients,
-		Theme:     theme,
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Name:        "Your App",
+		BaseURL:     origin + "/id",
+		Secrets:     [][]byte{secret},
+		Store:       s,
+		Credentials: s,
+		Passkeys:    passkey.Site{}, // users make them on the account page, and sign in with them
+		Mailer:      mailer,         // users prove by a mailed link that an account is theirs
+		Providers:   upstreams,
+		Clients:     clients,
+		Theme:       theme,
+		Logger:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -59,7 +63,7 @@ func newApp(origin string, db *sql.DB, secret []byte, mailer broker.Mailer, upst
 }
 
 func main() {
-	addr := flag.String("addr", "", "loopback `address` to listen on (default 127.0.0.1:8080, or a free port if that is taken)")
+	addr := flag.String("addr", "", "`address` of localhost to listen on (default 127.0.0.1:8080, or a free port if that is taken)")
 	open := flag.Bool("open", true, "open a browser, if there is a terminal and a desktop")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

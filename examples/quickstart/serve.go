@@ -32,15 +32,15 @@ type site struct {
 // sites are those of this process. None of them answers before serve.
 type sites struct{ all []*site }
 
-// listenFirst listens at addr, which must be a loopback address: there is no TLS, and anybody may be anybody. Where addr is
+// listenFirst listens at addr, which must be localhost's: there is no TLS, and anybody may be anybody. Where addr is
 // empty it takes the default or, if somebody else has that, any free port.
 func (s *sites) listenFirst(ctx context.Context, addr string) (*site, error) {
 	resolved, err := net.ResolveTCPAddr("tcp", cmp.Or(addr, defaultAddr))
 	if err != nil {
 		return nil, fmt.Errorf("-addr: %w", err)
 	}
-	if !resolved.IP.IsLoopback() {
-		return nil, fmt.Errorf("-addr: %s is not a loopback address such as %s", addr, defaultAddr)
+	if ip := resolved.IP.String(); ip != "127.0.0.1" && ip != "::1" {
+		return nil, fmt.Errorf("-addr: %s is not at localhost, as %s is", addr, defaultAddr)
 	}
 	first, err := s.listen(ctx, resolved)
 	if err == nil || addr != "" {
@@ -73,7 +73,12 @@ func (s *sites) listen(ctx context.Context, addr *net.TCPAddr) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	one := &site{url: "http://" + listener.Addr().String(), listener: listener}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	// By its name, which, unlike an address, can have passkeys.
+	one := &site{url: "http://localhost:" + port, listener: listener}
 	s.all = append(s.all, one)
 	return one, nil
 }

@@ -29,6 +29,7 @@ type config struct {
 	Mailer          *mailing      `yaml:"mail"`
 	Credentials     bool          `yaml:"credentials"`
 	LocalLogin      bool          `yaml:"local_login"`
+	ChangeUsername  bool          `yaml:"change_username"`
 	Passkeys        *passkeySite  `yaml:"passkeys"`
 	Account         bool          `yaml:"account"`
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
@@ -95,8 +96,12 @@ type upstream struct {
 
 	ShowInAccount accountMode `yaml:"show_in_account"`
 
-	Domains    []string   `yaml:"domains"`
-	TrustEmail bool       `yaml:"trust_email"`
+	Domains    []string `yaml:"domains"`
+	TrustEmail bool     `yaml:"trust_email"`
+
+	CaseSensitiveUsername bool `yaml:"case_sensitive_username"`
+	TransientUsers        bool `yaml:"transient_users"`
+
 	Sync       syncMode   `yaml:"sync"`
 	Logout     logoutMode `yaml:"logout"`
 	FirstLogin flowName   `yaml:"first_login"`
@@ -149,6 +154,7 @@ type openID struct {
 	DisableUserInfo              bool              `yaml:"disable_userinfo"`
 	RequireSignedUserInfo        bool              `yaml:"require_signed_userinfo"`
 	GroupsClaim                  string            `yaml:"groups_claim"`
+	FormerSubjectClaim           string            `yaml:"former_subject_claim"`
 	EssentialClaim               string            `yaml:"essential_claim"`
 	EssentialValue               string            `yaml:"essential_value"`
 	ExchangeAudiences            []string          `yaml:"exchange_audiences"`

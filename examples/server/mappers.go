@@ -41,7 +41,9 @@ func (mapperType) names() []string {
 		"username"}
 }
 
-func (usernameTarget) names() []string { return []string{"local", "broker_id", "broker_username"} }
+func (usernameTarget) names() []string {
+	return []string{"local", "broker_id", "broker_username", "former_id"}
+}
 
 func (t usernameTarget) target() mapper.Target {
 	return mapper.Target(max(slices.Index(t.names(), string(t)), 0))

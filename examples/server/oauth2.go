@@ -64,6 +64,7 @@ type oauth2Claims struct {
 	Locale        string `yaml:"locale"`
 	Picture       string `yaml:"picture"`
 	Groups        string `yaml:"groups"`
+	FormerSubject string `yaml:"former_subject"`
 }
 
 type oauth2EmailList struct {

@@ -21,6 +21,9 @@ const (
 	BrokerID
 	// BrokerUsername is the name on the link and, unless another mapper says otherwise, that of a user who is created.
 	BrokerUsername
+	// FormerID is the subject by which the user was known before, for users who are linked by that and not yet by their own: see
+	// provider.Identity.FormerSubject. Where a claim is missing nobody is known so.
+	FormerID
 )
 
 // The claim in which package saml has the NameID.
@@ -68,11 +71,11 @@ func Username(text string, target Target) provider.Mapper {
 	switch {
 	case err != nil:
 		return broken(m, err)
-	case target < Local || target > BrokerUsername:
+	case target < Local || target > FormerID:
 		return broken(m, fmt.Errorf("target %d is unknown", target))
-	case target == BrokerID && !t.has(value):
+	case (target == BrokerID || target == FormerID) && !t.has(value):
 		return broken(m, errors.New("an id without a claim would be the same for everybody"))
-	case target == BrokerID && t.has(uuid):
+	case (target == BrokerID || target == FormerID) && t.has(uuid):
 		return broken(m, errors.New("an id with a UUID would be another one at each login"))
 	}
 	switch target {
@@ -94,6 +97,13 @@ func Username(text string, target Target) provider.Mapper {
 				m.Identity.Subject = s
 			}
 			return err
+		}
+	case FormerID:
+		m.Map = func(m *provider.Mapping) error {
+			if s, err := t.fill(m, true); err == nil {
+				m.Identity.FormerSubject = s
+			}
+			return nil
 		}
 	case BrokerUsername:
 		m.Map = func(m *provider.Mapping) error {

@@ -56,6 +56,10 @@ type Claims struct {
 	Locale        string // "locale"
 	Picture       string // an http or https URL ("picture")
 	Groups        string // a list of texts ("groups")
+	// FormerSubject is by what the server named its users before Subject did: who is linked by that is linked by Subject from the next
+	// login on. Empty is nothing, too. Whoever can choose what stands there can sign in as anybody who is linked by it: no e-mail
+	// address, no name that can change.
+	FormerSubject string
 }
 
 // EmailList says how the answer of Endpoints.Emails is to be read or, without that endpoint and with List, how the list in the answer
@@ -219,7 +223,7 @@ type report = func(format string, args ...any)
 // paths are the places of claims that were read.
 type paths struct {
 	subject, username, email, emailVerified, firstName, lastName, name, locale, picture, groups claim.Path
-	list, listEmail, listVerified, listPrimary                                                  claim.Path
+	list, listEmail, listVerified, listPrimary, former                                          claim.Path
 	essential                                                                                   claim.Path
 	required                                                                                    *regexp.Regexp // nil if nothing is
 }
@@ -337,6 +341,7 @@ func (c *Config) readPaths(bad report) *paths {
 		{&read.firstName, "Claims.FirstName", c.Claims.FirstName}, {&read.lastName, "Claims.LastName", c.Claims.LastName},
 		{&read.name, "Claims.Name", c.Claims.Name}, {&read.locale, "Claims.Locale", c.Claims.Locale},
 		{&read.picture, "Claims.Picture", c.Claims.Picture}, {&read.groups, "Claims.Groups", c.Claims.Groups},
+		{&read.former, "Claims.FormerSubject", c.Claims.FormerSubject},
 		{&read.list, "EmailList.List", c.EmailList.List}, {&read.listEmail, "EmailList.Email", c.EmailList.Email},
 		{&read.listVerified, "EmailList.Verified", c.EmailList.Verified}, {&read.listPrimary, "EmailList.Primary", c.EmailList.Primary},
 	} {

@@ -335,6 +335,9 @@ func (p *Provider) Trust() provider.Trust {
 	if p.cfg.Endpoints.Emails != "" {
 		basis = append(basis, "emails="+p.cfg.Endpoints.Emails)
 	}
+	if p.paths.former != nil {
+		basis = append(basis, "former_subject="+p.cfg.Claims.FormerSubject)
+	}
 	return provider.Trust{Issuer: p.cfg.Issuer, Basis: basis}
 }
 

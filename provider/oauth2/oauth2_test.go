@@ -296,7 +296,7 @@ func TestTrust(t *testing.T) {
 	for name, edit := range map[string]func(*oauth2.Config){
 		"token": func(c *oauth2.Config) { c.Endpoints.Token += "2" }, "userinfo": func(c *oauth2.Config) { c.Endpoints.UserInfo += "2" },
 		"emails": func(c *oauth2.Config) { c.Endpoints.Emails = s.url }, "subject": func(c *oauth2.Config) { c.Claims.Subject = "login" },
-		"issuer": func(c *oauth2.Config) { c.Issuer = "x" },
+		"issuer": func(c *oauth2.Config) { c.Issuer = "x" }, "former": func(c *oauth2.Config) { c.Claims.FormerSubject = "old" },
 	} {
 		if mark(edit) == was {
 			t.Errorf("%s: the word rests on the same", name)

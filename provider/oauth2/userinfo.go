@@ -62,6 +62,9 @@ func (p *Provider) identity(said map[string]any, tokens *provider.Tokens) (*prov
 		Claims:    said,
 		Tokens:    tokens,
 	}
+	if former, ok := claim.ID(p.paths.former.Find(said)); ok && p.paths.former != nil {
+		id.FormerSubject = former
+	}
 	if s := text(p.paths.picture, said); strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://") {
 		id.Picture = s // it will stand in pages: no script, no data
 	}

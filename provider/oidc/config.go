@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/claim"
 	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 	"github.com/go-idbroker/idbroker/token"
 )
@@ -141,6 +142,10 @@ type Config struct {
 	RequireSignedUserInfo bool
 	// GroupsClaim is the claim with the user's groups; "groups" if empty.
 	GroupsClaim string
+	// FormerSubjectClaim is the path, as package mapper describes it, of a claim of the ID token by which the provider named its users
+	// before "sub" did: who is linked by that is linked by "sub" from the next login on. Userinfo is not asked for it. Empty is none.
+	// Whoever can choose what stands there can sign in as anybody who is linked by it: no e-mail address, no name that can change.
+	FormerSubjectClaim string
 	// EssentialClaim is the name of a claim without which nobody gets in (provider.ClaimMismatch). EssentialValue is a
 	// regular expression that the whole value, or one whole element of a list, must match; empty is any value.
 	EssentialClaim string
@@ -254,8 +259,8 @@ func (c *Config) httpClient() *http.Client {
 	return &client
 }
 
-// check returns every mistake in c, and what EssentialClaim must match.
-func (c *Config) check() (*regexp.Regexp, error) {
+// check returns every mistake in c, what EssentialClaim must match, and where FormerSubjectClaim is.
+func (c *Config) check() (required *regexp.Regexp, former claim.Path, _ error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("oidc: "+format, args...)) }
 	c.checkAddresses(bad)
@@ -267,7 +272,12 @@ func (c *Config) check() (*regexp.Regexp, error) {
 	if err != nil {
 		bad("EssentialValue: %w", err)
 	}
-	return required, errors.Join(errs...)
+	if c.FormerSubjectClaim != "" {
+		if former, err = claim.Parse(c.FormerSubjectClaim); err != nil {
+			bad("FormerSubjectClaim: %w", err)
+		}
+	}
+	return required, former, errors.Join(errs...)
 }
 
 type report = func(format string, args ...any)

@@ -92,6 +92,7 @@ func TestNewRefuses(t *testing.T) {
 		{"HMAC with a short secret", func(c *oidc.Config) { c.SigningAlgs, c.ClientSecret = []string{"HS256"}, "short" }, "32 bytes"},
 		{"skew negative", func(c *oidc.Config) { c.ClockSkew = -1 }, "ClockSkew"},
 		{"skew too large", func(c *oidc.Config) { c.ClockSkew = 6 * time.Minute }, "ClockSkew"},
+		{"former subject at no path", func(c *oidc.Config) { c.FormerSubjectClaim = "a[" }, "FormerSubjectClaim"},
 		{"value without a claim", func(c *oidc.Config) { c.EssentialValue = "x" }, "EssentialClaim"},
 		{"value that is no pattern", func(c *oidc.Config) { c.EssentialClaim, c.EssentialValue = "c", "(" }, "EssentialValue"},
 		{"value that breaks out", func(c *oidc.Config) { c.EssentialClaim, c.EssentialValue = "c", `x)|(?:` }, "EssentialValue"},

@@ -257,14 +257,13 @@ func checkHash(c claims, name, value, alg string) error {
 	return nil
 }
 
-// checkSubject refuses what could not be a key. "null" is what a careless provider makes of no subject at all, for each of
-// its users.
+// checkSubject refuses what could not be a key, and what OpenID Connect Core §2 does not allow.
 func checkSubject(c claims) error {
 	sub, err := c.must("sub")
 	if err != nil {
 		return err
 	}
-	if len(sub) > maxSubject || sub == "null" {
+	if len(sub) > maxSubject || !provider.IsSubject(sub) {
 		return errors.New("subject is unusable")
 	}
 	for i := range len(sub) {

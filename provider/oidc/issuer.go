@@ -79,6 +79,9 @@ func (p *Provider) Trust() provider.Trust {
 	for _, issuer := range p.cfg.Issuers {
 		basis = append(basis, "issuer="+issuer)
 	}
+	if p.cfg.FormerSubjectClaim != "" {
+		basis = append(basis, "former_subject="+p.cfg.FormerSubjectClaim)
+	}
 	if p.cfg.hmac() {
 		basis = append(basis, "signed=HS256")
 	}

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/internal/claim"
 	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 )
 
@@ -43,6 +44,7 @@ type Provider struct {
 	client   func() *http.Client // made when it is first needed
 	now      func() time.Time
 	required *regexp.Regexp // what EssentialClaim must match; nil if there is none
+	former   claim.Path     // of FormerSubjectClaim; nil if there is none
 	jwks     []byte         // what Descriptor publishes; nil if that is nothing
 
 	current atomic.Pointer[upstream]
@@ -65,7 +67,7 @@ var (
 // anything but logins through it. All mistakes in cfg are returned in one error.
 func New(cfg Config) (*Provider, error) {
 	cfg = cfg.withDefaults()
-	required, err := cfg.check()
+	required, former, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +81,7 @@ func New(cfg Config) (*Provider, error) {
 		issuers:  cfg.issuers(),
 		now:      cfg.Now,
 		required: required,
+		former:   former,
 		jwks:     jwks,
 	}
 	p.client = sync.OnceValue(p.cfg.httpClient)
@@ -118,7 +121,21 @@ func (p *Provider) Finish(ctx context.Context, cb provider.Callback) (*provider.
 	if err := p.checkEssential(all); err != nil {
 		return nil, err
 	}
-	return all.identity(p.cfg.GroupsClaim, tokens), nil
+	id := all.identity(p.cfg.GroupsClaim, tokens)
+	id.FormerSubject = p.formerSubject(idClaims)
+	return id, nil
+}
+
+// formerSubject returns by what else the ID token names its subject, "" if by nothing that can.
+func (p *Provider) formerSubject(idToken claims) string {
+	if p.former == nil {
+		return ""
+	}
+	former, ok := claim.ID(p.former.Find(idToken))
+	if !ok {
+		return ""
+	}
+	return former
 }
 
 // checkEssential looks for the claim without which nobody gets in.

@@ -54,7 +54,9 @@ func (p *Provider) VerifyToken(ctx context.Context, raw string) (*provider.Ident
 	if err := p.checkEssential(c); err != nil {
 		return nil, err
 	}
-	return c.identity(p.cfg.GroupsClaim, nil), nil
+	id := c.identity(p.cfg.GroupsClaim, nil)
+	id.FormerSubject = p.formerSubject(c)
+	return id, nil
 }
 
 // checkExchangeAudience is the check of a login, but for one more client that may have asked for the token. Whoever asked

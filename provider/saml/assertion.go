@@ -442,8 +442,8 @@ func (p *Provider) checkSubject(up *upstream, name *nameID) error {
 		name.SPNameQualifier != "" && name.SPNameQualifier != p.cfg.EntityID:
 		// Within another domain, or for another service provider, the same name may be somebody else's.
 		return fail(provider.Misconfigured, "the NameID is qualified by %s, %s", quote(name.NameQualifier), quote(name.SPNameQualifier))
-	case name.Value == "null":
-		return errors.New("the NameID is null")
+	case !provider.IsSubject(name.Value):
+		return errors.New("the NameID stands for nobody")
 	}
 	return nil
 }

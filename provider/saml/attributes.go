@@ -206,7 +206,7 @@ func (p *Provider) subject(a *assertion) (string, error) {
 		return "", fmt.Errorf("there is no single value of attribute %q, which says who it is", name)
 	}
 	s := found.values[0]
-	if s == "" || s == "null" || len(s) > maxSubject || strings.ContainsFunc(s, isControl) {
+	if !provider.IsSubject(s) {
 		return "", fmt.Errorf("attribute %q, which says who it is, is unusable", name)
 	}
 	return s, nil

@@ -37,6 +37,27 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 	return up, err
 }
 
+var _ provider.Maintained = (*Provider)(nil)
+
+// Maintain fetches the metadata if it is time to, and warns of certificates that will expire.
+func (p *Provider) Maintain(ctx context.Context) error {
+	if up := p.current.Load(); !up.fresh(p.now()) {
+		flight := p.flight.DoChan("", func() (any, error) { return p.refresh(ctx, false) })
+		select {
+		case r := <-flight:
+			if r.Err != nil {
+				return r.Err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if up := p.current.Load(); up != nil {
+		p.watch(ctx, up)
+	}
+	return nil
+}
+
 // newest returns what is known, and has it fetched again in time, so that a provider which is in use makes nobody wait. What is
 // past its time has to be fetched first: a key may have been withdrawn while nobody looked. Where that cannot be done, or
 // not soon, what is known stays in use for a while (see usable). Callers at the same time share one request, and one that

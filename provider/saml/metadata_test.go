@@ -404,3 +404,32 @@ func TestCertificateExpires(t *testing.T) {
 		}
 	}
 }
+
+// Metadata is fetched, and the end of its certificates told, although nobody logs in; what fails says so.
+func TestMaintain(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, descriptor{}.String())
+	var log bytes.Buffer
+	cfg := w.config()
+	now := idpKey().Certificate.NotAfter.Add(-20 * 24 * time.Hour)
+	cfg.Now = func() time.Time { return now }
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newProvider(t, cfg)
+	for range 2 {
+		if err := p.Maintain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.asked.Load(); n != 1 {
+		t.Errorf("metadata was fetched %d times, want once", n)
+	}
+	if !strings.Contains(log.String(), "event=saml_certificate_expires") {
+		t.Errorf("nobody is told that the certificate expires: %s", log.String())
+	}
+	now = now.Add(25 * time.Hour)
+	if err := p.Maintain(t.Context()); err != nil || w.asked.Load() != 2 {
+		t.Errorf("a day later: %v, fetched %d times", err, w.asked.Load())
+	}
+	broken := newWire(t, "<x/>")
+	wantKind(t, newProvider(t, broken.config()).Maintain(t.Context()), provider.Misconfigured)
+}

@@ -624,7 +624,7 @@ func TestConditions(t *testing.T) {
 		{"no subject", "Subject", drop(".//saml:Subject")},
 		{"no name", "no NameID", drop(name)},
 		{"empty name", "NameID", put(name, " ")},
-		{"null name", "null", put(name, "null")},
+		{"null name", "stands for nobody", put(name, "null")},
 		{"name with a line feed", "NameID", put(name, "alice\n-1")},
 		{"transient name", "transient", set(name, "Format", string(saml.NameIDTransient))},
 		{"name of another format", "format", set(name, "Format", string(saml.NameIDEmail))},

@@ -151,6 +151,9 @@ func (s *Store) commit(l *store.Login, now time.Time) error {
 	if err == nil && l.Link != nil {
 		step(s.updateLink(l.Link))
 	}
+	if err == nil && l.OldLink != nil {
+		step(s.dropLink(l.OldLink))
+	}
 	if err == nil && l.Session != nil {
 		step(s.writeSession(l.Session, now))
 	}

@@ -18,7 +18,7 @@ func (s *Store) Secrets(ctx context.Context, field store.SecretField, after []st
 			for _, l := range s.links {
 				page = append(page, secret(field, l.Tokens, l.Provider, l.Issuer, l.Subject))
 			}
-		case store.SecretIDToken, store.SecretUpstream:
+		case store.SecretIDToken, store.SecretUpstream, store.SecretUser:
 			for id := range s.sessions.items {
 				if it := s.sessions.get(id, now); it != nil {
 					page = append(page, secret(field, *ofSession(it.value, field), id))
@@ -58,8 +58,11 @@ func secret(field store.SecretField, value []byte, row ...string) *store.Secret 
 }
 
 func ofSession(n *store.Session, field store.SecretField) *[]byte {
-	if field == store.SecretUpstream {
+	switch field {
+	case store.SecretUpstream:
 		return &n.UpstreamTokens
+	case store.SecretUser:
+		return &n.TransientUser
 	}
 	return &n.UpstreamIDToken
 }
@@ -78,7 +81,7 @@ func (s *Store) ReplaceSecret(ctx context.Context, old *store.Secret, value []by
 			r := row(3)
 			key := store.LinkKey{Provider: r[0], Issuer: r[1], Subject: r[2]}
 			return replace(s.links, key, old, value, func(l *store.Link) *[]byte { return &l.Tokens })
-		case store.SecretIDToken, store.SecretUpstream:
+		case store.SecretIDToken, store.SecretUpstream, store.SecretUser:
 			it := s.sessions.get(row(1)[0], s.now())
 			if it == nil || !bytes.Equal(*ofSession(it.value, old.Field), old.Value) {
 				return store.ErrConflict

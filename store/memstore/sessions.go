@@ -175,6 +175,7 @@ func copySession(n *store.Session) *store.Session {
 	c := *n
 	c.SecretHash, c.AMR, c.Notes = slices.Clone(n.SecretHash), slices.Clone(n.AMR), maps.Clone(n.Notes)
 	c.UpstreamIDToken, c.UpstreamTokens = slices.Clone(n.UpstreamIDToken), slices.Clone(n.UpstreamTokens)
+	c.TransientUser = slices.Clone(n.TransientUser)
 	c.AuthTime, c.CreatedAt = at(n.AuthTime), at(n.CreatedAt)
 	c.LastSeen, c.ExpiresAt = at(n.LastSeen), at(n.ExpiresAt)
 	return &c

@@ -216,6 +216,15 @@ func (s *Store) updateLink(l *store.Link) (undo func(), err error) {
 	return func() { s.removeLink(kept); s.putLink(old) }, nil
 }
 
+func (s *Store) dropLink(l *store.Link) (undo func(), err error) {
+	old := s.links[l.LinkKey]
+	if old == nil || old.Version != l.Version {
+		return nil, store.ErrConflict
+	}
+	s.removeLink(old)
+	return func() { s.putLink(old) }, nil
+}
+
 // DeleteLink implements [store.Links].
 func (s *Store) DeleteLink(ctx context.Context, key store.LinkKey) error {
 	return s.write(ctx, func() error {

@@ -22,6 +22,7 @@ func encode(n *store.Session) []byte {
 	w.text(string(n.SecretHash))
 	w.text(string(n.UpstreamIDToken))
 	w.text(string(n.UpstreamTokens))
+	w.text(string(n.TransientUser))
 	for _, t := range times(n) {
 		w = binary.AppendVarint(w, t.UnixMicro())
 	}
@@ -46,7 +47,7 @@ func decode(n *store.Session, from string) error {
 	for _, text := range texts(n) {
 		*text = r.text()
 	}
-	n.SecretHash, n.UpstreamIDToken, n.UpstreamTokens = r.bytes(), r.bytes(), r.bytes()
+	n.SecretHash, n.UpstreamIDToken, n.UpstreamTokens, n.TransientUser = r.bytes(), r.bytes(), r.bytes(), r.bytes()
 	for _, t := range times(n) {
 		*t = time.UnixMicro(r.varint()).UTC()
 	}

@@ -14,7 +14,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(string(encode(&store.Session{})))
 	f.Add(string(encode(&store.Session{
 		UserID: "u\xff\x00", SecretHash: []byte{0, 1}, Upstream: store.LinkKey{Provider: "p", Issuer: "i", Subject: "s"}, UpstreamSession: "x",
-		UpstreamIDToken: []byte("t"), UpstreamTokens: []byte("tt"), ACR: "acr", AMR: []string{"pwd", ""}, Notes: map[string]string{"": "", "a": "b"}, AuthTime: time.Now(),
+		UpstreamIDToken: []byte("t"), UpstreamTokens: []byte("tt"), TransientUser: []byte("{}"), ACR: "acr", AMR: []string{"pwd", ""}, Notes: map[string]string{"": "", "a": "b"}, AuthTime: time.Now(),
 		ExpiresAt: time.Now(),
 	})))
 	f.Fuzz(func(t *testing.T, from string) {

@@ -69,7 +69,7 @@ func keeper(s store.Store, field store.SecretField) store.Secrets {
 	switch field {
 	case store.SecretTokens:
 		in, _ = parts.Links.(store.Secrets)
-	case store.SecretIDToken, store.SecretUpstream:
+	case store.SecretIDToken, store.SecretUpstream, store.SecretUser:
 		in, _ = parts.Sessions.(store.Secrets)
 	case store.SecretPrivate:
 		in, _ = parts.Keyring.(store.Secrets)

@@ -175,7 +175,7 @@ const secret = "what nobody but the broker may read"
 
 // secretsIn are the fields of bytes that a record has: sealed, or not and why.
 var secretsIn = map[string]string{
-	"Link.Tokens": "sealed", "Session.UpstreamIDToken": "sealed", "Session.UpstreamTokens": "sealed", "Grant.Answer": "sealed", "Key.Private": "sealed",
+	"Link.Tokens": "sealed", "Session.UpstreamIDToken": "sealed", "Session.UpstreamTokens": "sealed", "Session.TransientUser": "sealed", "Grant.Answer": "sealed", "Key.Private": "sealed",
 	"Client.Secrets": "sealed", "Credential.Secret": "sealed",
 	"Session.SecretHash": "a hash of a random handle", "Grant.CodeHash": "a hash of a random handle",
 	"Grant.RefreshHash": "a hash of a random handle", "Grant.PreviousHash": "a hash of a random handle",
@@ -205,7 +205,7 @@ func fill(t *testing.T, s *seal.Store) {
 		return &store.Link{LinkKey: store.LinkKey{Provider: "p", Issuer: "i", Subject: id}, UserID: id, Tokens: []byte(secret)}
 	}
 	session := func(id string) *store.Session {
-		return &store.Session{ID: id, UserID: id, UpstreamIDToken: []byte(secret), UpstreamTokens: []byte(secret), ExpiresAt: end}
+		return &store.Session{ID: id, UserID: id, UpstreamIDToken: []byte(secret), UpstreamTokens: []byte(secret), TransientUser: []byte(secret), ExpiresAt: end}
 	}
 	grant := func(id string) *store.Grant {
 		return &store.Grant{ID: id, UserID: id, Answer: []byte(secret), ExpiresAt: end}
@@ -229,7 +229,7 @@ func fill(t *testing.T, s *seal.Store) {
 	if l.Version != 3 || n.Version != 3 {
 		t.Errorf("versions after Commit: %d, %d, want 3", l.Version, n.Version)
 	}
-	for _, got := range [][]byte{l.Tokens, n.UpstreamIDToken, n.UpstreamTokens, g.Answer, c.Secret, client.Secrets[0], key.Private} {
+	for _, got := range [][]byte{l.Tokens, n.UpstreamIDToken, n.UpstreamTokens, n.TransientUser, g.Answer, c.Secret, client.Secrets[0], key.Private} {
 		if string(got) != secret {
 			t.Errorf("the caller's record has %q now", got)
 		}
@@ -260,7 +260,7 @@ func readAll(t *testing.T, s store.Store) [][]byte {
 			t.Fatal(err)
 		}
 		values = append(values, links[0].Tokens, l.Tokens, sessions[0].UpstreamIDToken, n.UpstreamIDToken,
-			sessions[0].UpstreamTokens, n.UpstreamTokens, grants[0].Answer, g.Answer)
+			sessions[0].UpstreamTokens, n.UpstreamTokens, sessions[0].TransientUser, n.TransientUser, grants[0].Answer, g.Answer)
 	}
 	keys, err := s.Keys(ctx)
 	note(err)
@@ -303,7 +303,7 @@ func TestNothingIsReadable(t *testing.T) {
 			}
 			seen[string(value)] = true
 		}
-		if err := m.Add(t.Context(), "p", "add", raw[19], time.Now().Add(time.Hour)); err != nil { // was taken
+		if err := m.Add(t.Context(), "p", "add", raw[23], time.Now().Add(time.Hour)); err != nil { // was taken
 			t.Fatal(err)
 		}
 		for i, value := range readAll(t, sealed) {

@@ -197,11 +197,17 @@ func (s *Store) sealSession(ctx context.Context, n *store.Session) error {
 	if err := s.s.optional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
 		return err
 	}
+	if err := s.s.optional(ctx, ofSession(store.SecretUser, n), &n.TransientUser); err != nil {
+		return err
+	}
 	return s.s.optional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)
 }
 
 func (s *Store) openSession(ctx context.Context, n *store.Session) error {
 	if err := s.s.openOptional(ctx, ofSession(store.SecretIDToken, n), &n.UpstreamIDToken); err != nil {
+		return err
+	}
+	if err := s.s.openOptional(ctx, ofSession(store.SecretUser, n), &n.TransientUser); err != nil {
 		return err
 	}
 	return s.s.openOptional(ctx, ofSession(store.SecretUpstream, n), &n.UpstreamTokens)
@@ -365,6 +371,9 @@ func (s *Store) Commit(ctx context.Context, l *store.Login) error {
 		sealPart(ctx, &sealed.Session, s.sealSession), sealPart(ctx, &sealed.Grant, s.sealGrant),
 	); err != nil {
 		return err
+	}
+	if l.OldLink != nil { // what is deleted needs no secrets
+		sealed.OldLink = &store.Link{LinkKey: l.OldLink.LinkKey, Version: l.OldLink.Version}
 	}
 	// Whatever was written has its version, also where only a part was.
 	err := store.Commit(ctx, s.in, &sealed)

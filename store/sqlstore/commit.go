@@ -10,7 +10,7 @@ import (
 // texts are all statements that are prepared.
 var texts = []string{
 	sqlUser, sqlUserByName, sqlUserByEmail, sqlLock, sqlCreateUser, sqlUpdateUser, sqlUserVersion, sqlDeleteUser,
-	sqlLink, sqlLinksOf, sqlCreateLink, sqlUpdateLink, sqlDeleteLink,
+	sqlLink, sqlLinksOf, sqlCreateLink, sqlUpdateLink, sqlDeleteLink, sqlDropLink,
 	sqlSession, sqlSessionsOfUser, sqlSessionsOfUpstream, sqlSessionsOfSubject, sqlSessionsOfProvider,
 	sqlCreateSession, sqlClearSession, sqlUpdateSession, sqlDeleteSession, sqlEndSession,
 	sqlGrant, sqlGrantsOfSession, sqlGrantsOfUser, sqlGrantsOfClient,
@@ -20,8 +20,8 @@ var texts = []string{
 	sqlClient, sqlClients, sqlCreateClient, sqlUpdateClient, sqlDeleteClient,
 	sqlCredentialsOf, sqlCreateCredential, sqlUpdateCredential, sqlDeleteCredential,
 	sqlFence, sqlCreateFence, sqlUpdateFence,
-	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretCredential, sqlSecretPrivate,
-	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceCredential, sqlReplacePrivate,
+	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretUser, sqlSecretCredential, sqlSecretPrivate,
+	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceUser, sqlReplaceCredential, sqlReplacePrivate,
 	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
 }
 
@@ -67,6 +67,10 @@ func commit(ctx context.Context, q querier, l *store.Login, now time.Time) (err 
 	}
 	if err == nil && l.Link != nil {
 		err = updateLink(ctx, q, l.Link)
+	}
+	if err == nil && l.OldLink != nil {
+		o := l.OldLink
+		err = one(store.ErrConflict)(q.exec(ctx, sqlDropLink, o.Provider, o.Issuer, o.Subject, o.Version))
 	}
 	if err == nil && l.Session != nil {
 		err = writeSession(ctx, q, l.Session, now)

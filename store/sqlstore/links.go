@@ -76,7 +76,10 @@ func updateLink(ctx context.Context, q querier, l *store.Link) error {
 	return one(store.ErrConflict)(q.exec(ctx, sqlUpdateLink, linkArgs(l, l.Version)...))
 }
 
-const sqlDeleteLink = `DELETE FROM idbroker_links WHERE provider = $1 AND issuer = $2 AND subject = $3`
+const (
+	sqlDeleteLink = `DELETE FROM idbroker_links WHERE provider = $1 AND issuer = $2 AND subject = $3`
+	sqlDropLink   = sqlDeleteLink + ` AND version = $4`
+)
 
 // DeleteLink implements [store.Links].
 func (s *Store) DeleteLink(ctx context.Context, key store.LinkKey) error {

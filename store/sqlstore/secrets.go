@@ -13,6 +13,7 @@ const (
 		WHERE (provider, issuer, subject) > ($1, $2, $3) ORDER BY provider, issuer, subject LIMIT $4`
 	sqlSecretIDToken    = `SELECT id, upstream_token FROM idbroker_sessions WHERE id > $1 ORDER BY id LIMIT $2`
 	sqlSecretUpstream   = `SELECT id, upstream_tokens FROM idbroker_sessions WHERE id > $1 ORDER BY id LIMIT $2`
+	sqlSecretUser       = `SELECT id, transient_user FROM idbroker_sessions WHERE id > $1 ORDER BY id LIMIT $2`
 	sqlSecretCredential = `SELECT id, user_id, kind, secret FROM idbroker_credentials WHERE id > $1 ORDER BY id LIMIT $2`
 	sqlSecretPrivate    = `SELECT id, private FROM idbroker_keys WHERE id > $1 ORDER BY id LIMIT $2`
 
@@ -20,6 +21,7 @@ const (
 		AND provider = $3 AND issuer = $4 AND subject = $5`
 	sqlReplaceIDToken    = `UPDATE idbroker_sessions SET upstream_token = $1 WHERE upstream_token = $2 AND id = $3`
 	sqlReplaceUpstream   = `UPDATE idbroker_sessions SET upstream_tokens = $1 WHERE upstream_tokens = $2 AND id = $3`
+	sqlReplaceUser       = `UPDATE idbroker_sessions SET transient_user = $1 WHERE transient_user = $2 AND id = $3`
 	sqlReplaceCredential = `UPDATE idbroker_credentials SET secret = $1 WHERE secret = $2
 		AND id = $3 AND user_id = $4 AND kind = $5`
 	sqlReplacePrivate = `UPDATE idbroker_keys SET private = $1 WHERE private = $2 AND id = $3`
@@ -40,6 +42,8 @@ func columnOf(field store.SecretField) (secretColumn, error) {
 		return secretColumn{sqlSecretIDToken, sqlReplaceIDToken, 1, 1}, nil
 	case store.SecretUpstream:
 		return secretColumn{sqlSecretUpstream, sqlReplaceUpstream, 1, 1}, nil
+	case store.SecretUser:
+		return secretColumn{sqlSecretUser, sqlReplaceUser, 1, 1}, nil
 	case store.SecretCredential:
 		return secretColumn{sqlSecretCredential, sqlReplaceCredential, 3, 1}, nil
 	case store.SecretPrivate:

@@ -8,13 +8,13 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-const sessionColumns = `id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens, acr, amr,
-	notes, auth_time, created_at, last_seen, expires_at, version`
+const sessionColumns = `id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens,
+	transient_user, acr, amr, notes, auth_time, created_at, last_seen, expires_at, version`
 
 func scanSession(r scanner) (*store.Session, error) {
 	var s store.Session
 	err := r.Scan(&s.ID, &s.SecretHash, &s.UserID, &s.Upstream.Provider, &s.Upstream.Issuer, &s.Upstream.Subject,
-		&s.UpstreamSession, &s.UpstreamIDToken, &s.UpstreamTokens, &s.ACR, packed[[]string]{&s.AMR}, packed[map[string]string]{&s.Notes}, instant{&s.AuthTime},
+		&s.UpstreamSession, &s.UpstreamIDToken, &s.UpstreamTokens, &s.TransientUser, &s.ACR, packed[[]string]{&s.AMR}, packed[map[string]string]{&s.Notes}, instant{&s.AuthTime},
 		instant{&s.CreatedAt}, instant{&s.LastSeen}, instant{&s.ExpiresAt}, &s.Version)
 	return &s, err
 }
@@ -24,7 +24,7 @@ func sessionArgs(s *store.Session, more ...any) ([]any, error) {
 	amr, err := pack(s.AMR)
 	notes, err2 := pack(s.Notes)
 	return append([]any{s.ID, s.SecretHash, s.UserID, s.Upstream.Provider, s.Upstream.Issuer, s.Upstream.Subject,
-		s.UpstreamSession, s.UpstreamIDToken, s.UpstreamTokens, s.ACR, amr, notes, s.AuthTime.UnixMicro(), s.CreatedAt.UnixMicro(), s.LastSeen.UnixMicro(),
+		s.UpstreamSession, s.UpstreamIDToken, s.UpstreamTokens, s.TransientUser, s.ACR, amr, notes, s.AuthTime.UnixMicro(), s.CreatedAt.UnixMicro(), s.LastSeen.UnixMicro(),
 		s.ExpiresAt.UnixMicro()}, more...), errors.Join(err, err2)
 }
 
@@ -89,7 +89,7 @@ func (s *Store) CreateSession(ctx context.Context, n *store.Session) error {
 
 const (
 	sqlCreateSession = `INSERT INTO idbroker_sessions (` + sessionColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1) ON CONFLICT DO NOTHING`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1) ON CONFLICT DO NOTHING`
 
 	sqlClearSession = `DELETE FROM idbroker_sessions WHERE id = $1 AND expires_at <= $2`
 )
@@ -116,9 +116,9 @@ func create(ctx context.Context, q querier, insert string, args []any, clear str
 }
 
 const sqlUpdateSession = `UPDATE idbroker_sessions SET secret_hash = $2, user_id = $3, provider = $4, issuer = $5,
-	subject = $6, upstream_session = $7, upstream_token = $8, upstream_tokens = $9, acr = $10, amr = $11, notes = $12,
-	auth_time = $13, created_at = $14, last_seen = $15, expires_at = $16, version = version + 1
-	WHERE id = $1 AND version = $17 AND expires_at > $18`
+	subject = $6, upstream_session = $7, upstream_token = $8, upstream_tokens = $9, transient_user = $10, acr = $11,
+	amr = $12, notes = $13, auth_time = $14, created_at = $15, last_seen = $16, expires_at = $17, version = version + 1
+	WHERE id = $1 AND version = $18 AND expires_at > $19`
 
 // UpdateSession implements [store.Sessions].
 func (s *Store) UpdateSession(ctx context.Context, n *store.Session) error {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -21,6 +22,7 @@ func commitChecks(prefix string, prepare func(*kit)) []check {
 		{"no user without a link", commitNoUser},
 		{"races", commitRaces},
 		{"stale", commitStale},
+		{"link that takes another's place", commitReplaces},
 	}
 	for i, c := range all {
 		all[i] = check{prefix + c.name, func(k *kit) { prepare(k); c.run(k) }}
@@ -223,6 +225,41 @@ func commitStale(k *kit) {
 	k.same(got, kept(l.NewUser), "User after logins that failed")
 }
 
+// commitReplaces commits logins of somebody who is known by another subject from now on.
+func commitReplaces(k *kit) {
+	l := k.login("old")
+	k.ok(store.Commit(k.ctx, k.s, l), "Commit")
+	moved := func(to string) *store.Login {
+		link := *l.NewLink
+		link.Subject, link.Version = to, 0
+		old := *l.NewLink
+		return &store.Login{NewLink: &link, OldLink: &old, Session: k.session(to, "old")}
+	}
+	next := moved("new")
+	k.ok(store.Commit(k.ctx, k.s, next), "Commit of a link that takes another's place")
+	k.same([]int64{next.NewLink.Version, next.OldLink.Version}, []int64{1, 1}, "Versions after Commit")
+	got, err := k.s.Link(k.ctx, next.NewLink.LinkKey)
+	k.ok(err, "Link that took another's place")
+	k.same(got, kept(next.NewLink), "Link that took another's place")
+	_, err = k.s.Link(k.ctx, l.NewLink.LinkKey)
+	k.is(err, store.ErrNotFound, "Link whose place another took")
+	links, err := k.s.LinksOf(k.ctx, l.NewLink.UserID)
+	k.ok(err, "LinksOf")
+	k.same(len(links), 1, "number of links after one took another's place")
+
+	k.is(store.Commit(k.ctx, k.s, moved("late")), store.ErrConflict, "Commit of a link that takes the place of one that is gone")
+	_, err = k.s.Link(k.ctx, moved("late").NewLink.LinkKey)
+	k.is(err, store.ErrNotFound, "Link that was to take the place of one that is gone")
+	_, err = k.s.Session(k.ctx, "late")
+	k.is(err, store.ErrNotFound, "Session of a login that failed")
+	k.oneWins(store.ErrExists, "Commit of a link that takes another's place", func(round, i int) error {
+		n := moved("new" + strings.Repeat("+", round+1)) // each round begins with the link that the one before has made
+		n.OldLink.Subject = "new" + strings.Repeat("+", round)
+		n.Session.ID = fmt.Sprint("raced", round, "-", i)
+		return store.Commit(k.ctx, k.s, n)
+	})
+}
+
 // commitAllOrNothing lets a login with every part fail at each of them in turn.
 func commitAllOrNothing(k *kit) {
 	base := k.login("base")
@@ -233,7 +270,8 @@ func commitAllOrNothing(k *kit) {
 	full := func() *store.Login {
 		l := k.again(base, "new")
 		l.NewUser, l.NewLink = k.own("new"), k.link("new", "new")
-		l.EndSession = "session"
+		l.EndSession, l.OldLink = "session", k.link("session", "session")
+		l.OldLink.Version = 1
 		return l
 	}
 	names := []string{"base", "session", "taken", "new"}
@@ -255,6 +293,8 @@ func commitAllOrNothing(k *kit) {
 		{"a new link that is taken", func(l *store.Login) { l.NewLink.Subject = "taken" }, store.ErrExists},
 		{"a link's version that is old", func(l *store.Login) { l.Link.Version-- }, store.ErrConflict},
 		{"a link that is gone", func(l *store.Login) { l.Link.Subject = "gone" }, store.ErrConflict},
+		{"an old link's version that is old", func(l *store.Login) { l.OldLink.Version-- }, store.ErrConflict},
+		{"an old link that is gone", func(l *store.Login) { l.OldLink.Subject = "gone" }, store.ErrConflict},
 		{"a session's version that is old", func(l *store.Login) { l.Session.ID, l.Session.Version = "taken", 7 }, store.ErrConflict},
 		{"a session that is gone", func(l *store.Login) { l.Session.ID, l.Session.Version = "gone", 1 }, store.ErrConflict},
 		{"a session's id that is taken", func(l *store.Login) { l.Session.ID = "taken" }, store.ErrExists},
@@ -277,6 +317,8 @@ func commitAllOrNothing(k *kit) {
 	k.same(versionsOf(l), []int64{1, 2, 1, 2, 1, 1}, "Versions after Commit")
 	_, err := k.s.Session(k.ctx, "session")
 	k.is(err, store.ErrNotFound, "Session that was ended")
+	_, err = k.s.Link(k.ctx, l.OldLink.LinkKey)
+	k.is(err, store.ErrNotFound, "Link whose place another took")
 }
 
 func versionsOf(l *store.Login) []int64 {

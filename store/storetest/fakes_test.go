@@ -50,7 +50,8 @@ var fakes = []fake{
 		func(m *mem) base { return &aliasOut{Store: m, kept: map[string]any{}} }},
 
 	// links
-	{"lets a link be taken over", []string{"links/round trip", "commit/part by part/no user without a link"},
+	{"lets a link be taken over", []string{"links/round trip", "commit/part by part/no user without a link",
+		"commit/part by part/link that takes another's place"},
 		func(m *mem) base { return overLinks{m} }},
 	{"has its own error for missing links", []string{"links/missing"}, func(m *mem) base { return ownError{m} }},
 	{"returns links in any order", []string{"links/of a user"}, func(m *mem) base { return unsorted{m} }},
@@ -176,6 +177,9 @@ var fakes = []fake{
 	{"sets versions of failed commits", []string{"commit/all or nothing"}, func(m *mem) base { return commits{m, hastyCommit} }},
 	{"does not end sessions", []string{"commit/writes all", "commit/parts"}, func(m *mem) base {
 		return commits{m, func(ctx ctx, m *mem, l *store.Login) error { c := *l; c.EndSession = ""; return m.Commit(ctx, &c) }}
+	}},
+	{"leaves links in whose place others come", []string{"commit/link that takes another's place", "commit/all or nothing"}, func(m *mem) base {
+		return commits{m, func(ctx ctx, m *mem, l *store.Login) error { c := *l; c.OldLink = nil; return m.Commit(ctx, &c) }}
 	}},
 	{"sets no marks", []string{"commit/replay", "commit/races"}, func(m *mem) base {
 		return commits{m, func(ctx ctx, m *mem, l *store.Login) error { c := *l; c.Once = ""; return m.Commit(ctx, &c) }}

@@ -22,14 +22,14 @@ func secretChecks() []check {
 func (k *kit) addSecrets(id string, value []byte) map[store.SecretField][]string {
 	k.Helper()
 	l, n, key := k.link(id, "u"), k.session(id, "u"), k.key(id, "RS256", len(id))
-	l.Tokens, n.UpstreamIDToken, n.UpstreamTokens, key.Private = value, value, value, value
+	l.Tokens, n.UpstreamIDToken, n.UpstreamTokens, n.TransientUser, key.Private = value, value, value, value, value
 	key.Algorithm = id
 	k.ok(k.s.CreateLink(k.ctx, l), "CreateLink")
 	k.ok(k.s.CreateSession(k.ctx, n), "CreateSession")
 	k.ok(k.s.AddKey(k.ctx, key), "AddKey")
 	rows := map[store.SecretField][]string{
 		store.SecretTokens: {l.Provider, l.Issuer, l.Subject}, store.SecretIDToken: {id},
-		store.SecretUpstream: {id}, store.SecretPrivate: {id},
+		store.SecretUpstream: {id}, store.SecretUser: {id}, store.SecretPrivate: {id},
 	}
 	if k.credentials != nil {
 		c := k.credential(id, "u")
@@ -96,7 +96,7 @@ func secretsList(k *kit) {
 		k.same(len(zero), 0, "number of %s with limit 0", field)
 	}
 	k.ok(k.s.DeleteSession(k.ctx, "id '3"), "DeleteSession")
-	for _, field := range []store.SecretField{store.SecretIDToken, store.SecretUpstream} {
+	for _, field := range []store.SecretField{store.SecretIDToken, store.SecretUpstream, store.SecretUser} {
 		page, err := k.secrets.Secrets(k.ctx, field, []string{"id '3"}, 100)
 		k.ok(err, "Secrets")
 		whole, err := k.secrets.Secrets(k.ctx, field, nil, 100)
@@ -120,7 +120,7 @@ func (k *kit) values(id string) map[store.SecretField]string {
 	k.same(l.Version+n.Version, int64(2), "versions, which ReplaceSecret leaves alone")
 	values := map[store.SecretField]string{
 		store.SecretTokens: string(l.Tokens), store.SecretIDToken: string(n.UpstreamIDToken),
-		store.SecretUpstream: string(n.UpstreamTokens), store.SecretPrivate: string(keys[i].Private),
+		store.SecretUpstream: string(n.UpstreamTokens), store.SecretUser: string(n.TransientUser), store.SecretPrivate: string(keys[i].Private),
 	}
 	if k.credentials != nil {
 		all, err := k.credentials.CredentialsOf(k.ctx, "u")
@@ -161,6 +161,7 @@ func secretsReplace(k *kit) {
 	k.same(got, kept(want), "Link after ReplaceSecret")
 	session := k.session("id", "u")
 	session.UpstreamIDToken, session.UpstreamTokens, session.Version = []byte("new \x00\xff"), []byte("new \x00\xff"), 1
+	session.TransientUser = []byte("new \x00\xff")
 	gotSession, err := k.s.Session(k.ctx, "id")
 	k.ok(err, "Session")
 	k.same(gotSession, kept(session), "Session after ReplaceSecret")

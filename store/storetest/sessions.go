@@ -107,6 +107,8 @@ func sessionsUpdate(k *kit) {
 	k.same(len(got.SecretHash), 0, "length of the hash of a session that has none")
 	k.same(len(got.UpstreamIDToken), 0, "length of the upstream's token of such a session")
 	k.same(len(got.UpstreamTokens), 0, "length of the upstream's tokens of such a session")
+	k.same(len(got.TransientUser), 0, "length of the transient user of such a session")
+	got.TransientUser = nil
 	got.SecretHash, got.UpstreamIDToken, got.UpstreamTokens, got.AMR, got.Notes = nil, nil, nil, nil, nil // empty and nil are the same
 	k.same(got, kept(s), "Session after updates")
 	for _, c := range []struct {
@@ -196,7 +198,7 @@ func sessionsRaces(k *kit) {
 func sessionsCopies(k *kit) {
 	spoil := func(s *store.Session) {
 		s.UserID, s.SecretHash[0], s.AMR[0], s.Notes["tenant"] = "spoilt", 'X', "spoilt", "spoilt"
-		s.UpstreamIDToken[0], s.UpstreamTokens[0] = 'X', 'X'
+		s.UpstreamIDToken[0], s.UpstreamTokens[0], s.TransientUser[0] = 'X', 'X', 'X'
 	}
 	copies(k, "Session", k.session("s1", "u1"), k.session("s1", "u1"), spoil,
 		func(s *store.Session) error { return k.s.CreateSession(k.ctx, s) },

@@ -298,7 +298,7 @@ func (k *kit) session(id, user string) *store.Session {
 	return &store.Session{
 		ID: id, SecretHash: []byte("\x00\xff of " + id), UserID: user,
 		Upstream:        store.LinkKey{Provider: "acme", Issuer: "https://acme.example", Subject: "ada"},
-		UpstreamSession: "upstream of " + id, UpstreamIDToken: []byte{0xff, 0, 'e'}, UpstreamTokens: []byte{0, 0xfe, 't'},
+		UpstreamSession: "upstream of " + id, UpstreamIDToken: []byte{0xff, 0, 'e'}, UpstreamTokens: []byte{0, 0xfe, 't'}, TransientUser: []byte{'{', 0, 0xff},
 		ACR: "urn:acr", AMR: []string{"pwd", "otp"},
 		Notes: map[string]string{"tenant": "t1", "": "<&>"}, AuthTime: k.at(1), CreatedAt: k.at(2), LastSeen: k.at(3),
 		ExpiresAt: k.at(3600),

@@ -44,11 +44,12 @@ type Service struct {
 	Pages       *web.Pages
 	Sealer      *web.Sealer
 	Credentials store.Credentials // nil keeps none
-	Passwords   flow.Passwords
-	Passkeys    flow.Passkeys // nil for none
-	Local       bool          // users may sign in with a password
+	Passkeys    flow.Passkeys     // nil for none
+	Local       bool              // users may sign in with a password
 	Now         func() time.Time
-	Log         *slog.Logger
+	// ChangeUsername lets users change what they are called.
+	ChangeUsername bool
+	Log            *slog.Logger
 }
 
 // A visit is one request by the user whose account it is.
@@ -60,6 +61,9 @@ type visit struct {
 	user    *store.User
 }
 
+// transient reports whether the user lives in the session only: there is nothing to change about them.
+func (v *visit) transient() bool { return len(v.session.TransientUser) > 0 }
+
 // words are the last segments of paths that are not the page itself, each with what it does.
 func (s *Service) words() map[string]map[string]func(*visit) {
 	w := map[string]map[string]func(*visit){
@@ -68,6 +72,9 @@ func (s *Service) words() map[string]map[string]func(*visit) {
 		"sessions": {"POST": s.endSessions},
 		"email":    {"GET": s.askEmail, "POST": s.mailProof},
 		"verify":   {"GET": s.askProof, "POST": s.takeProof},
+	}
+	if s.ChangeUsername {
+		w["username"] = map[string]func(*visit){"GET": s.askUsername, "POST": s.saveUsername}
 	}
 	if s.Credentials != nil {
 		w["password"] = map[string]func(*visit){"GET": s.askPassword, "POST": s.setPassword}
@@ -113,6 +120,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.session, v.user = active.Session, active.User
+	if v.transient() && v.base != strings.TrimSuffix(where, "/") && !strings.HasSuffix(where, "/sessions") {
+		s.fail(v, login.ErrTransientUser)
+		return
+	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
@@ -196,9 +207,7 @@ func (s *Service) confirmed(v *visit, question string, args map[string]string, h
 	return false
 }
 
-func (s *Service) local() *factor.Local {
-	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-}
+func (s *Service) local() *factor.Local { return s.Login.Factors() }
 
 // badNotices are those that stand for something that did not happen.
 var badNotices = map[string]bool{
@@ -210,13 +219,22 @@ var badNotices = map[string]bool{
 func (s *Service) show(v *visit, profile *web.AccountProfile) {
 	ctx := v.Context()
 	data := web.AccountData{
-		Base: v.base, Account: v.user.Username, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
+		Base: v.base, Account: v.user.Username, Rename: s.ChangeUsername, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
 		Logout: s.Base.String() + "/logout", Notice: v.URL.Query().Get("notice"),
 	}
 	if status := v.URL.Query().Get("link_status"); status != "" {
 		data.Notice = "link_" + status
 	}
 	data.Bad = badNotices[data.Notice]
+	if v.transient() {
+		data.Transient = true
+		if err := s.showSessions(ctx, v, &data); err != nil {
+			s.fail(v, err)
+			return
+		}
+		s.render(v, web.Page{Name: "account", Data: data})
+		return
+	}
 	if profile == nil {
 		profile = &web.AccountProfile{FirstName: v.user.FirstName, LastName: v.user.LastName, Name: v.user.Name, Locale: v.user.Locale}
 	}
@@ -332,7 +350,7 @@ func (s *Service) ways(ctx context.Context, userID string) (*ways, error) {
 	w := &ways{}
 	seen := map[[2]string]bool{}
 	for _, l := range links {
-		p, err := s.Gate.Login(l.Provider, nil)
+		p, err := s.Gate.Linked(l.Provider, nil)
 		if err != nil {
 			continue
 		}

@@ -32,22 +32,32 @@ type newPasskey struct {
 
 // askPasskey handles GET …/passkey.
 func (s *Service) askPasskey(v *visit) {
-	if s.recent(v, v.base+"/passkey") {
+	if s.mayAddPasskey(v) {
 		s.passkeyPage(v, "", nil)
 	}
 }
 
+// mayAddPasskey reports whether the user may make one more passkey now; if not, they are sent to do something else first.
+func (s *Service) mayAddPasskey(v *visit) bool {
+	if !s.recent(v, v.base+"/passkey") {
+		return false
+	}
+	w, err := s.ways(v.Context(), v.user.ID)
+	switch {
+	case err != nil:
+		s.fail(v, err)
+	case w.passkeys >= maxPasskeys:
+		s.done(v, "passkeys_full")
+	default:
+		return true
+	}
+	return false
+}
+
 // passkeyPage begins to make a passkey, and asks the browser for it.
 func (s *Service) passkeyPage(v *visit, label string, errs map[string]string) {
-	w, err := s.ways(v.Context(), v.user.ID)
-	if err == nil && w.passkeys >= maxPasskeys {
-		s.done(v, "passkeys_full")
-		return
-	}
-	var options, state, plain []byte
-	if err == nil {
-		options, state, err = s.Passkeys.BeginRegistration(v.Context(), s.Credentials, v.user)
-	}
+	var plain []byte
+	options, state, err := s.Passkeys.BeginRegistration(v.Context(), s.Credentials, v.user)
 	if err == nil {
 		plain, err = json.Marshal(newPasskey{ID: rand.Text(), State: state, Expires: s.Now().Add(passkeyLifetime).UTC()})
 	}
@@ -63,7 +73,7 @@ func (s *Service) passkeyPage(v *visit, label string, errs map[string]string) {
 
 // addPasskey handles POST …/passkey: what the browser has made. What was begun is used up by it.
 func (s *Service) addPasskey(v *visit) {
-	if !s.recent(v, v.base+"/passkey") {
+	if !s.mayAddPasskey(v) {
 		return
 	}
 	ctx, label := v.Context(), strings.TrimSpace(v.PostForm.Get("label"))

@@ -6,7 +6,10 @@ package gate
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +26,8 @@ var (
 	ErrLinkOnly         = errors.New("gate: provider may only be linked")
 	// ErrProviderHeld: the provider is trusted as something else than its links were made with, see the package fence.
 	ErrProviderHeld = errors.New("gate: provider was changed, and nobody has confirmed it")
+	// ErrTransient: the provider vouches for transient users only, and so for nobody who is kept.
+	ErrTransient = errors.New("gate: provider has transient users only")
 	// ErrProviderNotAllowed: the provider may be used, but not for this client.
 	ErrProviderNotAllowed = errors.New("gate: provider may not vouch for users of this client")
 	ErrUnknownClient      = errors.New("gate: unknown client")
@@ -38,32 +43,34 @@ func Refused(err error) bool {
 }
 
 var refusals = []error{
-	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderHeld, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
+	ErrUnknownProvider, ErrProviderDisabled, ErrLinkOnly, ErrProviderHeld, ErrTransient, ErrProviderNotAllowed, ErrUnknownClient, ErrClientDisabled,
 	ErrNoGrantType, ErrGrantType, ErrUserDisabled,
 }
 
 // A Provider is a configured upstream; the fields are those of broker.Provider and documented there.
 type Provider struct {
-	Alias              string
-	IdP                provider.IdentityProvider
-	Name               string
-	Icon               []byte
-	Order              int
-	Disabled           bool
-	HideOnLogin        bool
-	LinkOnly           bool
-	ShowInAccount      provider.AccountMode
-	Domains            []string
-	TrustEmail         bool
-	Sync               provider.SyncMode
-	Mappers            []provider.Mapper
-	Logout             provider.LogoutMode
-	AllowTokenExchange bool
-	StoreTokens        provider.TokenMode
-	TokensReadable     bool
-	TokenMinValidity   time.Duration
-	FirstLogin         flow.Flow
-	PostLogin          flow.Flow
+	Alias                 string
+	IdP                   provider.IdentityProvider
+	Name                  string
+	Icon                  []byte
+	Order                 int
+	Disabled              bool
+	HideOnLogin           bool
+	LinkOnly              bool
+	ShowInAccount         provider.AccountMode
+	Domains               []string
+	TrustEmail            bool
+	CaseSensitiveUsername bool
+	Sync                  provider.SyncMode
+	Mappers               []provider.Mapper
+	Logout                provider.LogoutMode
+	AllowTokenExchange    bool
+	StoreTokens           provider.TokenMode
+	TokensReadable        bool
+	TokenMinValidity      time.Duration
+	TransientUsers        bool
+	FirstLogin            flow.Flow
+	PostLogin             flow.Flow
 }
 
 // A Gate knows the providers and clients. It is immutable and safe for concurrent use.
@@ -90,7 +97,7 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 	for i := range providers {
 		p := &providers[i] // of the broker's own slice
 		g.providers[p.Alias] = p
-		if !p.Disabled {
+		if !p.Disabled && !p.TransientUsers {
 			g.linkable = append(g.linkable, p)
 		}
 		if p.Disabled || p.LinkOnly {
@@ -158,6 +165,19 @@ func (g *Gate) Login(alias string, only []string) (*Provider, error) {
 	return p, nil
 }
 
+// Linked returns the provider if somebody may log in with it as a user who is kept, and linked to it. Of one with transient users
+// nobody may, whoever was linked before.
+func (g *Gate) Linked(alias string, only []string) (*Provider, error) {
+	p, err := g.Login(alias, only)
+	if err != nil {
+		return nil, err
+	}
+	if p.TransientUsers {
+		return nil, ErrTransient
+	}
+	return p, nil
+}
+
 // Shown returns the providers of the login page, in its order. The caller must not change the slice.
 func (g *Gate) Shown(only []string) []*Provider {
 	if len(only) == 0 {
@@ -198,20 +218,43 @@ func (g *Gate) Domain(email string, only []string) *Provider {
 	return nil
 }
 
-// User returns an error if u may not log in and hold tokens.
+// transientPrefix begins the ids of transient users, and of nobody else.
+const transientPrefix = "transient-"
+
+// TransientID returns the id of the transient user whom this key names: the same at each login, and made of the key alone. Who
+// knows the key knows the id; nobody gets from the id to a key that cannot be guessed.
+func TransientID(key store.LinkKey) string {
+	parts := fmt.Sprintf("%d:%s%d:%s%s", len(key.Provider), key.Provider, len(key.Issuer), key.Issuer, key.Subject)
+	sum := sha256.Sum256([]byte(parts))
+	return transientPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// User returns an error if u, who is kept, may not log in and hold tokens. One with the id of a transient user may not.
 func (g *Gate) User(u *store.User) error {
-	if u.Disabled {
+	if u.Disabled || strings.HasPrefix(u.ID, transientPrefix) {
 		return ErrUserDisabled
 	}
 	return nil
 }
 
-// Upstream returns an error if the word of a provider, "" for none, must not be honoured any more: nobody could log in with
-// it now.
+// Transient returns an error unless a session may be that of the transient user u, for whom the upstream has vouched under key.
+func (g *Gate) Transient(u *store.User, userID string, key store.LinkKey) error {
+	p, err := g.Login(key.Provider, nil)
+	switch {
+	case err != nil:
+		return err
+	case !p.TransientUsers || u.Disabled || u.ID != userID || u.ID != TransientID(key):
+		return ErrUserDisabled
+	}
+	return nil
+}
+
+// Upstream returns an error if the word of a provider, "" for none, must not be honoured any more about a user who is kept: nobody
+// could log in with it now.
 func (g *Gate) Upstream(alias string) error {
 	if alias == "" {
 		return nil
 	}
-	_, err := g.Login(alias, nil)
+	_, err := g.Linked(alias, nil)
 	return err
 }

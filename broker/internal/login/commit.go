@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -118,33 +119,23 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	}
 	rec := web.RecordOf(ctx)
 	rec.Note("user", user.ID)
+	if err := s.setPassword(ctx, j, user.ID); err != nil {
+		return "", Answer{}, fmt.Errorf("write new password: %w", err)
+	}
 	gone := s.Vault.Leaving(ctx, login.EndSession)
 	if err := store.Commit(ctx, s.Store, login); err != nil {
-		return "", Answer{}, fmt.Errorf("commit login: %w", err)
+		return "", Answer{}, errors.Join(fmt.Errorf("commit login: %w", err), s.takePasswordBack(ctx, login, err))
 	}
-	s.forgetFormer(ctx, j)
 	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
 	j.user = user.ID
-	s.setPassword(ctx, j)
 	if login.EndSession != "" {
 		gone()
 		s.Ended(ctx, "another user logged in", login.EndSession)
 	}
 	return cookie, answer, nil
-}
-
-// forgetFormer removes the link that was made anew under the provider's present issuer. Where that fails the old one is
-// never looked up again, unless the new one is taken away: then so is the old one.
-func (s *Service) forgetFormer(ctx context.Context, j *journey) {
-	if j.account.link == nil || !j.account.former {
-		return
-	}
-	if err := ignore(s.Store.DeleteLink(ctx, j.account.link.LinkKey), store.ErrNotFound); err != nil {
-		web.RecordOf(ctx).Err = fmt.Errorf("remove link under former issuer: %w", err)
-	}
 }
 
 // prolong lets what was granted in a session that goes on end with it, and not when it would have ended before: its
@@ -168,11 +159,15 @@ func (s *Service) prolong(ctx context.Context, session *store.Session) {
 // writeUser puts user and link into the login and returns the user as it will be.
 func (s *Service) writeUser(ctx context.Context, j *journey, login *store.Login) (*store.User, error) {
 	now := s.Now().UTC()
+	if j.Transient != nil {
+		verify(j.Transient, j)
+		return j.Transient, nil
+	}
 	if j.account.user != nil {
 		return j.account.user, s.update(ctx, j, login, now)
 	}
 	login.NewLink = &store.Link{LinkKey: j.key(), CreatedAt: now, LastLogin: now}
-	describe(login.NewLink, j.Identity)
+	describe(login.NewLink, j.provider, j.Identity)
 	login.NewLink.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, nil)
 	if !j.Draft.Decided() {
 		return nil, errors.New("the first-login flow succeeded but decided neither to create a user nor to link one")
@@ -220,10 +215,10 @@ func (s *Service) updateLink(ctx context.Context, j *journey, login *store.Login
 	link := *j.account.link
 	link.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, link.Tokens)
 	changed := !bytes.Equal(link.Tokens, j.account.link.Tokens)
-	switch changed = describe(&link, j.Identity) || changed; {
-	case j.account.former: // from now on it is known by the provider's present issuer
+	switch changed = describe(&link, j.provider, j.Identity) || changed; {
+	case j.account.former: // from now on it is known by the provider's present issuer, and its own subject
 		link.LinkKey, link.LastLogin, link.Version = j.key(), now, 0
-		login.NewLink = &link
+		login.NewLink, login.OldLink = &link, j.account.link
 	case changed || now.Sub(link.LastLogin) >= seenEvery:
 		link.LastLogin = now
 		login.Link = &link
@@ -346,6 +341,9 @@ func (s *Service) describeSession(ctx context.Context, session *store.Session, j
 	if j.provider.StoreTokens == provider.TokensInSession {
 		session.UpstreamTokens = s.Vault.Keep(ctx, j.provider, j.Identity.Tokens, before)
 	}
+	if err := describeTransient(session, j); err != nil {
+		return err
+	}
 	session.Upstream = j.key()
 	session.UpstreamSession = j.Identity.Session
 	if until := j.Identity.SessionUntil; !until.IsZero() && until.Before(session.ExpiresAt) {
@@ -394,11 +392,15 @@ func (s *Service) logoutHint(ctx context.Context, j *journey) []byte {
 }
 
 // describe sets what the upstream says about the link, and reports whether that changed it.
-func describe(l *store.Link, id *provider.Identity) bool {
-	if l.Username == id.Username && l.Email == id.Email {
+func describe(l *store.Link, p *gate.Provider, id *provider.Identity) bool {
+	username := id.Username
+	if !p.CaseSensitiveUsername {
+		username = strings.ToLower(username)
+	}
+	if l.Username == username && l.Email == id.Email {
 		return false
 	}
-	l.Username, l.Email = id.Username, id.Email
+	l.Username, l.Email = username, id.Email
 	return true
 }
 

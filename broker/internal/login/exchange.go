@@ -44,7 +44,7 @@ func (s *Service) Exchange(r *http.Request, e Exchange) (*store.Grant, error) {
 		return nil, err
 	}
 	j.Expires = e.Expires
-	if j.account.user == nil {
+	if j.account.user == nil || j.Transient != nil {
 		return nil, ErrNotLinked
 	}
 	web.RecordOf(ctx).Note("user", j.account.user.ID)
@@ -100,6 +100,5 @@ func (s *Service) commitExchange(ctx context.Context, j *journey, e Exchange) (*
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return nil, fmt.Errorf("commit exchange: %w", err)
 	}
-	s.forgetFormer(ctx, j)
 	return login.Grant, nil
 }

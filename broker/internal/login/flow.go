@@ -92,6 +92,9 @@ func (s *Service) kept(r *http.Request, id string,
 		return nil, err
 	}
 	j.target.via = j.provider.Title()
+	if j.provider.TransientUsers != (j.Transient != nil) { // its users are kept from now on, or no more
+		return nil, flow.ErrStale
+	}
 	if j.Linked == "" {
 		return j, nil
 	}
@@ -180,7 +183,7 @@ func (s *Service) turn(r *http.Request, j *journey, answered *flow.Turn) *flow.T
 		*t = *answered
 	}
 	t.Provider = flow.Provider{Alias: j.Alias, Name: j.provider.Title(), TrustEmail: j.provider.TrustEmail}
-	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, accounts{s.Store, s, j}, s.Now()
+	t.Identity, t.Draft, t.Accounts, t.Now = j.Identity, &j.Draft, s.accounts(j), s.Now()
 	t.Language = s.Pages.Language(r, j.target.Locales)
 	t.Lent = s.lend(r, j)
 	return t

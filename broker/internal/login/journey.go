@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -29,19 +28,20 @@ const (
 // A journey is what happens between an upstream's word and the session: the flows. It can pause at a page, and then is
 // kept sealed in the store. Nothing it decides is written before its end.
 type journey struct {
-	ID       string             // names it in URLs, once it has paused, and to its steps
-	Key      string             // under which it is kept, once it has paused
-	Once     string             // the state of the login, which commits at most once
-	Start    string             // of the target
-	Alias    string             // of the provider; "" if no upstream has a part in it
-	Passkey  bool               // without an upstream it began with a passkey, not with a password
-	Identity *provider.Identity // after the mappers of provider.StageLookup
-	Draft    flow.Draft
-	Decided  decision // the draft's when the post-login flow began, which must not change it
-	Linked   string   // id of the user whom the identity was linked to when the journey began; "" for nobody
-	Stage    stage
-	State    flow.State // of the flow of Stage
-	Expires  time.Time  // when it can no longer be committed
+	ID        string             // names it in URLs, once it has paused, and to its steps
+	Key       string             // under which it is kept, once it has paused
+	Once      string             // the state of the login, which commits at most once
+	Start     string             // of the target
+	Alias     string             // of the provider; "" if no upstream has a part in it
+	Passkey   bool               // without an upstream it began with a passkey, not with a password
+	Identity  *provider.Identity // after the mappers of provider.StageLookup
+	Draft     flow.Draft
+	Decided   decision    // the draft's when the post-login flow began, which must not change it
+	Linked    string      // id of the user whom the identity was linked to when the journey began; "" for nobody
+	Transient *store.User `json:",omitempty"` // who logs in, if the provider's users are kept nowhere
+	Stage     stage
+	State     flow.State // of the flow of Stage
+	Expires   time.Time  // when it can no longer be committed
 
 	target   *Target
 	provider *gate.Provider
@@ -63,7 +63,7 @@ func (j *journey) decision() decision { return decision{j.Draft.New, j.Draft.Use
 type account struct {
 	link *store.Link
 	user *store.User
-	// former says that the link was made under an issuer that the provider had before.
+	// former says that the link was made under an issuer that the provider had before, or by another subject.
 	former bool
 }
 
@@ -104,10 +104,13 @@ func (s *Service) newJourney(ctx context.Context, t *Target, p *gate.Provider, i
 		return nil, errStale
 	}
 	j := &journey{ID: rand.Text(), Once: once, Start: t.Start, Alias: p.Alias, Identity: id, target: t, provider: p}
+	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
+	if p.TransientUsers {
+		return j, s.meet(ctx, j)
+	}
 	if err := s.lookUp(ctx, j); err != nil {
 		return nil, err
 	}
-	j.Draft.Profile = provider.ProfileOf(id, p.TrustEmail)
 	if j.account.user != nil {
 		j.Draft.UserID, j.Linked = j.account.user.ID, j.account.user.ID
 		j.nextStage()
@@ -142,7 +145,11 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	if err != nil {
 		return err
 	}
-	link, err := s.link(ctx, j.key(), former)
+	if j.provider.TransientUsers { // its word finds nobody who is kept
+		j.account.user = j.Transient
+		return nil
+	}
+	link, err := s.link(ctx, j.key(), j.Identity.FormerSubject, former)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -164,16 +171,21 @@ func (s *Service) lookUp(ctx context.Context, j *journey) error {
 	return nil
 }
 
-// link returns the link with this key, or with that of an issuer that its provider had before.
-func (s *Service) link(ctx context.Context, key store.LinkKey, former []string) (*store.Link, error) {
-	link, err := s.Store.Link(ctx, key)
-	for _, key.Issuer = range former {
-		if !errors.Is(err, store.ErrNotFound) {
-			break
-		}
-		link, err = s.Store.Link(ctx, key)
+// link returns the link with this key, or with that of an issuer that its provider had before; where there is none, one by the
+// subject that the same person had before, "" for none. Nobody's word of a former subject counts against a link.
+func (s *Service) link(ctx context.Context, key store.LinkKey, formerSubject string, former []string) (*store.Link, error) {
+	issuers, subjects := append([]string{key.Issuer}, former...), []string{key.Subject}
+	if provider.IsSubject(formerSubject) && formerSubject != key.Subject {
+		subjects = append(subjects, formerSubject)
 	}
-	return link, err
+	for _, key.Subject = range subjects {
+		for _, key.Issuer = range issuers {
+			if link, err := s.Store.Link(ctx, key); !errors.Is(err, store.ErrNotFound) {
+				return link, err
+			}
+		}
+	}
+	return nil, store.ErrNotFound
 }
 
 // overtaken reports whether the identity was linked, unlinked or linked to somebody else since the journey began, so that
@@ -344,8 +356,7 @@ func mapLookup(p *gate.Provider, id *provider.Identity) error {
 	if err := mapAt(p, provider.StageLookup, &provider.Mapping{Alias: p.Alias, Identity: id}); err != nil {
 		return err
 	}
-	// What stands for nothing in one language or another would be one account for everybody who has nothing.
-	if strings.TrimSpace(id.Subject) == "" || strings.ContainsRune(id.Subject, 0) {
+	if !provider.IsSubject(id.Subject) {
 		return &provider.Error{Kind: provider.Invalid, Err: errors.New("identity without a subject")}
 	}
 	return nil

@@ -95,6 +95,9 @@ func (s *Service) Linkable(alias string, t *Target) (*gate.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.TransientUsers {
+		return nil, gate.ErrTransient
+	}
 	if len(t.Providers) > 0 && !slices.Contains(t.Providers, alias) {
 		return nil, gate.ErrProviderNotAllowed
 	}
@@ -180,6 +183,10 @@ func (s *Service) linkAsked(w http.ResponseWriter, r *http.Request, sealed strin
 		return q, nil, nil, nil, false
 	}
 	t.Passive = false // there is a page already
+	if len(active.Session.TransientUser) > 0 {
+		s.Fail(w, r, t, ErrTransientUser)
+		return q, nil, nil, nil, false
+	}
 	if p, err = s.Linkable(t.Link, t); err != nil {
 		s.Fail(w, r, t, err)
 		return q, nil, nil, nil, false
@@ -195,7 +202,8 @@ func (s *Service) linkVouched(w http.ResponseWriter, r *http.Request, t *Target,
 		return
 	}
 	// Only what a link remembers.
-	kept := &provider.Identity{Issuer: id.Issuer, Subject: id.Subject, Username: id.Username, Email: id.Email}
+	kept := &provider.Identity{Issuer: id.Issuer, Subject: id.Subject, Username: id.Username, Email: id.Email,
+		FormerSubject: id.FormerSubject}
 	if p.StoreTokens == provider.TokensOnLink {
 		kept.Tokens = id.Tokens
 	}
@@ -283,7 +291,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 		return err
 	}
 	key := store.LinkKey{Provider: p.Alias, Issuer: result.Identity.Issuer, Subject: result.Identity.Subject}
-	known, err := s.link(ctx, key, former)
+	known, err := s.link(ctx, key, result.Identity.FormerSubject, former)
 	switch {
 	case err == nil && known.UserID == active.User.ID:
 		return s.linkAgain(ctx, p, known, result.Identity)
@@ -301,7 +309,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 	}
 	now := s.Now().UTC()
 	made := &store.Link{LinkKey: key, UserID: active.User.ID, CreatedAt: now}
-	describe(made, result.Identity)
+	describe(made, p, result.Identity)
 	made.Tokens = s.tokensOnLink(ctx, p, result.Identity, nil)
 	if err := s.Store.CreateLink(ctx, made); errors.Is(err, store.ErrExists) {
 		return &Problem{Status: http.StatusConflict, Message: "linked_elsewhere", Err: err}

@@ -87,9 +87,8 @@ func (s *Service) passkeyForm(w http.ResponseWriter, r *http.Request, t *Target)
 // begun returns what the browser that sent r has begun. It has no state if that was nothing, or too long ago, and proves nothing then.
 func (s *Service) begun(r *http.Request) *begunPasskey {
 	var b begunPasskey
-	browser := s.Cookies.Get(r, passkeyCookie)
-	plain, err := s.Sealer.Open(passkeyPurpose, browser, r.PostForm.Get(fieldBegun))
-	if browser == "" || err != nil || json.Unmarshal(plain, &b) != nil || !s.Now().Before(b.Expires) {
+	plain, err := s.Sealer.Open(passkeyPurpose, s.Cookies.Get(r, passkeyCookie), r.PostForm.Get(fieldBegun))
+	if err != nil || json.Unmarshal(plain, &b) != nil || !s.Now().Before(b.Expires) {
 		b = begunPasskey{}
 	}
 	b.Passkeys, b.marks = s.Passkeys, s.Store

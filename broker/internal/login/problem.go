@@ -29,6 +29,9 @@ func (p *Problem) Error() string {
 // Unwrap returns what happened.
 func (p *Problem) Unwrap() error { return p.Err }
 
+// ErrTransientUser is for what a transient user cannot do, as nobody keeps it.
+var ErrTransientUser = &Problem{Status: http.StatusForbidden, Message: "transient_user", Err: errors.New("the user is a transient one")}
+
 // explanations says what visitors are told about errors of other packages.
 var explanations = []struct {
 	err     error
@@ -42,6 +45,7 @@ var explanations = []struct {
 	{gate.ErrUnknownClient, http.StatusBadRequest, "unknown_client"},
 	{gate.ErrClientDisabled, http.StatusBadRequest, "client_disabled"},
 	{gate.ErrUserDisabled, http.StatusForbidden, "user_disabled"},
+	{gate.ErrTransient, http.StatusForbidden, "not_linkable"},
 	{gate.ErrProviderHeld, http.StatusForbidden, "provider_held"},
 }
 

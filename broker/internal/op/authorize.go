@@ -276,7 +276,7 @@ func (p *Provider) grant(ctx context.Context, req *authRequest, s *store.Session
 	if answer, err := p.linkFirst(ctx, req, s); answer != nil || err != nil {
 		return nil, orNone(answer), err
 	}
-	agreed, err := p.agreed(ctx, req, s.UserID)
+	agreed, err := p.agreed(ctx, req, s)
 	if err != nil {
 		return nil, login.Answer{}, err
 	}

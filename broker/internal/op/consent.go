@@ -62,7 +62,7 @@ func (p *Provider) ShowConsent(w http.ResponseWriter, r *http.Request) {
 		p.consentFailed(w, r, req, err)
 		return
 	}
-	agreed, err := p.agreed(r.Context(), req, active.User.ID)
+	agreed, err := p.agreed(r.Context(), req, active.Session)
 	switch {
 	case err != nil:
 		p.Login.Fail(w, r, p.target(req), err)
@@ -72,7 +72,7 @@ func (p *Provider) ShowConsent(w http.ResponseWriter, r *http.Request) {
 		p.Login.Render(w, r, p.target(req), web.Page{Name: "consent", Status: http.StatusOK, Data: web.ConsentData{
 			Application: req.application(),
 			Account:     account(active.User),
-			Scopes:      req.asks(),
+			Scopes:      scopeIn(active.Session, req.asks()),
 			Action:      p.issuer() + "/consent",
 			Hidden:      url.Values{fieldRequest: {sealed}},
 			Field:       fieldDecision,
@@ -95,7 +95,7 @@ func (p *Provider) AnswerConsent(w http.ResponseWriter, r *http.Request) {
 	target := p.target(req)
 	switch r.PostForm.Get(fieldDecision) {
 	case "allow":
-		if err := p.remember(r.Context(), req, active.User.ID); err != nil {
+		if err := p.remember(r.Context(), req, active.Session); err != nil {
 			p.Login.Fail(w, r, target, err)
 			return
 		}
@@ -178,7 +178,7 @@ func (req *authRequest) asks() []string {
 
 // agreed reports whether the user need not be asked: the client is one that never asks, or they have agreed to as much
 // before (OpenID Connect Core §3.1.2.4).
-func (p *Provider) agreed(ctx context.Context, req *authRequest, userID string) (bool, error) {
+func (p *Provider) agreed(ctx context.Context, req *authRequest, s *store.Session) (bool, error) {
 	switch {
 	case req.consented:
 		return true, nil
@@ -187,37 +187,41 @@ func (p *Provider) agreed(ctx context.Context, req *authRequest, userID string) 
 	case !req.client.Consent:
 		return true, nil
 	}
-	given, err := p.Store.Grant(ctx, consentID(userID, req.client.ID))
+	given, err := p.Store.Grant(ctx, consentID(s, req.client.ID))
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if given.Kind != store.GrantConsent || given.UserID != userID || given.ClientID != req.client.ID {
+	if given.Kind != store.GrantConsent || given.UserID != s.UserID || given.ClientID != req.client.ID {
 		return false, nil
 	}
-	return !slices.ContainsFunc(req.asks(), func(s string) bool { return !slices.Contains(given.Scope, s) }), nil
+	return !slices.ContainsFunc(req.asks(), func(scope string) bool { return !slices.Contains(given.Scope, scope) }), nil
 }
 
 // remember adds to what the user has agreed that the client may have.
-func (p *Provider) remember(ctx context.Context, req *authRequest, userID string) error {
+func (p *Provider) remember(ctx context.Context, req *authRequest, s *store.Session) error {
 	var err error
 	for range 3 { // another tab may be doing the same
-		if err = p.tryRemember(ctx, req, userID); !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
+		if err = p.tryRemember(ctx, req, s); !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
 			return err
 		}
 	}
 	return err
 }
 
-func (p *Provider) tryRemember(ctx context.Context, req *authRequest, userID string) error {
+func (p *Provider) tryRemember(ctx context.Context, req *authRequest, s *store.Session) error {
 	now := p.Now().UTC()
-	g, err := p.Store.Grant(ctx, consentID(userID, req.client.ID))
+	until, session := now.Add(consentLifetime), ""
+	if len(s.TransientUser) > 0 { // it vanishes with the user
+		until, session = s.ExpiresAt, s.ID
+	}
+	g, err := p.Store.Grant(ctx, consentID(s, req.client.ID))
 	if errors.Is(err, store.ErrNotFound) {
 		return p.Store.CreateGrant(ctx, &store.Grant{
-			ID: consentID(userID, req.client.ID), Kind: store.GrantConsent, ClientID: req.client.ID, UserID: userID,
-			Scope: req.asks(), CreatedAt: now, ExpiresAt: now.Add(consentLifetime),
+			ID: consentID(s, req.client.ID), Kind: store.GrantConsent, ClientID: req.client.ID, UserID: s.UserID, SessionID: session,
+			Scope: req.asks(), CreatedAt: now, ExpiresAt: until,
 		})
 	}
 	if err != nil {
@@ -228,13 +232,17 @@ func (p *Provider) tryRemember(ctx context.Context, req *authRequest, userID str
 			g.Scope = append(g.Scope, scope)
 		}
 	}
-	g.ExpiresAt = now.Add(consentLifetime)
+	g.ExpiresAt = until
 	return p.Store.UpdateGrant(ctx, g)
 }
 
-// consentID is the one under which a user's consent to a client is kept. It is no id of a grant that has tokens: those are
-// shorter.
-func consentID(userID, clientID string) string {
-	sum := sha256.Sum256([]byte(userID + "\x00" + clientID))
+// consentID is the one under which the consent of a session's user to a client is kept; that of a transient user is the session's
+// own. It is no id of a grant that has tokens: those are shorter.
+func consentID(s *store.Session, clientID string) string {
+	who := s.UserID
+	if len(s.TransientUser) > 0 {
+		who = s.ID
+	}
+	sum := sha256.Sum256([]byte(who + "\x00" + clientID))
 	return "consent-" + base64.RawURLEncoding.EncodeToString(sum[:])
 }

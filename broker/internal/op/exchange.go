@@ -192,7 +192,7 @@ func (p *Provider) exchangeForeign(r *http.Request, client *store.Client, form u
 	if err != nil {
 		return nil, foreignFailed(err)
 	}
-	agreed, err := p.agreed(ctx, &authRequest{client: client, scope: scope}, g.UserID)
+	agreed, err := p.agreed(ctx, &authRequest{client: client, scope: scope}, &store.Session{UserID: g.UserID})
 	if err == nil && !agreed {
 		err = badSubject(errors.New("the user has not agreed to what the client may have"))
 	}

@@ -41,7 +41,7 @@ func (p *Provider) linkFirst(ctx context.Context, req *authRequest, s *store.Ses
 		return nil, nil
 	}
 	t := p.target(req)
-	if _, err := p.Login.Linkable(req.link, t); err != nil {
+	if _, err := p.Login.Linkable(req.link, t); err != nil || len(s.TransientUser) > 0 {
 		req.status = login.LinkError
 		return nil, nil
 	}

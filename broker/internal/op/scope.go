@@ -28,6 +28,15 @@ func scopesOf(c *store.Client) []string {
 	return c.Scopes
 }
 
+// scopeIn returns what of a scope can be granted in session s: a user who vanishes with it can leave nothing that outlives it, and
+// then the request for that is ignored (OpenID Connect Core §11).
+func scopeIn(s *store.Session, scope []string) []string {
+	if len(s.TransientUser) == 0 {
+		return scope
+	}
+	return slices.DeleteFunc(slices.Clone(scope), func(name string) bool { return name == scopeOffline })
+}
+
 // narrowScope returns what of granted the client may still have, and of that what is asked for, "" for all. To ask for
 // more is refused (RFC 6749 §6).
 func narrowScope(c *store.Client, granted []string, asked string) ([]string, error) {

@@ -7,6 +7,7 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -102,11 +103,23 @@ func (m *Manager) honour(ctx context.Context, s *store.Session) (*Active, error)
 	if now.Sub(s.LastSeen) >= m.Idle || !now.Before(s.ExpiresAt) {
 		return nil, ErrNone
 	}
-	u, err := m.Vouched(ctx, s.UserID, s.Upstream)
+	u, err := m.user(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	return &Active{Session: s, User: u}, nil
+}
+
+// user returns whose session it is, if they may be signed in.
+func (m *Manager) user(ctx context.Context, s *store.Session) (*store.User, error) {
+	if len(s.TransientUser) == 0 {
+		return m.Vouched(ctx, s.UserID, s.Upstream)
+	}
+	u := &store.User{}
+	if err := json.Unmarshal(s.TransientUser, u); err != nil || m.Gate.Transient(u, s.UserID, s.Upstream) != nil {
+		return nil, ErrNone
+	}
+	return u, nil
 }
 
 // Vouched returns the user if they may be signed in because of who vouched for them: user and provider are enabled, and the

@@ -5,26 +5,34 @@
 package upkeep
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
 )
 
 const (
-	every      = time.Minute
+	minute     = time.Minute
 	sweepBatch = 500                   // that one call of the store removes, so that logins need not wait long for it
+	atOnce     = 8                     // providers that are maintained
 	sweepPause = 50 * time.Millisecond // between two of them
-	firstRetry = 5 * time.Second       // and twice as long each further time, up to every
+	firstRetry = 5 * time.Second       // and twice as long each further time, up to its time
 )
 
 // A Job is a part of the upkeep. An error of Do is logged, and Do called again.
 type Job struct {
-	Name string
-	Do   func(context.Context) error
+	Name  string
+	Every time.Duration // 0 is a minute
+	Do    func(context.Context) error
 }
 
 // Run does the jobs until ctx ends. None waits for another.
@@ -37,6 +45,7 @@ func Run(ctx context.Context, log *slog.Logger, jobs []Job) {
 }
 
 func (j Job) repeat(ctx context.Context, log *slog.Logger) {
+	every := cmp.Or(j.Every, minute)
 	wait, failed := time.Duration(0), 0
 	for pause(ctx, wait) {
 		err := j.Do(ctx)
@@ -79,4 +88,23 @@ func Sweep(ctx context.Context, s store.Sweeper) error {
 			return err
 		}
 	}
+}
+
+// Maintain has all do what is due, some at a time, and returns what failed by the alias of each.
+func Maintain(ctx context.Context, all map[string]provider.Maintained) error {
+	var some errgroup.Group
+	some.SetLimit(atOnce)
+	var mu sync.Mutex
+	var failed []error
+	for alias, p := range all {
+		some.Go(func() error {
+			if err := p.Maintain(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, fmt.Errorf("provider %q: %w", alias, err))
+			}
+			return nil
+		})
+	}
+	return errors.Join(append(failed, some.Wait())...)
 }

@@ -145,7 +145,8 @@ func (v *Vault) fresh(p *gate.Provider, t *provider.Tokens) bool {
 // gate, and errors of the store.
 func (v *Vault) Tokens(ctx context.Context, user *store.User, alias, sessionID string) (*provider.Tokens, error) {
 	p, err := v.Gate.Enabled(alias) // one that is for linking only is for this, too
-	if err == nil {
+	// Of a transient user the session says it.
+	if err == nil && !p.TransientUsers {
 		err = v.Gate.User(user)
 	}
 	if err != nil {

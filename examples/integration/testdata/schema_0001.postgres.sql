@@ -97,6 +97,7 @@ CREATE TABLE idbroker_sessions (
     upstream_session text NOT NULL COLLATE pg_catalog."C",
     upstream_token bytea,
     upstream_tokens bytea,
+    transient_user bytea,
     acr text NOT NULL COLLATE pg_catalog."C",
     amr text NOT NULL COLLATE pg_catalog."C",
     notes text NOT NULL COLLATE pg_catalog."C",
@@ -151,7 +152,7 @@ INSERT INTO idbroker_locks (name, taken) VALUES ('email fd2', 1);
 INSERT INTO idbroker_migrations (version, applied_at) VALUES (0, 1767323045000006);
 INSERT INTO idbroker_migrations (version, applied_at) VALUES (1, 1767323045000006);
 
-INSERT INTO idbroker_sessions (id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens, acr, amr, notes, auth_time, created_at, last_seen, expires_at, version) VALUES ('s', '\x0100', 'u', 'acme', 'https://acme.example', 'it''s "ada" \ ü', 'us', '\x02', '\x03', 'acr', '["pwd"]', '{"k":"v"}', 1767323045000006, 1767323045000006, 1767323045000006, 32472241445000006, 1);
+INSERT INTO idbroker_sessions (id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens, transient_user, acr, amr, notes, auth_time, created_at, last_seen, expires_at, version) VALUES ('s', '\x0100', 'u', 'acme', 'https://acme.example', 'it''s "ada" \ ü', 'us', '\x02', '\x03', '\x04', 'acr', '["pwd"]', '{"k":"v"}', 1767323045000006, 1767323045000006, 1767323045000006, 32472241445000006, 1);
 
 INSERT INTO idbroker_transient (purpose, key, value, expires_at) VALUES ('p', 'k', '\x0076', 32472241445000006);
 

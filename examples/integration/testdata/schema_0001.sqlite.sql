@@ -59,6 +59,7 @@ CREATE TABLE idbroker_sessions (
 	upstream_session TEXT   NOT NULL,
 	upstream_token   BYTEA,
 	upstream_tokens  BYTEA,
+	transient_user   BYTEA,
 	acr              TEXT   NOT NULL,
 	amr              TEXT   NOT NULL,
 	notes            TEXT   NOT NULL,
@@ -193,7 +194,7 @@ INSERT INTO idbroker_migrations (version, applied_at) VALUES (0, 176732304500000
 
 INSERT INTO idbroker_migrations (version, applied_at) VALUES (1, 1767323045000006);
 
-INSERT INTO idbroker_sessions (id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens, acr, amr, notes, auth_time, created_at, last_seen, expires_at, version) VALUES ('s', X'0100', 'u', 'acme', 'https://acme.example', 'it''s "ada" \ ü', 'us', X'02', X'03', 'acr', '["pwd"]', '{"k":"v"}', 1767323045000006, 1767323045000006, 1767323045000006, 32472241445000006, 1);
+INSERT INTO idbroker_sessions (id, secret_hash, user_id, provider, issuer, subject, upstream_session, upstream_token, upstream_tokens, transient_user, acr, amr, notes, auth_time, created_at, last_seen, expires_at, version) VALUES ('s', X'0100', 'u', 'acme', 'https://acme.example', 'it''s "ada" \ ü', 'us', X'02', X'03', X'04', 'acr', '["pwd"]', '{"k":"v"}', 1767323045000006, 1767323045000006, 1767323045000006, 32472241445000006, 1);
 
 INSERT INTO idbroker_transient (purpose, key, value, expires_at) VALUES ('p', 'k', X'0076', 32472241445000006);
 

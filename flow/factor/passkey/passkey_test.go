@@ -474,3 +474,23 @@ func optionsAt(t testing.TB, s *memstore.Store) []byte {
 	}
 	return text
 }
+
+// careless passkeys ask for anybody's where one of a user was to be asked for.
+type careless struct{ passkey.Site }
+
+func (c careless) BeginLogin(ctx context.Context, kept store.Credentials, _ *store.User) (options, state []byte, err error) {
+	return c.Site.BeginLogin(ctx, kept, nil)
+}
+
+// The step itself sees to it that who is known proves to be that.
+func TestStepWithCarelessPasskeys(t *testing.T) {
+	t.Parallel()
+	s, _, bob := newStore(t)
+	d := flowtest.Start(t, step, flowtest.Login{Draft: &flow.Draft{UserID: "ann"}, Accounts: s, Lent: flow.Lent{
+		Credentials: s, Transient: s, Passwords: &factor.Passwords{Memory: 8, Time: 1}, Passkeys: careless{site},
+	}})
+	d.Answer(answer(bob.Get(optionsOf(d))))
+	if got := d.Page("passkey").Errors["credential"]; got != "refused" || d.Draft().UserID != "ann" || d.Draft().AMR != nil {
+		t.Errorf("bob's passkey for ann: got error %q, draft %+v", got, d.Draft())
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/go-idbroker/idbroker/provider"
 )
 
 const (
@@ -208,12 +210,12 @@ func Usable(s string) bool {
 
 var integer = regexp.MustCompile(`^-?[1-9][0-9]*$`)
 
-// ID returns the text of what can identify somebody: a text that stands for something, or a whole number but 0. What is missing,
-// null, empty, a boolean, a list or an object would be one id for everybody who has that.
+// ID returns the text of what can identify somebody: a text that is a subject (see [provider.IsSubject]), or a whole number but 0.
+// What is missing, null, empty, a boolean, a list or an object would be one id for everybody who has that.
 func ID(v any) (string, bool) {
 	s, ok := Scalar(v)
-	if _, text := v.(string); text {
-		return s, Usable(s) && strings.TrimSpace(s) != "" && s != "null"
+	if _, text := v.(string); !text {
+		ok = ok && integer.MatchString(s)
 	}
-	return s, ok && integer.MatchString(s)
+	return s, ok && provider.IsSubject(s)
 }

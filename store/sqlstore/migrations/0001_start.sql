@@ -59,6 +59,7 @@ CREATE TABLE idbroker_sessions (
 	upstream_session TEXT   NOT NULL,
 	upstream_token   BYTEA,
 	upstream_tokens  BYTEA,
+	transient_user   BYTEA,
 	acr              TEXT   NOT NULL,
 	amr              TEXT   NOT NULL,
 	notes            TEXT   NOT NULL,
