@@ -32,8 +32,8 @@ func (b *Broker) Account() http.Handler {
 func (b *Broker) accountService(c *Config, sealer *web.Sealer) *account.Service {
 	return &account.Service{
 		Base: b.base, Product: c.Name, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Login: b.login,
-		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials, Passwords: c.Passwords,
-		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takesPasswords(),
+		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials,
+		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takesPasswords(), ChangeUsername: c.ChangeUsername,
 		Now: c.Now, Log: c.Logger,
 	}
 }

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -632,4 +633,86 @@ func TestAccountPasswordIsLastWay(t *testing.T) {
 	must(t, w.store.CreateUser(t.Context(), &store.User{ID: "n", Username: "name@example.com"}))
 	b.Get(w.at("email")).Submit(url.Values{"email": {"name@example.com"}})
 	shows(t, b.Get(box.link(t)).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "cannot be used here")
+}
+
+// A username is changed where the host allows it, by who has just proved who they are, to one that is nobody's name or address; and
+// the answers tell no more than a first login's would, and not often.
+func TestAccountUsername(t *testing.T) {
+	t.Parallel()
+	box := newInbox()
+	log := &syncBuffer{}
+	w := newWorld(t, func(c *broker.Config) {
+		c.ChangeUsername, c.Mailer, c.Logger = true, box, slog.New(slog.NewJSONHandler(log, nil))
+	})
+	b := w.login("Demo")
+	w.op.LoginAs("bob")
+	w.login("Demo")
+	w.op.LoginAs("alice")
+	shows(t, b.Get(w.Origin+"/account/"), http.StatusOK, "Change user name")
+	try := func(name string) *brokertest.Page {
+		return b.Get(w.at("username")).Submit(url.Values{"username": {name}})
+	}
+	for name, text := range map[string]string{
+		"Bob": "is taken", "": "cannot be used", "bob@example.com": "cannot be used", "some\u200bone": "cannot be used",
+		strings.Repeat("x", 256): "cannot be used", "carol@other.example": "cannot be used",
+	} {
+		shows(t, try(name), http.StatusOK, text)
+	}
+	if w.users("alice") != 1 {
+		t.Fatal("alice is renamed")
+	}
+	id := w.named("alice").ID
+	shows(t, try(" ALICE.L "), http.StatusOK, "Your user name was changed")
+	if u := w.named("alice.l"); u.ID != id || w.users("alice") != 0 {
+		t.Errorf("alice is %+v", u)
+	}
+	if msg := box.next(t); msg.To != "alice@example.com" || !strings.Contains(msg.Text, "“alice”") {
+		t.Errorf("she is told %+v", msg)
+	}
+	if lines := log.lines(t, "account changed"); len(lines) != 1 || lines[0]["changed"] != "username" || lines[0]["user"] != id {
+		t.Errorf("lines %v", lines)
+	}
+	shows(t, try("Alice@Example.com"), http.StatusOK, "was changed") // an address that is hers
+	for range 10 {
+		try("bob")
+	}
+	shows(t, try("bob"), http.StatusOK, "several user names already")
+	w.advance(11 * time.Minute)
+	if page := b.Get(w.at("username")); page.URL.Path == "/account/username" {
+		t.Error("changed without a proof of who it is")
+	}
+	if page := b.Post(w.at("username"), url.Values{"username": {"other"}}, ""); w.users("other") != 0 {
+		t.Errorf("changed without a proof of who it is, at %s", page.URL)
+	}
+}
+
+// The zero value keeps usernames for good.
+func TestAccountUsernameIsKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	if strings.Contains(b.Get(w.Origin+"/account/").Body, "Change user name") {
+		t.Error("it is offered")
+	}
+	b.Post(w.at("username"), url.Values{"username": {"other"}}, "")
+	if w.users("other") != 0 || w.users("alice") != 1 {
+		t.Error("alice is renamed")
+	}
+}
+
+// Of many who want a name at once one gets it.
+func TestAccountUsernameRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) { c.ChangeUsername = true })
+	alice := w.login("Demo")
+	w.op.LoginAs("bob")
+	bob := w.login("Demo")
+	var both sync.WaitGroup
+	for _, b := range []*brokertest.Browser{alice, bob} {
+		both.Go(func() { b.Post(w.at("username"), url.Values{"username": {"wanted"}}, "") })
+	}
+	both.Wait()
+	if w.users("wanted") != 1 || w.users("alice", "bob") != 1 {
+		t.Errorf("%d are called wanted, %d as before", w.users("wanted"), w.users("alice", "bob"))
+	}
 }

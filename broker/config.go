@@ -58,6 +58,9 @@ type Config struct {
 	// flow/factor/passkey has it: passkey.Site{} will do, which learns BaseURL and Name here. A client that names Providers does not
 	// take it. A passkey is two factors, so that no code is asked for besides. Nil is none.
 	Passkeys flow.Passkeys
+	// ChangeUsername lets users change their username on the account page. A name that was given up may be chosen by somebody else:
+	// leave it false, which keeps each name for good, where the host or an application takes names for keys.
+	ChangeUsername bool
 	// Passwords hashes and verifies passwords. Nil is one with the parameters that OWASP recommends.
 	Passwords *factor.Passwords
 	// Mailer sends mail to users: proofs of their address, news of their account. The package broker/mail has one. Nil sends

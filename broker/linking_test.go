@@ -23,7 +23,7 @@ import (
 )
 
 // The rows of first logins that need HTTP: who comes with whose address, and what they have to prove. Rows 1 to 5, 8, 22, 26 and 30
-// to 32 are in flow/firstlogin. Rows 15 and 16 (a password that is reset inside of the flow) come with the reset of passwords.
+// to 32 are in flow/firstlogin; row 31, as a required action, is in verifyemail_test.go, and 15 and 16 (a reset password) in locallogin_test.go.
 
 // A mailbox takes every mail, or refuses it.
 type mailbox struct {
@@ -307,11 +307,11 @@ func TestRow17MailInTheSameBrowser(t *testing.T) {
 	b := brokertest.NewBrowser(t)
 	l.comeByMail(b)
 	mails := l.box.with("Link Other")
-	if len(mails) != 1 || mails[0].To != "alice@example.com" || !strings.Contains(mails[0].Text, "alice@example.com") {
+	if len(mails) != 1 || mails[0].To != "alice@example.com" || !strings.Contains(mails[0].Text, "alice2 (alice@example.com)") {
 		t.Fatalf("mails %+v, want one to alice's own address that names who it was", mails)
 	}
 	page := b.Get(l.box.links()[0])
-	shows(t, page, http.StatusOK, "Connect Other", "alice")
+	shows(t, page, http.StatusOK, "Connect Other", "as alice2 (alice@example.com)", "“alice”")
 	if strings.Contains(page.Body, "removed") {
 		t.Error("nothing is removed of an account whose address is verified")
 	}

@@ -12,5 +12,5 @@ func (b *Broker) Local() *factor.Local {
 	if b.login.Credentials == nil {
 		return nil
 	}
-	return &factor.Local{Credentials: b.login.Credentials, Transient: b.store, Passwords: b.login.Passwords, Now: b.now}
+	return b.login.Factors()
 }

@@ -145,7 +145,7 @@ func TestLinkByPasswordDisabled(t *testing.T) {
 	}
 }
 
-// A password that has to be changed is written once the login is, and not before.
+// A password that has to be changed is changed by the login.
 func TestUpdatePasswordIsCommitted(t *testing.T) {
 	t.Parallel()
 	w, alice, _ := newLocalWorld(t, func(c *broker.Config) {

@@ -117,6 +117,8 @@ type Lent struct {
 	// KnownDevice names the visitor's browser if this user has signed in with it before: "" if not, or if nobody knows. It
 	// may be nil.
 	KnownDevice func(userID string) string
+	// Refused is factor.Local.Refused. It may be nil.
+	Refused func(ctx context.Context, userID string, kind store.CredentialKind, source string)
 }
 
 // A Mail is what a step has the broker send. What it says is up to the broker, or its theme: the messages mail.<Name>.subject,
@@ -218,8 +220,9 @@ type Draft struct {
 	// AMR says how the user has proved to the broker itself who they are in this flow (RFC 8176 §2). Like New and UserID it
 	// is undone where its step, or a sub-flow that the step stands in, ends without success. The session gets it.
 	AMR []string
-	// Password is the hash of the password that the user will have, by [Passwords.Hash]; nil leaves it as it is. It is
-	// written right after the login.
+	// Password is the hash of the password that the user will have, by [Passwords.Hash]; nil leaves it as it is. It is written
+	// right before the login: where the process ends between the two, a user who exists has it already, and nobody is left whom it
+	// was asked of and who has none.
 	Password []byte
 	// ProvedEmail is an address of which the visitor has proved in this flow that they read its mail. If it is still that of the
 	// user UserID, it counts as verified from now on; and if it was not before, nothing by which others could sign in as that user

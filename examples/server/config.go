@@ -29,6 +29,7 @@ type config struct {
 	Mailer          *mailing      `yaml:"mail"`
 	Credentials     bool          `yaml:"credentials"`
 	LocalLogin      bool          `yaml:"local_login"`
+	ChangeUsername  bool          `yaml:"change_username"`
 	Passkeys        *passkeySite  `yaml:"passkeys"`
 	Account         bool          `yaml:"account"`
 	SessionLifetime time.Duration `yaml:"session_lifetime"`

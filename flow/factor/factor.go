@@ -5,7 +5,7 @@
 // guessed. It owns no page (a step names one, the broker renders it) and no table (see [store.Credentials]).
 //
 //	cfg.Credentials = sqlStore
-//	cfg.PostLogin = flow.Flow{{ID: "second", When: flow.Conditional, Sub: flow.Flow{
+//	cfg.PostLogin = flow.Flow{{ID: "allow", Do: firstlogin.Allow{}}, {ID: "second", When: flow.Conditional, Sub: flow.Flow{
 //		{ID: "has-second", Do: factor.NeedsSecond()},
 //		{ID: "code", Do: factor.SecondFactor{}},
 //	}}}
@@ -51,12 +51,16 @@ var ErrRefused = errors.New("factor: refused")
 var ErrTooMany = errors.New("factor: too many tries from the same source")
 
 // Local checks and changes the credentials of users, for steps and for a host's own pages. Its fields are set once; all of
-// them are required. It is safe for concurrent use.
+// them but Refused are required. It is safe for concurrent use.
 type Local struct {
 	Credentials store.Credentials
 	Transient   store.Transient
 	Passwords   flow.Passwords
 	Now         func() time.Time
+	// Refused is told, for the audit log, of each try that proved nothing: at whose credential of which kind, and from where
+	// ([Attempt].Source). userID is "" if there is no such account. Tries at an account that is locked already, or from a source
+	// that has tried too much, are not told, so that there are no more of these than may be guessed. It may be nil.
+	Refused func(ctx context.Context, userID string, kind store.CredentialKind, source string)
 }
 
 // An Attempt says whose credential is tried, and from where.

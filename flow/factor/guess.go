@@ -112,7 +112,7 @@ func (t *try) take(ctx context.Context, mark string) error {
 
 // guess checks something by fn, within bounds. fn is told whether the account is locked, and then does the same work and
 // finds it wrong.
-func (l *Local) guess(ctx context.Context, b bound, a Attempt, fn func(locked bool) error) error {
+func (l *Local) guess(ctx context.Context, b bound, kind store.CredentialKind, a Attempt, fn func(locked bool) error) error {
 	now := l.Now()
 	var source *try
 	if a.Source != "" {
@@ -127,6 +127,9 @@ func (l *Local) guess(ctx context.Context, b bound, a Attempt, fn func(locked bo
 		return err
 	}
 	if err := fn(locked); err != nil {
+		if l.Refused != nil && !locked && errors.Is(err, ErrRefused) {
+			l.Refused(ctx, a.UserID, kind, a.Source)
+		}
 		return err
 	}
 	if locked { // fn has found something right that it must not

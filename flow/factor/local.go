@@ -50,7 +50,7 @@ func orElse(s, other string) string {
 // other error if it could not be told. It takes as long for an account that is locked, or has no password, or is none. temporary
 // reports that the password has to be changed now.
 func (l *Local) VerifyPassword(ctx context.Context, a Attempt, password string) (temporary bool, err error) {
-	err = l.guess(ctx, passwordBound, a, func(locked bool) error {
+	err = l.guess(ctx, passwordBound, store.CredentialPassword, a, func(locked bool) error {
 		c, err := l.of(ctx, orElse(a.UserID, "-"), store.CredentialPassword)
 		if err != nil {
 			return err

@@ -87,6 +87,9 @@ func beginPasskey(ctx context.Context, t *flow.Turn) (options string, err error)
 func takePasskey(ctx context.Context, t *flow.Turn) (flow.Result, error) {
 	state, answer := []byte(t.Get(begunPasskey)), []byte(t.Input.Get(fieldCredential))
 	proof, err := t.Passkeys.FinishLogin(ctx, t.Credentials, t.Accounts.User, state, answer, t.Now)
+	if errors.Is(err, ErrRefused) && t.Note != nil {
+		t.Note("refused", string(store.CredentialPasskey))
+	}
 	switch {
 	case err != nil:
 		return flow.Result{}, err

@@ -48,7 +48,7 @@ func (l *Local) RecoveryCodesLeft(ctx context.Context, userID string) (int, erro
 // VerifyRecoveryCode returns nil if code is one of the user's recovery codes, which is used up by it, and otherwise an error
 // as [Local.VerifyTOTP] does, with which it shares the bound on guessing.
 func (l *Local) VerifyRecoveryCode(ctx context.Context, a Attempt, code string) error {
-	return l.guess(ctx, codeBound, a.code(), func(locked bool) error {
+	return l.guess(ctx, codeBound, store.CredentialRecovery, a.code(), func(locked bool) error {
 		if locked {
 			return fmt.Errorf("%w: %w", ErrRefused, errLocked)
 		}

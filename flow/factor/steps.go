@@ -21,7 +21,9 @@ func LocalOf(t *flow.Turn) (*Local, bool) {
 		return nil, false
 	}
 	now := t.Now
-	return &Local{Credentials: t.Credentials, Transient: t.Transient, Passwords: t.Passwords, Now: func() time.Time { return now }}, true
+	return &Local{
+		Credentials: t.Credentials, Transient: t.Transient, Passwords: t.Passwords, Now: func() time.Time { return now }, Refused: t.Refused,
+	}, true
 }
 
 // AttemptOf returns an attempt at a credential of this user by the visitor who has this turn.
@@ -292,7 +294,7 @@ func has(ctx context.Context, t *flow.Turn, kinds []store.CredentialKind) (bool,
 }
 
 // UpdatePassword asks a user whose password is [Temporary] for a new one, before they come in. Its page is "new-password". The
-// draft gets the password's hash, which is written after the login. It succeeds where there is nothing to change, and skips
+// draft gets the password's hash, which is written with the login. It succeeds where there is nothing to change, and skips
 // where the broker keeps no credentials or nobody was decided on.
 type UpdatePassword struct {
 	// Missing asks those who have no password, too: new users, for instance.

@@ -90,7 +90,7 @@ func (l *Local) EnrolTOTP(ctx context.Context, userID, label string, seed []byte
 // if that is not proved, and any other error if it could not be told. It is for users who have proved something else already:
 // strangers must not come to it. Of any number of racing callers with the same code one is right.
 func (l *Local) VerifyTOTP(ctx context.Context, a Attempt, code string) error {
-	return l.guess(ctx, codeBound, a.code(), func(locked bool) error {
+	return l.guess(ctx, codeBound, store.CredentialTOTP, a.code(), func(locked bool) error {
 		if locked {
 			return fmt.Errorf("%w: %w", ErrRefused, errLocked)
 		}

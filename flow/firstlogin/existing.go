@@ -3,6 +3,9 @@ package firstlogin
 import (
 	"context"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/store"
@@ -175,16 +178,32 @@ func linkKey(t *flow.Turn) store.LinkKey {
 	return store.LinkKey{Provider: t.Provider.Alias, Issuer: t.Identity.Issuer, Subject: t.Identity.Subject}
 }
 
-// calledAs returns what somebody at an upstream is called, for people.
+// calledAs returns what somebody at an upstream is called, for people: the username and the e-mail address. The address alone would
+// not do: that of who wants an account by its address is the account's own, whoever they are.
 func calledAs(username, email string) string {
-	name := email
-	if name == "" {
-		name = username
+	name, address := visible(username), visible(email)
+	switch {
+	case address == "" || name == address:
+		return name
+	case name == "":
+		return address
 	}
-	if len(name) > maxProfileField {
-		name = name[:maxProfileField]
+	return name + " (" + address + ")"
+}
+
+// visible returns text that others chose without what cannot be seen, or makes other text look different, and bounds it.
+func visible(s string) string {
+	const most = 80
+	runes := []rune(strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) && !unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, s)), " "))
+	if len(runes) > most {
+		return string(runes[:most-1]) + "…"
 	}
-	return name
+	return string(runes)
 }
 
 // candidate returns the only account that was found to exist, nil if there is none, it is gone, or it is disabled.

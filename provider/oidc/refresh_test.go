@@ -181,3 +181,40 @@ func TestRevokeTokens(t *testing.T) {
 	err := p.RevokeTokens(t.Context(), tokens)
 	refused(t, err, provider.Unavailable, "503")
 }
+
+// A discovery that names an address which is none for a token endpoint changes nothing: the refresh token goes where it went before.
+func TestRefreshTokensAfterBadDiscovery(t *testing.T) {
+	t.Parallel()
+	for _, edit := range []func(evil string) (name, value string){
+		func(evil string) (string, string) {
+			return "token_endpoint", strings.Replace(evil, "http://", "http://user@", 1) + "/token"
+		},
+		func(evil string) (string, string) { return "token_endpoint", "file:///etc/passwd" },
+		func(evil string) (string, string) { return "revocation_endpoint", evil + "/revoke#x" },
+		func(evil string) (string, string) { return "issuer", evil },
+	} {
+		o, evil := newOP(t), newOP(t)
+		p := newProvider(t, o.config())
+		old := o.first(t, p)
+		name, value := edit(evil.URL)
+		o.mu.Lock()
+		o.metadata[name] = value
+		if name == "issuer" {
+			o.metadata["token_endpoint"] = evil.URL + "/token"
+		}
+		o.mu.Unlock()
+		o.claims = set("iss", o.URL)
+		o.advance(2 * time.Hour)
+		for p.Stale() == nil { // what is known is fetched again beside this
+			if _, err := p.RefreshTokens(t.Context(), old); err != nil {
+				t.Fatalf("%s %s: %v", name, value, err)
+			}
+		}
+		if err := p.RevokeTokens(t.Context(), old); err != nil {
+			t.Errorf("%s %s: revoke: %v", name, value, err)
+		}
+		if evil.count("/token")+evil.count("/revoke") != 0 {
+			t.Errorf("%s %s: another server was sent the refresh token", name, value)
+		}
+	}
+}

@@ -102,12 +102,12 @@ func Facebook(appID, appSecret string) *OAuth2 {
 //  5. Copy the client ID and client secret of OAuth 2.0, not the keys of OAuth 1.0a.
 func X(clientID, clientSecret string) *OAuth2 {
 	return oAuth2Preset{
-		vendor: vendor{brand: brand("X", "X", "#000", white)},
+		vendor: vendor{brand: brand("X", "X", "#000", white), takes: []string{"Offline"}, offline: "offline.access"},
 		config: oauth2.Config{
 			Issuer: "https://x.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretBasic,
 			Endpoints: oauth2.Endpoints{
 				Authorization: "https://x.com/i/oauth2/authorize", Token: "https://api.x.com/2/oauth2/token",
-				UserInfo: "https://api.x.com/2/users/me",
+				UserInfo: "https://api.x.com/2/users/me", Revocation: "https://api.x.com/2/oauth2/revoke",
 			},
 			Scopes:         []string{"users.read", "tweet.read", "users.email"},
 			UserInfoParams: map[string]string{"user.fields": "confirmed_email,profile_image_url"},
@@ -252,9 +252,11 @@ func Discord(clientID, clientSecret string) *OAuth2 {
 			Issuer: "https://discord.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretPost,
 			Endpoints: oauth2.Endpoints{
 				Authorization: "https://discord.com/oauth2/authorize", Token: "https://discord.com/api/oauth2/token",
-				UserInfo: "https://discord.com/api/v10/users/@me",
+				UserInfo: "https://discord.com/api/v10/users/@me", Revocation: "https://discord.com/api/oauth2/token/revoke",
 			},
 			Scopes: []string{"identify", "email"},
+			// Discord wants a name in this form, and may turn others away.
+			Header: map[string]string{"User-Agent": "DiscordBot (https://github.com/go-idbroker/idbroker, 1)"},
 			Claims: oauth2.Claims{
 				Subject: "id", Username: "username", Name: "global_name", EmailVerified: "verified",
 				FirstName: "-", LastName: "-", Picture: "-", Groups: "-",

@@ -95,7 +95,8 @@ func Microsoft(clientID, clientSecret string, tenants ...string) *OpenID {
 	}
 	return openIDPreset{
 		vendor: vendor{
-			brand: brand("Microsoft", "M", "#0067b8", white), takes: []string{"BaseURL", "InsecureAllowAnyTenant"}, adjust: checkTenant,
+			brand: brand("Microsoft", "M", "#0067b8", white), takes: []string{"BaseURL", "InsecureAllowAnyTenant", "Offline"},
+			offline: "offline_access", adjust: checkTenant,
 		},
 		config: oidc.Config{
 			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
@@ -176,7 +177,7 @@ func Apple(clientID string, key AppleKey) *OpenID {
 			// Nothing is discovered: Apple's metadata had another issuer than its tokens, once, for days.
 			Endpoints: oidc.Endpoints{
 				Authorization: "https://appleid.apple.com/auth/authorize", Token: "https://appleid.apple.com/auth/token",
-				JWKS: "https://appleid.apple.com/auth/keys",
+				JWKS: "https://appleid.apple.com/auth/keys", Revocation: "https://appleid.apple.com/auth/revoke",
 			},
 			DisableUserInfo: true, // there is none
 		},
@@ -303,7 +304,7 @@ func calledByUsername(_ *Options, id *provider.Identity) error {
 //  5. Save, wait ten minutes, and copy consumer key and consumer secret.
 func Salesforce(clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Salesforce", "SF", "#0176d3", white), takes: []string{"BaseURL", "Sandbox"}},
+		vendor: vendor{brand: brand("Salesforce", "SF", "#0176d3", white), takes: []string{"BaseURL", "Sandbox", "Offline"}, offline: "refresh_token"},
 		config: oidc.Config{ClientID: clientID, ClientSecret: clientSecret},
 		configure: func(c *oidc.Config, o *Options) error {
 			c.Issuer = o.base("https://login.salesforce.com")
@@ -355,7 +356,7 @@ func LINE(channelID, channelSecret string) *OpenID {
 //  5. Copy client ID and client secret.
 func Okta(domain, clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Okta", "O", "#00297a", white)},
+		vendor: vendor{brand: brand("Okta", "O", "#00297a", white), takes: []string{"Offline"}, offline: "offline_access"},
 		config: oidc.Config{Issuer: strings.TrimRight(httpsOf(domain), "/"), ClientID: clientID, ClientSecret: clientSecret},
 	}.build(Options{})
 }
@@ -372,7 +373,9 @@ func Okta(domain, clientID, clientSecret string) *OpenID {
 //  5. Copy domain, client ID and client secret.
 func Auth0(domain, clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Auth0", "A0", "#eb5424", black), adjust: nickname},
+		vendor: vendor{
+			brand: brand("Auth0", "A0", "#eb5424", black), takes: []string{"Offline"}, offline: "offline_access", adjust: nickname,
+		},
 		config: oidc.Config{
 			Issuer:   strings.TrimRight(httpsOf(domain), "/") + "/",
 			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
@@ -408,7 +411,7 @@ func httpsOf(domain string) string {
 //  5. Under Credentials copy the client secret.
 func Keycloak(base, realm, clientID, clientSecret string) *OpenID {
 	preset := openIDPreset{
-		vendor: vendor{brand: brand("Keycloak", "K", "#4d4d4d", white)},
+		vendor: vendor{brand: brand("Keycloak", "K", "#4d4d4d", white), takes: []string{"Offline"}, offline: "offline_access"},
 		config: oidc.Config{
 			Issuer:   strings.TrimRight(base, "/") + "/realms/" + url.PathEscape(realm),
 			ClientID: clientID, ClientSecret: clientSecret,

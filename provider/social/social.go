@@ -65,11 +65,11 @@ type Options struct {
 	Sandbox bool
 	// HostedDomains are the Google Workspace domains whose users may come in; "*" is any. If nil: everybody, consumers too.
 	HostedDomains []string
-	// Offline asks for a refresh token, from vendors who give none otherwise: Google.
+	// Offline asks for a refresh token, from vendors who give none otherwise: Auth0, Google, Keycloak, Microsoft, Okta, Salesforce, X.
 	Offline bool
 	// Fields are fetched from Facebook, in addition to those that the comment names.
 	Fields []string
-	// InsecureAllowAnyTenant lets users of any Microsoft Entra tenant in, whoever made it.
+	// InsecureAllowAnyTenant lets users of any Microsoft Entra tenant in, whoever made it, and personal accounts.
 	InsecureAllowAnyTenant bool
 
 	// HTTPClient is what the vendor is asked with; the guarded client of [provider.NewHTTPClient] if nil.
@@ -126,9 +126,22 @@ func (o *Options) base(public string) string {
 type vendor struct {
 	brand provider.Brand
 	takes []string // fields of Options that are not for everybody
-	err   error    // that has nothing to do with Options
+	// offline is the scope by which a vendor that takes Offline is asked for a refresh token, if it is by a scope.
+	offline string
+	err     error // that has nothing to do with Options
 	// adjust edits what the vendor said, or refuses it.
 	adjust func(o *Options, id *provider.Identity) error
+}
+
+// scopes returns what to ask for.
+func (v *vendor) scopes(o *Options, own []string) []string {
+	if o.Scopes != nil {
+		own = o.Scopes
+	}
+	if o.Offline && v.offline != "" {
+		own = append(slices.Clone(own), v.offline)
+	}
+	return own
 }
 
 // OpenID is a vendor that is an OpenID Provider: all that [oidc.Provider] is, and a brand. It is made by the constructors of this
@@ -140,7 +153,7 @@ type OpenID struct {
 	err     error
 }
 
-type openID = oidc.Provider
+type openID = oidc.Provider // so that what is embedded is not exported: it checks less
 
 // An openIDPreset is a vendor over package oidc.
 type openIDPreset struct {
@@ -168,11 +181,13 @@ var (
 )
 
 func (preset openIDPreset) build(o Options) *OpenID {
+	o.HostedDomains = slices.Clone(o.HostedDomains) // looked at with each login
 	p := &OpenID{preset: preset, options: o}
 	c := preset.config
-	if o.Scopes != nil {
-		c.Scopes = o.Scopes
+	if c.Scopes == nil {
+		c.Scopes = []string{"openid", "profile", "email"}
 	}
+	c.Scopes = preset.scopes(&o, c.Scopes)
 	c.Prompt, c.ForwardLoginHint, c.ExchangeAudiences = o.Prompt, o.ForwardLoginHint, o.ExchangeAudiences
 	c.EssentialClaim, c.EssentialValue = o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
@@ -263,7 +278,7 @@ type OAuth2 struct {
 	err     error
 }
 
-type oAuth2 = oauth2.Provider
+type oAuth2 = oauth2.Provider // likewise
 
 // An oAuth2Preset is a vendor over package oauth2.
 type oAuth2Preset struct {
@@ -283,9 +298,7 @@ var (
 func (preset oAuth2Preset) build(o Options) *OAuth2 {
 	p := &OAuth2{preset: preset, options: o}
 	c := preset.config
-	if o.Scopes != nil {
-		c.Scopes = o.Scopes
-	}
+	c.Scopes = preset.scopes(&o, c.Scopes)
 	c.ForwardLoginHint, c.EssentialClaim, c.EssentialValue = o.ForwardLoginHint, o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
 	c.AuthParams = merged(c.AuthParams, o.AuthParams)

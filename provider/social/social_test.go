@@ -300,6 +300,31 @@ func TestBegin(t *testing.T) {
 	}
 }
 
+// A refresh token is asked for by a scope, beside those that are asked for anyway.
+func TestOffline(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		o    social.Options
+		want string
+	}{
+		{social.Options{}, "users.read tweet.read users.email"},
+		{social.Options{Offline: true}, "users.read tweet.read users.email offline.access"},
+		{social.Options{Offline: true, Scopes: []string{"users.read"}}, "users.read offline.access"},
+	} {
+		redirect, err := social.X("client", "secret").With(row.o).Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := url.Parse(redirect.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := at.Query().Get("scope"); got != row.want {
+			t.Errorf("%+v: scope %q, want %q", row.o, got, row.want)
+		}
+	}
+}
+
 // Links are held when an alias is pointed to somebody else, and not when an option is set that says nothing of who it is.
 func TestTrust(t *testing.T) {
 	t.Parallel()

@@ -44,13 +44,14 @@ type Service struct {
 	Pages       *web.Pages
 	Sealer      *web.Sealer
 	Credentials store.Credentials // nil keeps none
-	Passwords   flow.Passwords
-	Passkeys    flow.Passkeys // nil for none
-	Local       bool          // users may sign in with a password
+	Passkeys    flow.Passkeys     // nil for none
+	Local       bool              // users may sign in with a password
 	Now         func() time.Time
-	Log         *slog.Logger
-
-	TakesPasswords bool // something asks for a password, be it no login
+	// TakesPasswords says that something asks for a password, be it no login.
+	TakesPasswords bool
+	// ChangeUsername lets users change what they are called.
+	ChangeUsername bool
+	Log            *slog.Logger
 }
 
 // A visit is one request by the user whose account it is.
@@ -73,6 +74,9 @@ func (s *Service) words() map[string]map[string]func(*visit) {
 		"sessions": {"POST": s.endSessions},
 		"email":    {"GET": s.askEmail, "POST": s.mailProof},
 		"verify":   {"GET": s.askProof, "POST": s.takeProof},
+	}
+	if s.ChangeUsername {
+		w["username"] = map[string]func(*visit){"GET": s.askUsername, "POST": s.saveUsername}
 	}
 	if s.Credentials != nil {
 		w["password"] = map[string]func(*visit){"GET": s.askPassword, "POST": s.setPassword}
@@ -205,9 +209,7 @@ func (s *Service) confirmed(v *visit, question string, args map[string]string, h
 	return false
 }
 
-func (s *Service) local() *factor.Local {
-	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-}
+func (s *Service) local() *factor.Local { return s.Login.Factors() }
 
 // badNotices are those that stand for something that did not happen.
 var badNotices = map[string]bool{
@@ -219,7 +221,7 @@ var badNotices = map[string]bool{
 func (s *Service) show(v *visit, profile *web.AccountProfile) {
 	ctx := v.Context()
 	data := web.AccountData{
-		Base: v.base, Account: v.user.Username, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
+		Base: v.base, Account: v.user.Username, Rename: s.ChangeUsername, Email: v.user.Email, Verified: v.user.EmailVerified, Mail: s.Login.Mail != nil,
 		Logout: s.Base.String() + "/logout", Notice: v.URL.Query().Get("notice"),
 	}
 	if status := v.URL.Query().Get("link_status"); status != "" {

@@ -93,6 +93,63 @@ func (s *Service) update(v *visit, edit func(u *store.User)) error {
 }
 
 const (
+	namesPurpose = "new username"
+	maxNames     = 10 // tries an hour: each tells whether a name is taken
+)
+
+// askUsername handles GET …/username.
+func (s *Service) askUsername(v *visit) {
+	if s.recent(v, v.base+"/username") {
+		s.usernamePage(v, v.user.Username, nil)
+	}
+}
+
+func (s *Service) usernamePage(v *visit, value string, errs map[string]string) {
+	s.render(v, web.Page{Name: "account-username", Data: web.AccountFormData{Base: v.base, Action: v.base + "/username", Value: value, Errors: errs}})
+}
+
+// saveUsername handles POST …/username.
+func (s *Service) saveUsername(v *visit) {
+	if !s.recent(v, v.base+"/username") {
+		return
+	}
+	given := v.PostForm.Get("username")
+	name := firstlogin.Username(given)
+	switch {
+	case name == v.user.Username:
+		s.redirect(v, v.base+"/")
+		return
+	// An address for a name is only for whose address it is.
+	case name == "" || strings.Contains(name, "@") && name != v.user.Email:
+		s.usernamePage(v, given[:min(len(given), 255)], map[string]string{"username": "invalid"})
+		return
+	}
+	ok, err := s.counted(v, namesPurpose, maxNames)
+	if err != nil {
+		s.fail(v, err)
+		return
+	}
+	if !ok {
+		s.usernamePage(v, name, map[string]string{"username": "too_many"})
+		return
+	}
+	taken, err := s.taken(v, name)
+	if err == nil && !taken {
+		err = s.update(v, func(u *store.User) { u.Username = name })
+	}
+	switch {
+	case taken || errors.Is(err, store.ErrExists):
+		s.usernamePage(v, name, map[string]string{"username": "taken"})
+	case err != nil:
+		s.fail(v, err)
+	default:
+		s.Login.Changed(v.Request, v.user, "username", "")
+		s.tell(v, "profile", nil) // which names the former one
+		s.done(v, "username")
+	}
+}
+
+const (
 	emailPurpose  = "new e-mail"
 	mailsPurpose  = "new e-mail mails"
 	emailLifetime = 30 * time.Minute
@@ -137,7 +194,7 @@ func (s *Service) mailProof(v *visit) {
 		s.emailPage(v, given[:min(len(given), 320)], map[string]string{"email": "invalid"})
 		return
 	}
-	ok, err := s.mayMail(v)
+	ok, err := s.counted(v, mailsPurpose, maxMails)
 	if err != nil {
 		s.fail(v, err)
 		return
@@ -163,10 +220,10 @@ func (s *Service) mailProof(v *visit) {
 	s.done(v, "email_sent")
 }
 
-// mayMail counts a mail that the user has asked for, if it is not too many.
-func (s *Service) mayMail(v *visit) (bool, error) {
-	for i := range maxMails {
-		err := s.Store.Add(v.Context(), mailsPurpose, v.user.ID+" "+strconv.Itoa(i), nil, s.Now().Add(time.Hour))
+// counted counts something that the user has asked for, if there was less than most of it in the last hour.
+func (s *Service) counted(v *visit, purpose string, most int) (bool, error) {
+	for i := range most {
+		err := s.Store.Add(v.Context(), purpose, v.user.ID+" "+strconv.Itoa(i), nil, s.Now().Add(time.Hour))
 		if err == nil {
 			return true, nil
 		}

@@ -119,16 +119,18 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	}
 	rec := web.RecordOf(ctx)
 	rec.Note("user", user.ID)
+	if err := s.setPassword(ctx, j, user.ID); err != nil {
+		return "", Answer{}, fmt.Errorf("write new password: %w", err)
+	}
 	gone := s.Vault.Leaving(ctx, login.EndSession)
 	if err := store.Commit(ctx, s.Store, login); err != nil {
-		return "", Answer{}, fmt.Errorf("commit login: %w", err)
+		return "", Answer{}, errors.Join(fmt.Errorf("commit login: %w", err), s.takePasswordBack(ctx, login, err))
 	}
 	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
 	}
 	j.user = user.ID
-	s.setPassword(ctx, j)
 	if login.EndSession != "" {
 		gone()
 		s.Ended(ctx, "another user logged in", login.EndSession)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/factor"
+	"github.com/go-idbroker/idbroker/store"
 )
 
 // lend returns what steps of the journey may use of the broker.
@@ -37,7 +39,7 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 		}
 	}
 	if s.Credentials != nil && j.Transient == nil {
-		lent.Credentials, lent.Passwords = s.Credentials, s.Passwords
+		lent.Credentials, lent.Passwords, lent.Refused = s.Credentials, s.Passwords, s.Refused
 		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
 			lent.Passkeys = j.begun
 		}
@@ -49,18 +51,34 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 	return lent
 }
 
-// setPassword writes the password that a step of the journey has decided on. The login stands if it cannot: a password that had
-// to be changed still has to be.
-func (s *Service) setPassword(ctx context.Context, j *journey) {
+// Factors returns what checks and changes the credentials of users.
+func (s *Service) Factors() *factor.Local {
+	return &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now, Refused: s.Refused}
+}
+
+// Refused writes the line that says that somebody has tried a credential and proved nothing.
+func (s *Service) Refused(ctx context.Context, userID string, kind store.CredentialKind, source string) {
+	rec := web.RecordOf(ctx)
+	rec.Note("refused", string(kind))
+	s.Log.WarnContext(ctx, "credential refused", "user", userID, "kind", string(kind), "source", source, "request", rec.ID)
+}
+
+// setPassword writes the password that a step of the journey has decided on. It comes before the login, which no store writes
+// together with it: a user who exists has proved to be that, and a new one has it from their first moment on.
+func (s *Service) setPassword(ctx context.Context, j *journey, userID string) error {
 	if len(j.Draft.Password) == 0 || s.Credentials == nil {
-		return
+		return nil
 	}
-	local := &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-	// The login is written: what belongs to it must not end with the request.
-	ctx = context.WithoutCancel(ctx)
-	if err := local.SetPassword(ctx, j.user, j.Draft.Password, false); err != nil {
-		web.RecordOf(ctx).Err = fmt.Errorf("write new password: %w", err)
+	return s.Factors().SetPassword(ctx, userID, j.Draft.Password, false)
+}
+
+// takePasswordBack removes the password of a user whom the login did not create, if it is certain that it did not. What a process
+// leaves behind that ends before that is a hash of nobody's: ids are never used again.
+func (s *Service) takePasswordBack(ctx context.Context, login *store.Login, failed error) error {
+	if login.NewUser == nil || !errors.Is(failed, store.ErrExists) && !errors.Is(failed, store.ErrConflict) {
+		return nil
 	}
+	return s.dropCredentials(context.WithoutCancel(ctx), login.NewUser.ID)
 }
 
 const (

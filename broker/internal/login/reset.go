@@ -241,8 +241,7 @@ func (s *Service) SetReset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	local := &factor.Local{Credentials: s.Credentials, Transient: s.Store, Passwords: s.Passwords, Now: s.Now}
-	if err = local.SetPassword(ctx, user.ID, hash, false); err == nil {
+	if err = s.Factors().SetPassword(ctx, user.ID, hash, false); err == nil {
 		err = s.EndAll(ctx, "password reset", user.ID)
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 type AccountData struct {
 	Base      string // path of the account page, without a slash at its end
 	Account   string // user name
+	Rename    bool   // it can be changed
 	Notice    string // message id "account.notice.<id>"; an unknown one is not shown
 	Bad       bool   // the notice is about something that did not happen
 	Transient bool   // nobody keeps the account: there is nothing to change, and only Sessions are shown
@@ -85,7 +86,7 @@ type ConfirmData struct {
 	Danger   bool // it takes something away
 }
 
-// AccountFormData is the data of the pages "account-password", "account-totp", "account-email" and "account-passkey", which makes a
+// AccountFormData is the data of the pages "account-password", "account-totp", "account-email", "account-username" and "account-passkey", which makes a
 // passkey or, where it Has one, names it.
 type AccountFormData struct {
 	Base, Action string
@@ -135,7 +136,7 @@ func sampleAccount(page string) (data any, builtin bool) {
 		}, true
 	case "account-confirm":
 		return ConfirmData{Question: "link", Action: "/", Hidden: url.Values{"k": {"v"}}, Field: "f", Danger: true}, true
-	case "account-password", "account-totp", "account-email":
+	case "account-password", "account-totp", "account-email", "account-username":
 		return form, true
 	case "account-passkey":
 		return AccountFormData{Base: "/", Action: "/", Options: "{}", Errors: map[string]string{"credential": "refused", "label": "invalid"}}, true

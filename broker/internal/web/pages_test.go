@@ -263,6 +263,9 @@ func pages() map[string]web.Page {
 			Base: "/account", Action: "/account/totp", Hidden: url.Values{"enrolment": {"sealed"}}, QR: "data:image/png;base64,AAAA",
 			Secret: "ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567", Errors: map[string]string{"code": "refused"},
 		}},
+		"account-username": {Name: "account-username", Data: web.AccountFormData{
+			Base: "/account", Action: "/account/username", Value: "<anna>", Errors: map[string]string{"username": "taken"},
+		}},
 		"account-email": {Name: "account-email", Data: web.AccountFormData{
 			Base: "/account", Action: "/account/email", Value: `a"<`, Errors: map[string]string{"email": "invalid"},
 		}},
@@ -445,6 +448,7 @@ func TestHostile(t *testing.T) {
 			},
 			"account-password": web.AccountFormData{Base: "/account", Action: script, Account: markup, Has: true, Errors: map[string]string{"password": markup}},
 			"account-totp":     web.AccountFormData{Base: "/account", Action: script, QR: script, Secret: markup, Hidden: url.Values{markup: {markup}}},
+			"account-username": web.AccountFormData{Base: "/account", Action: script, Value: markup, Errors: map[string]string{"username": markup}},
 			"account-email":    web.AccountFormData{Base: "/account", Action: script, Value: markup, Errors: map[string]string{"email": markup}},
 			"account-passkey":  web.AccountFormData{Base: "/account", Action: script, Options: markup, Value: markup, Hidden: url.Values{markup: {markup}}},
 			"account-recovery": web.RecoveryData{Base: "/account", Codes: []string{markup}},
