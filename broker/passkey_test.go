@@ -909,7 +909,10 @@ func TestNoPasswordsOffered(t *testing.T) {
 	without := func(c *broker.Config) {
 		c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
 	}
-	w.withPasskeys(without)
+	w.withPasskeys(func(c *broker.Config) {
+		without(c)
+		c.FirstLogin = append(c.FirstLogin, flow.Step{ID: "off", When: flow.Disabled, Do: factor.Password{}})
+	})
 	if page := b.Get(w.at("")); strings.Contains(page.Body, "Set a password") || !strings.Contains(page.Body, "Add a passkey") {
 		t.Errorf("a password is offered:\n%s", page.Body)
 	}
