@@ -72,6 +72,13 @@ func TestDefaultProvider(t *testing.T) { // row 37
 		page := b.Get(w.rp.LoginURL())
 		shows(t, page, http.StatusOK, `"Subject"`)
 	})
+	t.Run("another way can be chosen where there is no use in trying again", func(t *testing.T) {
+		w.op.LoginAs("alice")
+		w.op.Break(providertest.TokenInvalidClient)
+		page := brokertest.NewBrowser(t).Get(w.Origin + "/deep")
+		shows(t, page.Click("Choose another way to sign in"), http.StatusOK, "Continue with Demo", "Continue with Other")
+		w.op.Break()
+	})
 	t.Run("an error shows the login page and does not loop", func(t *testing.T) {
 		w.op.Break(providertest.ErrorAccessDenied)
 		page := brokertest.NewBrowser(t).Get(w.Origin + "/deep")
