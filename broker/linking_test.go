@@ -23,7 +23,7 @@ import (
 )
 
 // The rows of first logins that need HTTP: who comes with whose address, and what they have to prove. Rows 1 to 5, 8, 22, 26 and 30
-// to 32 are in flow/firstlogin. Rows 15 and 16 (a password that is reset inside of the flow) come with the reset of passwords.
+// to 32 are in flow/firstlogin; row 31, as a required action, is in verifyemail_test.go, and 15 and 16 (a reset password) in locallogin_test.go.
 
 // A mailbox takes every mail, or refuses it.
 type mailbox struct {

@@ -444,8 +444,16 @@ func TestTransientProviderProvesNothing(t *testing.T) {
 	other := func() *brokertest.Page {
 		return brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Other").Submit(press("link"))
 	}
-	shows(t, other(), http.StatusOK, `value="demo"`) // by which she could prove that the account is hers
+	page := other()
+	shows(t, page, http.StatusOK, `value="demo"`) // by which she could prove that the account is hers
+	w.op.LoginAs("")
+	page = page.Submit(url.Values{"provider": {"demo"}}) // and is on her way there
 	w.reconfigure(transient)
+	page = page.Submit(url.Values{"user": {"alice"}})
+	if links := w.linksOf(w.named("alice").ID); len(links) != 1 || strings.HasPrefix(page.URL.String(), w.Origin+"/deep") {
+		t.Errorf("the account was proved: at %s, links %+v", page.URL, links)
+	}
+	w.op.LoginAs("alice")
 	if page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Other"); page.Status != http.StatusForbidden {
 		t.Errorf("there is a way to prove it: status %d\n%s", page.Status, page.Body)
 	}

@@ -5,7 +5,7 @@
 // guessed. It owns no page (a step names one, the broker renders it) and no table (see [store.Credentials]).
 //
 //	cfg.Credentials = sqlStore
-//	cfg.PostLogin = flow.Flow{{ID: "second", When: flow.Conditional, Sub: flow.Flow{
+//	cfg.PostLogin = flow.Flow{{ID: "allow", Do: firstlogin.Allow{}}, {ID: "second", When: flow.Conditional, Sub: flow.Flow{
 //		{ID: "has-second", Do: factor.NeedsSecond()},
 //		{ID: "code", Do: factor.SecondFactor{}},
 //	}}}

@@ -106,6 +106,44 @@ func TestKakaoEmail(t *testing.T) {
 	}
 }
 
+// A vendor whose documentation says nothing of verified addresses has none, whatever else stands in its messages.
+func TestNeverVerified(t *testing.T) {
+	t.Parallel()
+	for _, v := range vendors() {
+		if v.verifies || v.noEmail {
+			continue
+		}
+		t.Run(v.alias, func(t *testing.T) {
+			t.Parallel()
+			claim := func(o object) { o["email_verified"], o["verified"], o["verified_account"] = true, true, "true" }
+			for i, a := range v.apis {
+				v.apis[i].says = func(p *person) any {
+					o := a.says(p).(object)
+					claim(o)
+					return o
+				}
+			}
+			w, d := one(t, v, autoLink)
+			d.set(func(d *double) { d.edit = claim })
+			local := w.add("ann-local", "ann@initech.example")
+			w.refused(w.signIn(d), "already exists")
+			if links, err := w.store.LinksOf(t.Context(), local.ID); err != nil || len(links) != 0 {
+				t.Errorf("linked to %+v, %v", links, err)
+			}
+		})
+	}
+}
+
+// Who has no username at Twitch has no name either: what stands in for a username is none.
+func TestTwitchWithoutUsername(t *testing.T) {
+	t.Parallel()
+	w, d := one(t, twitch(), autoLink)
+	d.set(func(d *double) { d.who.user = "" })
+	if user := w.in(d); user.Name != "" || user.Username != "ann@initech.example" {
+		t.Errorf("called %q, %q", user.Username, user.Name)
+	}
+}
+
 // A workspace of Bitbucket's, and an account that has no profile at the site, are nobody.
 func TestNoPerson(t *testing.T) {
 	t.Parallel()

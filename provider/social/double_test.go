@@ -396,7 +396,7 @@ func (d *double) serveAPI(w http.ResponseWriter, r *http.Request, address string
 	}
 	bad := ""
 	for name, want := range a.header {
-		if got := r.Header.Get(name); got == "" || want != "" && got != want {
+		if got := r.Header.Get(name); got == "" || !strings.HasPrefix(got, want) {
 			bad = fmt.Sprintf("%s is %q, want %q", name, got, want)
 		}
 	}

@@ -281,6 +281,8 @@ var junk = []reply{
 	{status: 200, body: `{"` + confidential + `":`},
 	{status: 200, body: `[]`},
 	{status: 200, body: `null`},
+	{status: 200, body: `{"error":{"message":"` + confidential + `","code":190}}`},
+	{status: 200, body: `{"error":["` + confidential + `"],"error_description":7}`},
 	{status: 200, body: `"` + confidential + `"`},
 	{status: 302, body: confidential},
 	{status: 204},

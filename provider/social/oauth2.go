@@ -255,6 +255,8 @@ func Discord(clientID, clientSecret string) *OAuth2 {
 				UserInfo: "https://discord.com/api/v10/users/@me", Revocation: "https://discord.com/api/oauth2/token/revoke",
 			},
 			Scopes: []string{"identify", "email"},
+			// Discord wants a name in this form, and may turn others away.
+			Header: map[string]string{"User-Agent": "DiscordBot (https://github.com/go-idbroker/idbroker, 1)"},
 			Claims: oauth2.Claims{
 				Subject: "id", Username: "username", Name: "global_name", EmailVerified: "verified",
 				FirstName: "-", LastName: "-", Picture: "-", Groups: "-",

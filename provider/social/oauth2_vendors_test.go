@@ -17,7 +17,7 @@ func gitHub(base, apiBase string) *vendor {
 		denial: url.Values{"error": {"access_denied"}, "error_description": {confidential},
 			"error_uri": {"https://docs.github.com/apps"}},
 		id: "90210", number: "4711", numbers: true, user: "Ann-Lee", verifies: true,
-		want: want{"90210", "ann-lee", "Ann Lee", "", "", "https://img.vendor.example/ann.png"},
+		want: want{"90210", "ann-lee", "Ann Lee", "", "", picture},
 		badCode: reply{body: toJSON(object{"error": "bad_verification_code", "error_description": confidential,
 			"error_uri": "https://docs.github.com/apps"})},
 		expired: tryAgain,
@@ -114,7 +114,7 @@ func discord() *vendor {
 		auth: "client_secret_basic client_secret_post", pkce: pkceTaken, denial: denied("access_denied"),
 		answer: jsonTokens(object{"expires_in": 604800, "refresh_token": "D-1", "scope": "identify email"}),
 		apis: []api{{
-			url: "https://discord.com/api/v10/users/@me", header: map[string]string{"User-Agent": ""},
+			url: "https://discord.com/api/v10/users/@me", header: map[string]string{"User-Agent": "DiscordBot ("},
 			broken: reply{status: 401, body: toJSON(object{"message": confidential, "code": 0})},
 			says: func(p *person) any {
 				return object{

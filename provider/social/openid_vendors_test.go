@@ -66,7 +66,7 @@ func google() *vendor {
 		badCode: oauthError(http.StatusBadRequest, "invalid_grant"), expired: tryAgain,
 		badClient: oauthError(http.StatusUnauthorized, "invalid_client"),
 		id:        "104857600000000000001", number: "4711", user: "ann", verifies: true,
-		want: want{"104857600000000000001", "ann@initech.example", "Ann Lee", "Ann", "Lee", "https://img.vendor.example/ann.png"},
+		want: want{"104857600000000000001", "ann@initech.example", "Ann Lee", "Ann", "Lee", picture},
 	}
 }
 

@@ -69,7 +69,7 @@ type Options struct {
 	Offline bool
 	// Fields are fetched from Facebook, in addition to those that the comment names.
 	Fields []string
-	// InsecureAllowAnyTenant lets users of any Microsoft Entra tenant in, whoever made it.
+	// InsecureAllowAnyTenant lets users of any Microsoft Entra tenant in, whoever made it, and personal accounts.
 	InsecureAllowAnyTenant bool
 
 	// HTTPClient is what the vendor is asked with; the guarded client of [provider.NewHTTPClient] if nil.
@@ -133,17 +133,6 @@ type vendor struct {
 	adjust func(o *Options, id *provider.Identity) error
 }
 
-// OpenID is a vendor that is an OpenID Provider: all that [oidc.Provider] is, and a brand. It is made by the constructors of this
-// package and safe for concurrent use. One whose Check returns an error is good for nothing.
-type OpenID struct {
-	*openID // its methods are this one's; nil if err is not
-	preset  openIDPreset
-	options Options
-	err     error
-}
-
-type openID = oidc.Provider
-
 // scopes returns what to ask for.
 func (v *vendor) scopes(o *Options, own []string) []string {
 	if o.Scopes != nil {
@@ -154,6 +143,17 @@ func (v *vendor) scopes(o *Options, own []string) []string {
 	}
 	return own
 }
+
+// OpenID is a vendor that is an OpenID Provider: all that [oidc.Provider] is, and a brand. It is made by the constructors of this
+// package and safe for concurrent use. One whose Check returns an error is good for nothing.
+type OpenID struct {
+	*openID // its methods are this one's; nil if err is not
+	preset  openIDPreset
+	options Options
+	err     error
+}
+
+type openID = oidc.Provider // so that what is embedded is not exported: it checks less
 
 // An openIDPreset is a vendor over package oidc.
 type openIDPreset struct {
@@ -181,6 +181,7 @@ var (
 )
 
 func (preset openIDPreset) build(o Options) *OpenID {
+	o.HostedDomains = slices.Clone(o.HostedDomains) // looked at with each login
 	p := &OpenID{preset: preset, options: o}
 	c := preset.config
 	if c.Scopes == nil {
@@ -277,7 +278,7 @@ type OAuth2 struct {
 	err     error
 }
 
-type oAuth2 = oauth2.Provider
+type oAuth2 = oauth2.Provider // likewise
 
 // An oAuth2Preset is a vendor over package oauth2.
 type oAuth2Preset struct {

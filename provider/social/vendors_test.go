@@ -72,7 +72,7 @@ type openID struct {
 type api struct {
 	url     string
 	tokenIn string            // the scheme of the header, Bearer if ""; or "query"
-	header  map[string]string // that has to be there; "" is anything
+	header  map[string]string // that has to be there and begin so
 	query   map[string]string
 	proof   bool // appsecret_proof
 	gzip    bool
@@ -89,7 +89,7 @@ type want struct {
 func (v *vendor) ann() person {
 	p := person{
 		id: v.id, user: v.user, first: "Ann", last: "Lee", name: "Ann Lee", email: "ann@initech.example", verified: true,
-		picture: "https://img.vendor.example/ann.png", domain: "initech.example",
+		picture: picture, domain: "initech.example",
 	}
 	if v.noEmail {
 		p.email, p.verified = "", false

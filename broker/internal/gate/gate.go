@@ -224,11 +224,9 @@ const transientPrefix = "transient-"
 // TransientID returns the id of the transient user whom this key names: the same at each login, and made of the key alone. Who
 // knows the key knows the id; nobody gets from the id to a key that cannot be guessed.
 func TransientID(key store.LinkKey) string {
-	sum := sha256.New()
-	for _, part := range []string{key.Provider, key.Issuer, key.Subject} {
-		fmt.Fprintf(sum, "%d:%s", len(part), part)
-	}
-	return transientPrefix + base64.RawURLEncoding.EncodeToString(sum.Sum(nil))
+	parts := fmt.Sprintf("%d:%s%d:%s%s", len(key.Provider), key.Provider, len(key.Issuer), key.Issuer, key.Subject)
+	sum := sha256.Sum256([]byte(parts))
+	return transientPrefix + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // User returns an error if u, who is kept, may not log in and hold tokens. One with the id of a transient user may not.
