@@ -2,9 +2,12 @@ package broker
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-idbroker/idbroker/broker/internal/account"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 )
 
 // Account serves the page on which users see and change their own account: linked identities, password, authenticator app,
@@ -15,6 +18,10 @@ import (
 //
 // Who is not signed in signs in first. What changes how somebody signs in needs a proof of who they are that is not older than
 // ten minutes, the last way in cannot be removed, and every change is mailed to the user, if there is a Mailer, and logged.
+//
+// A new password ends the user's other sessions and what was granted to outlive them. A passkey or a password that is removed ends
+// those that began with one, whichever that was, and a link that is removed those that its provider has vouched for; the session in
+// which it is done goes on. A password can be set where LocalLogin or a step of some flow takes one (see [factor.TakesPassword]).
 func (b *Broker) Account() http.Handler {
 	guarded := b.sameSite()(b.account.ServeHTTP)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -26,7 +33,16 @@ func (b *Broker) accountService(c *Config, sealer *web.Sealer) *account.Service 
 	return &account.Service{
 		Base: b.base, Product: c.Name, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Login: b.login,
 		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials,
-		Passkeys: c.Passkeys, Local: c.LocalLogin, ChangeUsername: c.ChangeUsername,
+		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takesPasswords(), ChangeUsername: c.ChangeUsername,
 		Now: c.Now, Log: c.Logger,
 	}
+}
+
+// takesPasswords reports whether there is anything to do with a password.
+func (c *Config) takesPasswords() bool {
+	flows := []flow.Flow{c.FirstLogin, c.PostLogin}
+	for i := range c.Providers {
+		flows = append(flows, c.Providers[i].FirstLogin, c.Providers[i].PostLogin)
+	}
+	return c.LocalLogin || slices.ContainsFunc(flows, factor.TakesPassword)
 }

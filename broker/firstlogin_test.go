@@ -269,6 +269,7 @@ func TestStateOfFirstLogin(t *testing.T) {
 		name string
 		do   func(v *visit, s *station, page *brokertest.Page) *brokertest.Page
 	}{
+		{"nothing", func(v *visit, s *station, page *brokertest.Page) *brokertest.Page { return s.on(v, page) }},
 		{"refresh", func(v *visit, s *station, page *brokertest.Page) *brokertest.Page {
 			for range 2 {
 				page = v.sane(v.browser.Get(page.URL.String()))
@@ -358,15 +359,24 @@ func TestStateOfFirstLogin(t *testing.T) {
 		}},
 	} {
 		for _, s := range stations {
-			t.Run(event.name+"/"+s.name, func(t *testing.T) {
-				t.Parallel()
-				v := newVisit(t)
-				page := event.do(v, &s, s.at(v))
-				if page.Status >= 400 {
-					t.Errorf("ends with status %d at %s\n%s", page.Status, page.URL, page.Body)
+			for _, nodes := range []string{"one node", "two nodes"} {
+				if nodes == "two nodes" && (event.name == "restart of the server" || event.name == "other node") {
+					continue // these are about nodes of their own
 				}
-				v.wantAlice()
-			})
+				t.Run(event.name+"/"+s.name+"/"+nodes, func(t *testing.T) {
+					t.Parallel()
+					v := newVisit(t)
+					if nodes == "two nodes" {
+						v.twoNodes(v.setup(nil))
+						v.from = v.Origin + "/deep?a=1"
+					}
+					page := event.do(v, &s, s.at(v))
+					if page.Status >= 400 {
+						t.Errorf("ends with status %d at %s\n%s", page.Status, page.URL, page.Body)
+					}
+					v.wantAlice()
+				})
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"html"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/factor/passkey"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/flow/flowtest"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -780,5 +782,146 @@ func TestPasskeysConfig(t *testing.T) {
 		c.BaseURL, c.Credentials, c.Passkeys = "https://id.example.com", w.store, passkey.Site{RPID: "example.com"}
 	})); err != nil {
 		t.Error(err)
+	}
+}
+
+// Why a passkey was refused is in the log, and on no page: on the login page, and where a flow asks.
+func TestRefusedPasskeysAreLogged(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	logged := func(c *broker.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) }
+	w, _ := newPasskeyWorld(t, logged)
+	a := w.makePasskey(w.login("Demo"), "")
+	kept := w.passkeysOf(w.named("alice").ID)[0]
+	b := brokertest.NewBrowser(t)
+	a.Counter = 0
+	page := w.byPasskey(b, b.Get(w.Origin+"/"), a)
+	shows(t, page, http.StatusOK, "could not be verified")
+	copied := regexp.MustCompile(`level=WARN msg=request .*counter of passkey ` + kept.ID + ` of user ` + kept.UserID)
+	if !copied.MatchString(log.String()) {
+		t.Errorf("the log does not tell of a copy:\n%s", log.String())
+	}
+	a.Counter, a.Origin = 5, "https://evil.example/"+strings.Repeat("x", 5000)
+	w.byPasskey(b, b.Get(w.Origin+"/"), a)
+	if text := log.String(); !strings.Contains(text, "evil.example") || strings.Contains(text, strings.Repeat("x", 500)) {
+		t.Errorf("the log tells nothing of another origin, or too much:\n%s", text)
+	}
+	a.Origin = w.Origin
+	w.withPasskeys(func(c *broker.Config) {
+		logged(c)
+		c.PostLogin = flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}}
+	})
+	page = w.byPasskey(b, b.Get(w.Origin+"/"), a)
+	before := len(log.String())
+	a.Counter = 1
+	page = page.Submit(url.Values{"credential": {string(a.Get(asksPasskey(t, page)))}})
+	shows(t, page, http.StatusOK, "could not be verified")
+	if !copied.MatchString(log.String()[before:]) {
+		t.Errorf("the log does not tell of a copy that a flow was given:\n%s", log.String()[before:])
+	}
+}
+
+// Who signs in with a provider steps up by a passkey, if they have one; who signs in with one is not asked again.
+func TestPasskeyStepUp(t *testing.T) {
+	t.Parallel()
+	w, _ := newPasskeyWorld(t, nil)
+	a := w.makePasskey(w.login("Demo"), "")
+	w.withPasskeys(func(c *broker.Config) {
+		c.PostLogin = flow.Flow{
+			{ID: "update", Do: factor.UpdatePassword{}},
+			{ID: "more", When: flow.Conditional, Sub: flow.Flow{
+				{ID: "needs", Do: factor.NeedsSecond(store.CredentialPasskey)}, {ID: "own", Do: factor.OwnPasskey{}},
+			}},
+		}
+	})
+	b := brokertest.NewBrowser(t)
+	page := b.Get(w.Origin + "/").Click("Demo")
+	if options := string(asksPasskey(t, page)); !strings.Contains(options, "allowCredentials") {
+		t.Errorf("anybody's passkey is asked for: %s", options)
+	}
+	who := page.Submit(url.Values{"credential": {string(a.Get(asksPasskey(t, page)))}}).Who()
+	session, err := w.store.Session(t.Context(), who.Session)
+	must(t, err)
+	if who.Username != "alice" || who.Provider != "demo" || !slices.Contains(session.AMR, "mfa") {
+		t.Errorf("signed in as %+v by %q", who, session.AMR)
+	}
+	other := brokertest.NewBrowser(t)
+	if who := w.byPasskey(other, other.Get(w.Origin+"/"), a).Who(); who.Username != "alice" {
+		t.Errorf("signed in as %+v", who)
+	}
+	w.op.LoginAs("bob") // who has none
+	if who := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo").Who(); who.Username != "bob" {
+		t.Errorf("signed in as %+v", who)
+	}
+}
+
+// A passkey or a password that is removed was perhaps somebody else's, too: what began with one ends, and nothing else.
+func TestRemovedCredentialEndsSessions(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []store.CredentialKind{store.CredentialPasskey, store.CredentialPassword, store.CredentialTOTP} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w, _ := newPasskeyWorld(t, func(c *broker.Config) {
+				offline(c)
+				c.LocalLogin = true
+			})
+			byProvider := w.login("Demo")
+			alice := w.named("alice")
+			a := w.makePasskey(byProvider, "")
+			thief, hers := brokertest.NewBrowser(t), brokertest.NewBrowser(t)
+			for _, b := range []*brokertest.Browser{thief, hers} {
+				if who := w.byPasskey(b, b.Get(w.Origin+"/"), a).Who(); who.ID != alice.ID {
+					t.Fatalf("signed in as %+v", who)
+				}
+			}
+			tokens := w.redeem(w.code(thief, askOffline), nil).tokens(t)
+			w.setPassword(alice.ID, password)
+			w.app(alice.ID)
+			all, err := w.store.CredentialsOf(t.Context(), alice.ID)
+			must(t, err)
+			i := slices.IndexFunc(all, func(c *store.Credential) bool { return c.Kind == kind })
+			page := hers.Post(w.at("remove"), url.Values{"credential": {all[i].ID}, "decision": {"yes"}}, "")
+			shows(t, page, http.StatusOK, "It was removed")
+			in := func(b *brokertest.Browser) bool { return b.Get(w.Origin+"/").URL.Path == "/" }
+			if !in(hers) || !in(byProvider) {
+				t.Errorf("her own session goes on: %t, by a provider: %t", in(hers), in(byProvider))
+			}
+			if goesOn := in(thief); goesOn != (kind == store.CredentialTOTP) {
+				t.Errorf("the other session goes on: %t", goesOn)
+			}
+			if status := w.refresh(tokens.RefreshToken, nil).StatusCode; (status == http.StatusOK) != (kind == store.CredentialTOTP) {
+				t.Errorf("what was granted to outlive it is refreshed with status %d", status)
+			}
+		})
+	}
+}
+
+// Where nothing takes a password none is offered, and one that is there can be removed.
+func TestNoPasswordsOffered(t *testing.T) {
+	t.Parallel()
+	w, _ := newPasskeyWorld(t, nil)
+	b := w.login("Demo")
+	shows(t, b.Get(w.at("")), http.StatusOK, "Set a password") // the default flow takes one
+	without := func(c *broker.Config) {
+		c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
+	}
+	w.withPasskeys(without)
+	if page := b.Get(w.at("")); strings.Contains(page.Body, "Set a password") || !strings.Contains(page.Body, "Add a passkey") {
+		t.Errorf("a password is offered:\n%s", page.Body)
+	}
+	w.setPassword(w.named("alice").ID, password)
+	shows(t, b.Get(w.at("")), http.StatusOK, "Change password")
+	all, err := w.store.CredentialsOf(t.Context(), w.named("alice").ID)
+	must(t, err)
+	must(t, w.store.DeleteCredential(t.Context(), all[0].ID))
+	for _, edit := range []func(c *broker.Config){
+		func(c *broker.Config) { c.LocalLogin = true },
+		func(c *broker.Config) {
+			c.PostLogin = flow.Flow{{ID: "p", Sub: flow.Flow{{ID: "q", Do: factor.Password{}}}}}
+		},
+		func(c *broker.Config) { c.Providers[1].FirstLogin = firstlogin.Default() },
+	} {
+		w.withPasskeys(func(c *broker.Config) { without(c); edit(c) })
+		shows(t, b.Get(w.at("")), http.StatusOK, "Set a password")
 	}
 }

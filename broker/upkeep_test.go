@@ -280,6 +280,34 @@ func TestRunMaintainsProviders(t *testing.T) {
 	})
 }
 
+// With the network down all providers fail, of which there may be thousands: a log gets a line that can be read.
+func TestRunNamesSomeOfManyProviders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		var all []broker.Provider
+		for i := range 200 {
+			all = append(all, broker.Provider{Alias: fmt.Sprintf("p%03d", i), IdP: &maintained{err: errors.New("it is down")}})
+		}
+		b, err := broker.New(broker.Config{
+			BaseURL: "http://localhost/id", Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: memstore.New(),
+			Logger: slog.New(slog.NewTextHandler(&log, nil)), Providers: all,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }()
+		synctest.Wait()
+		stop()
+		<-ended
+		if text := log.String(); strings.Count(text, "it is down") != 10 || !strings.Contains(text, `provider \"p009\"`) || !strings.Contains(text, "and 190 more") {
+			t.Errorf("the log says\n%s", text)
+		}
+	})
+}
+
 // maintained is an upstream that counts how often it is maintained.
 type maintained struct {
 	provider.IdentityProvider

@@ -3,8 +3,10 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
@@ -121,7 +123,7 @@ func (w *world) config(edit func(*broker.Config)) broker.Config {
 func (w *world) upstream(op *providertest.OIDC, alias string, edit func(*oidc.Config)) provider.IdentityProvider {
 	w.t.Helper()
 	client := op.Register(providertest.Client{
-		ID: alias, RedirectURIs: []string{brokertest.CallbackURL(w.base, alias)},
+		ID: alias, Secret: "of " + alias + ", the same on each node", RedirectURIs: []string{brokertest.CallbackURL(w.base, alias)},
 		PostLogoutRedirectURIs: []string{w.base + "/broker/" + alias + "/logout_response"},
 		BackchannelLogoutURI:   w.base + "/broker/" + alias + "/backchannel_logout",
 	})
@@ -147,6 +149,33 @@ func (w *world) reconfigure(edit func(*broker.Config)) {
 		w.t.Fatal(err)
 	}
 	*w.Broker = *b
+}
+
+// twoNodes has two brokers with this configuration serve the world from now on, at an origin of its own. They share the store and
+// nothing else, and requests go to the one or the other in a sequence that never repeats itself three times over, so that each
+// kind of request meets each node after each other kind.
+func (w *world) twoNodes(edit func(*broker.Config)) {
+	w.t.Helper()
+	var asked atomic.Uint64
+	var nodes []http.Handler
+	balancer := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		nodes[bits.OnesCount64(asked.Add(1))%2].ServeHTTP(rw, r) // Thue and Morse
+	}))
+	w.t.Cleanup(balancer.Close)
+	w.base = balancer.URL + "/id"
+	for range 2 {
+		node := brokertest.Start(w.t, func(string) broker.Config { return w.config(edit) })
+		to, err := url.Parse(node.Origin)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		nodes = append(nodes, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+		}})
+	}
+	w.Server = &brokertest.Server{URL: w.base, Origin: balancer.URL}
+	w.rp.Connect(w.URL)
 }
 
 // login signs a new browser in at the host application through a provider and returns it.

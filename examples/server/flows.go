@@ -104,7 +104,8 @@ var steps = map[string]stepKind{
 	"update_password": {of: "factor.UpdatePassword", options: []string{"missing"}, do: func(s *step) flow.Authenticator {
 		return factor.UpdatePassword{Missing: s.Missing}
 	}},
-	"passkey": {of: "factor.Passkey", do: only(factor.Passkey{})},
+	"passkey":     {of: "factor.Passkey", do: only(factor.Passkey{})},
+	"own_passkey": {of: "factor.OwnPasskey", do: only(factor.OwnPasskey{})},
 	"if_role": {of: "firstlogin.HasRole", options: []string{"role!"}, do: func(s *step) flow.Authenticator {
 		return firstlogin.HasRole(s.Role)
 	}},
@@ -115,13 +116,19 @@ var steps = map[string]stepKind{
 		return firstlogin.ByProvider(s.Providers...)
 	}},
 	"if_credential": {of: "factor.Has", options: []string{"credentials!"}, do: func(s *step) flow.Authenticator {
-		kinds := make([]store.CredentialKind, len(s.Credentials))
-		for i, k := range s.Credentials {
-			kinds[i] = store.CredentialKind(k)
-		}
-		return factor.Has(kinds...)
+		return factor.Has(s.kinds()...)
 	}},
-	"if_second_factor": {of: "factor.NeedsSecond", do: func(*step) flow.Authenticator { return factor.NeedsSecond() }},
+	"if_second_factor": {of: "factor.NeedsSecond", options: []string{"credentials"}, do: func(s *step) flow.Authenticator {
+		return factor.NeedsSecond(s.kinds()...)
+	}},
+}
+
+func (s *step) kinds() []store.CredentialKind {
+	kinds := make([]store.CredentialKind, len(s.Credentials))
+	for i, k := range s.Credentials {
+		kinds[i] = store.CredentialKind(k)
+	}
+	return kinds
 }
 
 func only(a flow.Authenticator) func(*step) flow.Authenticator {

@@ -21,6 +21,19 @@ var _ flow.Decider = Passkey{}
 // Decides marks the step as one that decides the draft.
 func (Passkey) Decides() {}
 
+// OwnPasskey asks the user whom the draft has decided on already for a passkey of theirs, on the page of [Passkey]. It decides
+// nothing, so that a flow after a login can step up by it, beside other steps and under a condition; [NeedsSecond] is one. It skips
+// where nobody was decided on, and where [Passkey] does.
+type OwnPasskey struct{}
+
+// Authenticate asks.
+func (OwnPasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	if t.Draft.UserID == "" {
+		return flow.Skip(), nil
+	}
+	return Passkey{}.Authenticate(ctx, t)
+}
+
 const (
 	begunPasskey    = "passkey"    // under which a step keeps what was begun
 	fieldCredential = "credential" // the browser's answer

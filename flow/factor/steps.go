@@ -51,6 +51,9 @@ var _ flow.Decider = UsernamePassword{}
 // Decides marks the step as one that decides the draft.
 func (UsernamePassword) Decides() {}
 
+// TakesPassword marks the step as one that [TakesPassword] finds.
+func (UsernamePassword) TakesPassword() {}
+
 // Authenticate asks and decides.
 func (s UsernamePassword) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
 	return askPassword(ctx, t, t.Draft.UserID, s.OrPasskey && t.Passkeys != nil)
@@ -65,6 +68,18 @@ var _ flow.Decider = Password{}
 
 // Decides marks the step as one that decides the draft.
 func (Password) Decides() {}
+
+// TakesPassword marks the step as one that [TakesPassword] finds.
+func (Password) TakesPassword() {}
+
+// TakesPassword reports whether a step of f that is not disabled asks for a password: [UsernamePassword], [Password], or one of a host's
+// own that has their method TakesPassword. The broker's account page offers to set a password where some flow, or the login page, takes one.
+func TakesPassword(f flow.Flow) bool {
+	return slices.ContainsFunc(f, func(s flow.Step) bool {
+		_, takes := s.Do.(interface{ TakesPassword() })
+		return s.When != flow.Disabled && (takes || TakesPassword(s.Sub))
+	})
+}
 
 // Authenticate asks and decides.
 func (Password) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
@@ -255,14 +270,17 @@ func Has(kinds ...store.CredentialKind) flow.Authenticator {
 }
 
 // NeedsSecond is a condition (see [flow.If]) for a sub-flow that asks for a second factor, after the step that decides who it is:
-// the user has an authenticator app or recovery codes, and was not asked for a second factor yet. A passkey that has verified its
-// user is two factors in one.
-func NeedsSecond() flow.Authenticator {
+// the user has a credential of one of these kinds, and was not asked for a second factor yet. Without kinds it is an authenticator
+// app or recovery codes. A passkey that has verified its user is two factors in one.
+func NeedsSecond(kinds ...store.CredentialKind) flow.Authenticator {
+	if len(kinds) == 0 {
+		kinds = []store.CredentialKind{store.CredentialTOTP, store.CredentialRecovery}
+	}
 	return flow.If(func(ctx context.Context, t *flow.Turn) (bool, error) {
 		if slices.Contains(t.Draft.AMR, AMRMultiple) {
 			return false, nil
 		}
-		return has(ctx, t, []store.CredentialKind{store.CredentialTOTP, store.CredentialRecovery})
+		return has(ctx, t, kinds)
 	})
 }
 

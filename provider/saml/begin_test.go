@@ -12,6 +12,7 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,9 +189,10 @@ func queried(t testing.TB, name, doc string, key *saml.Key, algorithm saml.Signa
 	_, _ = w.Write([]byte(doc))
 	must(w.Close())
 	// Lower-case escapes, as others write them: what was sent is what is covered.
-	query := name + "=" + strings.ReplaceAll(url.QueryEscape(base64.StdEncoding.EncodeToString(b.Bytes())), "%2B", "%2b") + "&RelayState=" + state
+	lower := strings.NewReplacer("%2B", "%2b", "%2F", "%2f", "%3A", "%3a")
+	query := name + "=" + lower.Replace(url.QueryEscape(base64.StdEncoding.EncodeToString(b.Bytes()))) + "&RelayState=" + state
 	if key != nil {
-		query += "&SigAlg=" + url.QueryEscape(string(algorithm))
+		query += "&SigAlg=" + lower.Replace(url.QueryEscape(string(algorithm)))
 		digest := sha256.Sum256([]byte(query))
 		value, err := key.Private.Sign(nil, digest[:], crypto.SHA256)
 		must(err)
@@ -242,6 +244,13 @@ func TestRedirectResponse(t *testing.T) {
 		{"signature empty", "", &idp, saml.RSASHA256, func(s string) string { return s[:strings.Index(s, "&Signature")] + "&Signature=" }, "none of the keys"},
 		{"message twice", "", &idp, saml.RSASHA256, func(s string) string { return s + "&SAMLResponse=x" }, "twice"},
 		{"message twice, spelt otherwise", "", &idp, saml.RSASHA256, func(s string) string { return s + "&%53AMLResponse=x" }, "twice"},
+		{"message under a name with an escape", "", &idp, saml.RSASHA256, replace("SAMLResponse", "SAML%52esponse"), "written in another way"},
+		{"signature under a name with an escape", "", &idp, saml.RSASHA256, replace("&Signature", "&%53ignature"), "written in another way"},
+		{"in another order", "", &idp, saml.RSASHA256, func(s string) string {
+			parts := strings.Split(s, "&")
+			slices.Reverse(parts)
+			return strings.Join(parts, "&")
+		}, ""},
 		{"signature twice", "", &idp, saml.RSASHA256, func(s string) string { return s + "&Signature=x" }, "twice"},
 		{"unknown encoding", "a", nil, "", func(s string) string { return s + "&SAMLEncoding=urn:x" }, "encoding"},
 	}

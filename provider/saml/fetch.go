@@ -39,23 +39,22 @@ func (p *Provider) upstream(ctx context.Context) (*upstream, error) {
 
 var _ provider.Maintained = (*Provider)(nil)
 
-// Maintain fetches the metadata if it is time to, and warns of certificates that will expire.
-func (p *Provider) Maintain(ctx context.Context) error {
+// Maintain fetches the metadata if it is time to, and warns of certificates that will expire, of those too that stay in use because
+// nothing newer can be had.
+func (p *Provider) Maintain(ctx context.Context) (err error) {
 	if up := p.current.Load(); !up.fresh(p.now()) {
 		flight := p.flight.DoChan("", func() (any, error) { return p.refresh(ctx, false) })
 		select {
 		case r := <-flight:
-			if r.Err != nil {
-				return r.Err
-			}
+			err = r.Err
 		case <-ctx.Done():
-			return ctx.Err()
+			err = ctx.Err()
 		}
 	}
 	if up := p.current.Load(); up != nil {
 		p.watch(ctx, up)
 	}
-	return nil
+	return err
 }
 
 // newest returns what is known, and has it fetched again in time, so that a provider which is in use makes nobody wait. What is

@@ -37,6 +37,39 @@ func TestCanonicalFails(t *testing.T) {
 	}
 }
 
+// Canonicalization declares a namespace at each element that uses it. A message that a few kilobytes of a query, or anybody's form,
+// become gigabytes by is refused before that: in a SignedInfo that nobody signed, and in a body beside one that was signed.
+func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the process allocates
+	p := newProvider(t, config())
+	data, id := begin(t, p, provider.Request{})
+	swell := func(e *etree.Element) {
+		e.CreateAttr("xmlns:b", "urn:"+strings.Repeat("b", 64<<10))
+		for range 4 << 10 {
+			e.CreateElement("b:b")
+		}
+	}
+	info := newForge(id)
+	info.signed, info.after = "r", func(r *etree.Element) {
+		method := r.FindElement("./ds:Signature/ds:SignedInfo/ds:CanonicalizationMethod")
+		kept := method.CreateElement("ec:InclusiveNamespaces")
+		kept.CreateAttr("xmlns:ec", "http://www.w3.org/2001/10/xml-exc-c14n#")
+		swell(kept)
+	}
+	body := newForge(id)
+	body.signed, body.after = "r", func(r *etree.Element) { swell(r.FindElement("./samlp:Status")) }
+	for name, f := range map[string]*forge{"SignedInfo": info, "body": body} {
+		doc := f.response(t)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		identity, err := finish(t, p, data, doc)
+		runtime.ReadMemStats(&after)
+		refused(t, identity, err, "bytes come of it")
+		if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 32 {
+			t.Errorf("%s: %d MiB are allocated for %d KiB", name, allocated, len(doc)>>10)
+		}
+	}
+}
+
 // What inflates without end is inflated up to a bound (CVE-2023-28119 and its kind).
 func TestBomb(t *testing.T) { // alone, since it counts what the process allocates
 	var deflated bytes.Buffer

@@ -123,6 +123,9 @@ func (p *Provider) find(root *etree.Element) (*upstream, error) {
 		if found != nil {
 			return errors.New("more than one identity provider is meant: set IdPEntityID")
 		}
+		if err := around.readValidity(e, p.now()); err != nil { // of this one: that others have expired is nothing to it
+			return err
+		}
 		around.entityID = id
 		found = &around
 		return p.readRole(e, role, found)
@@ -136,14 +139,14 @@ func (p *Provider) find(root *etree.Element) (*upstream, error) {
 // eachEntity calls do with each EntityDescriptor, and with what holds of all in the groups that it stands in.
 func (p *Provider) eachEntity(e *etree.Element, around *upstream, do func(*etree.Element, upstream) error) error {
 	here := *around
-	if err := here.readValidity(e, p.now()); err != nil {
-		return err
-	}
 	switch {
 	case is(e, nsMetadata, "EntityDescriptor"):
 		return do(e, here)
 	case !is(e, nsMetadata, "EntitiesDescriptor"):
 		return fmt.Errorf("no metadata: it is a %s", quote(e.Tag))
+	}
+	if err := here.readValidity(e, p.now()); err != nil {
+		return err
 	}
 	for _, c := range elements(e) {
 		if is(c, nsMetadata, "EntityDescriptor") || is(c, nsMetadata, "EntitiesDescriptor") {

@@ -78,6 +78,8 @@ func TestMetadata(t *testing.T) {
 		{"key among others", descriptor{keys: keyDescriptor(encryptionUse, otherKey()) + keyDescriptor(signing, weakKey(), otherKey()) + keyDescriptor(signing, idpKey())}.String(), nil, ""},
 		{"in a group", group("", other, descriptor{}.String()), func(c *saml.Config) { c.IdPEntityID = idpEntity }, ""},
 		{"in a group of groups", group("", other, group("", descriptor{}.String())), func(c *saml.Config) { c.IdPEntityID = idpEntity }, ""},
+		{"beside one that has expired, and one that nobody can read", group("", strings.Replace(other, "<md:EntityDescriptor ", `<md:EntityDescriptor validUntil="2026-05-04T11:00:00Z" `, 1),
+			`<md:EntityDescriptor entityID="https://odd.example" cacheDuration="1h"/>`, descriptor{}.String()), func(c *saml.Config) { c.IdPEntityID = idpEntity }, ""},
 		{"alone in a group", group("", descriptor{}.String()), nil, ""},
 		{"valid still", descriptor{attrs: ` validUntil="2026-05-04T12:00:01Z"`}.String(), nil, ""},
 		{"other endpoint", descriptor{}.String(), func(c *saml.Config) { c.Endpoints.SingleSignOn = "https://idp.example/other?x=y" }, "https://idp.example/other?x=y"},
@@ -426,9 +428,17 @@ func TestMaintain(t *testing.T) {
 	if !strings.Contains(log.String(), "event=saml_certificate_expires") {
 		t.Errorf("nobody is told that the certificate expires: %s", log.String())
 	}
+	w.set("") // down
+	now = now.Add(7 * 24 * time.Hour)
+	wantKind(t, p.Maintain(t.Context()), provider.Unavailable)
+	if n := strings.Count(log.String(), "event=saml_certificate_expires"); n != 2 {
+		t.Errorf("thirteen days before it expires, and metadata is down: %d lines, want 2", n)
+	}
+	w.set(descriptor{}.String())
 	now = now.Add(25 * time.Hour)
-	if err := p.Maintain(t.Context()); err != nil || w.asked.Load() != 2 {
-		t.Errorf("a day later: %v, fetched %d times", err, w.asked.Load())
+	asked := w.asked.Load()
+	if err := p.Maintain(t.Context()); err != nil || w.asked.Load() != asked+1 {
+		t.Errorf("a day later: %v, fetched %d times", err, w.asked.Load()-asked)
 	}
 	broken := newWire(t, "<x/>")
 	wantKind(t, newProvider(t, broken.config()).Maintain(t.Context()), provider.Misconfigured)

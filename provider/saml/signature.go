@@ -69,7 +69,7 @@ func verified(e *etree.Element, keys []crypto.PublicKey, l limits) (*etree.Eleme
 	if err != nil {
 		return nil, err
 	}
-	signedInfo, err := canonical(sig.info, sig.prefixes)
+	signedInfo, err := canonical(sig.info, sig.prefixes, ofMessage)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func verified(e *etree.Element, keys []crypto.PublicKey, l limits) (*etree.Eleme
 		return nil, errForeignKey
 	}
 	e.RemoveChild(sig.element) // the enveloped-signature transform
-	covered, err := canonical(e, info.prefixes)
+	covered, err := canonical(e, info.prefixes, l)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +249,8 @@ func binary(e *etree.Element, tag string) ([]byte, error) {
 }
 
 // canonical returns e by Exclusive XML Canonicalization 1.0 without comments. e is taken out of its document and changed.
-func canonical(e *etree.Element, prefixes string) ([]byte, error) {
+// What would be larger than documents may be is refused before it is written.
+func canonical(e *etree.Element, prefixes string, l limits) ([]byte, error) {
 	inherit(e, e.Parent())
 	var defaults map[*etree.Element]string
 	if slices.Contains(strings.Fields(prefixes), "#default") { // which the library takes for a prefix of that name
@@ -262,6 +263,9 @@ func canonical(e *etree.Element, prefixes string) ([]byte, error) {
 	if defaults != nil {
 		keepDefaults(e, "", defaults)
 	}
+	if n := sizeOfValues(e); n > int64(l.bytes) {
+		return nil, fmt.Errorf("canonicalization: more than %d bytes come of it", n)
+	}
 	doc := etree.NewDocument()
 	doc.SetRoot(e)
 	doc.WriteSettings = etree.WriteSettings{CanonicalAttrVal: true, CanonicalEndTags: true, CanonicalText: true}
@@ -273,6 +277,20 @@ func canonical(e *etree.Element, prefixes string) ([]byte, error) {
 		return nil, fmt.Errorf("canonicalization: %w", err)
 	}
 	return b, nil
+}
+
+// sizeOfValues returns how many bytes the attributes of e and of all in it have. Canonicalization declares a namespace anew at each
+// element that is first to use it: of a long name and many elements, gigabytes come that were a few kilobytes.
+func sizeOfValues(e *etree.Element) (n int64) {
+	for i := range e.Attr {
+		n += int64(len(e.Attr[i].Value))
+	}
+	for _, t := range e.Child {
+		if c, ok := t.(*etree.Element); ok {
+			n += sizeOfValues(c)
+		}
+	}
+	return n
 }
 
 // noteDefaults notes which default namespace each element has, in one that has this.

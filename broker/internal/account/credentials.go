@@ -28,6 +28,7 @@ func (s *Service) showCredentials(ctx context.Context, v *visit, data *web.Accou
 	}
 	shown := &web.AccountCredentials{
 		Needed: s.onlyWay(w, store.CredentialPassword), NeedsPasskey: s.onlyWay(w, store.CredentialPasskey), MorePasskeys: s.Passkeys != nil,
+		NoPasswords: !s.TakesPasswords,
 	}
 	for _, c := range all {
 		row := web.AccountCredential{ID: c.ID, Label: c.Label, Since: c.CreatedAt.UTC(), Used: c.LastUsed.UTC()}
@@ -293,7 +294,21 @@ func (s *Service) remove(v *visit) {
 			}
 		}
 		s.credentialChanged(v, string(c.Kind))
+		if err := s.endLocal(context.WithoutCancel(v.Context()), v, c.Kind); err != nil {
+			return err
+		}
 		s.done(v, "removed")
 		return nil
+	})
+}
+
+// endLocal ends the user's other sessions that no provider has vouched for, and what was granted to outlive such, once a passkey or
+// the password is gone: whoever else had it may have signed in. Which of several passkeys a session began with is not known.
+func (s *Service) endLocal(ctx context.Context, v *visit, kind store.CredentialKind) error {
+	if kind != store.CredentialPassword && kind != store.CredentialPasskey {
+		return nil
+	}
+	return s.Logouts.EndWhere(ctx, string(kind)+" removed by the user", v.user.ID, func(sessionID string, by store.LinkKey) bool {
+		return sessionID != v.session.ID && by.Provider == ""
 	})
 }

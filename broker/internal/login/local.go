@@ -43,6 +43,9 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
 			lent.Passkeys = j.begun
 		}
+		if lent.Passkeys != nil {
+			lent.Passkeys = recordedPasskeys{lent.Passkeys}
+		}
 		lent.KnownDevice = func(userID string) string { return s.knownDevice(r, userID) }
 	}
 	return lent

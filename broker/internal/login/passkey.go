@@ -63,6 +63,19 @@ func (b *begunPasskey) FinishLogin(ctx context.Context, c store.Credentials, use
 	return proof, nil
 }
 
+// recordedPasskeys are those that steps are lent: why one was refused, which no page tells, is logged.
+type recordedPasskeys struct{ flow.Passkeys }
+
+// FinishLogin takes one proof, or notes why it is none.
+func (p recordedPasskeys) FinishLogin(ctx context.Context, c store.Credentials, users func(context.Context, string) (*store.User, error),
+	state, answer []byte, now time.Time) (*flow.PasskeyProof, error) {
+	proof, err := p.Passkeys.FinishLogin(ctx, c, users, state, answer, now)
+	if errors.Is(err, factor.ErrRefused) {
+		web.RecordOf(ctx).Err = err
+	}
+	return proof, err
+}
+
 // passkeyForm asks on the login page for anybody's passkey.
 func (s *Service) passkeyForm(w http.ResponseWriter, r *http.Request, t *Target) (*web.PasskeyForm, error) {
 	options, state, err := s.Passkeys.BeginLogin(r.Context(), s.Credentials, nil)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 	minute     = time.Minute
 	sweepBatch = 500                   // that one call of the store removes, so that logins need not wait long for it
 	atOnce     = 8                     // providers that are maintained
+	named      = 10                    // of those that failed: with the network down all have, and there may be thousands
 	sweepPause = 50 * time.Millisecond // between two of them
 	firstRetry = 5 * time.Second       // and twice as long each further time, up to its time
 )
@@ -90,7 +92,7 @@ func Sweep(ctx context.Context, s store.Sweeper) error {
 	}
 }
 
-// Maintain has all do what is due, some at a time, and returns what failed by the alias of each.
+// Maintain has all do what is due, some at a time, and returns what failed by the alias of each; of many, of the first ones.
 func Maintain(ctx context.Context, all map[string]provider.Maintained) error {
 	var some errgroup.Group
 	some.SetLimit(atOnce)
@@ -106,5 +108,10 @@ func Maintain(ctx context.Context, all map[string]provider.Maintained) error {
 			return nil
 		})
 	}
-	return errors.Join(append(failed, some.Wait())...)
+	err := some.Wait()
+	slices.SortFunc(failed, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	if more := len(failed) - named; more > 0 {
+		failed = append(failed[:named], fmt.Errorf("and %d more", more))
+	}
+	return errors.Join(append(failed, err)...)
 }

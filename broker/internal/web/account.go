@@ -57,6 +57,7 @@ type AccountCredentials struct {
 	Passkeys []AccountCredential
 	// MorePasskeys says that there can be some, and NeedsPasskey that the only one is the last way in.
 	MorePasskeys, NeedsPasskey bool
+	NoPasswords                bool // nothing asks for one, so that none is offered
 }
 
 // An AccountCredential is one of them.

@@ -223,7 +223,7 @@ func pages() map[string]web.Page {
 		}},
 		"login-local-only": {Name: "login", Data: web.LoginData{Local: &web.LocalForm{Action: "/id/login/password", Start: "/login"}}},
 		"account": {Name: "account", Data: web.AccountData{
-			Base: "/account", Account: "anna", Notice: "last_way", Bad: true, Email: "anna@example.com", Mail: true,
+			Base: "/account", Account: "anna", Rename: true, Notice: "last_way", Bad: true, Email: "anna@example.com", Mail: true,
 			Profile: web.AccountProfile{
 				FirstName: "Anna", LastName: `"<b>`, Name: "Anna", Locale: "de", Errors: map[string]string{"last_name": "invalid"},
 				Locales: []web.AccountLocale{{}, {Tag: "en", Name: "English"}, {Tag: "de", Name: "Deutsch", Chosen: true}},

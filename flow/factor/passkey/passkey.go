@@ -26,6 +26,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -237,7 +238,8 @@ func check(w *webauthn.WebAuthn, who *owner, session *webauthn.SessionData, pars
 		return nil, err
 	}
 	if used.Authenticator.CloneWarning {
-		return nil, errors.New("the signature counter did not go up: it may be a copy (WebAuthn Level 3 §6.1.1)")
+		return nil, fmt.Errorf("the signature counter of passkey %s of user %s did not go up: it may be a copy (WebAuthn Level 3 §6.1.1)",
+			who.kept[who.index(used.ID)].ID, who.user.ID)
 	}
 	return used, nil
 }
@@ -281,7 +283,7 @@ func (o *owner) index(id []byte) int {
 }
 
 func find(ctx context.Context, c store.Credentials, users func(context.Context, string) (*store.User, error), id string) (*owner, error) {
-	if id == "" || len(id) > maxHandle {
+	if id == "" || len(id) > maxHandle || !utf8.ValidString(id) || strings.ContainsRune(id, 0) { // what no store has, and some refuse
 		return nil, refused(errors.New("no user handle"))
 	}
 	u, err := users(ctx, id)
@@ -342,11 +344,14 @@ func sessionOf(state []byte) (*webauthn.SessionData, error) {
 	return session, nil
 }
 
+// maxReason bounds, in bytes, what a stranger's answer can have the log say.
+const maxReason = 300
+
 // refused says for the log why an answer proves nothing.
 func refused(err error) error {
-	var e *protocol.Error
-	if errors.As(err, &e) && e.DevInfo != "" {
-		return fmt.Errorf("%w: passkey: %s: %s", factor.ErrRefused, e.Details, e.DevInfo)
+	reason := err.Error()
+	if e, ok := errors.AsType[*protocol.Error](err); ok && e.DevInfo != "" {
+		reason = e.Details + ": " + e.DevInfo
 	}
-	return fmt.Errorf("%w: passkey: %w", factor.ErrRefused, err)
+	return fmt.Errorf("%w: passkey: %s", factor.ErrRefused, strings.ToValidUTF8(reason[:min(len(reason), maxReason)], ""))
 }
