@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
 // withRefresh asks for a refresh token.
@@ -660,6 +662,30 @@ func TestRefreshTokenOfAnEarlierLogin(t *testing.T) {
 	w.wantRenewals(1)
 }
 
+// Who links again a provider that was confirmed as another has the tokens of that, though the link is by its former issuer.
+func TestTokensOfAConfirmedProviderThatIsLinkedAgain(t *testing.T) {
+	t.Parallel()
+	linkOnly := func(c *broker.Config) {
+		c.Providers[1].LinkOnly, c.Providers[1].StoreTokens = true, provider.TokensOnLink
+	}
+	w := newVaultWorld(t, provider.TokensOnLink, linkOnly)
+	b := w.login("Demo")
+	w.link(b, "other")
+	id := w.named("alice").ID
+	moved := w.elsewhere()
+	moved.SetUser(providertest.User{Subject: "carol", Username: "carol"})
+	moved.LoginAs("carol")
+	w.keeping(provider.TokensOnLink, also(linkOnly, func(c *broker.Config) { c.Providers[1].IdP = w.upstream(moved, "other", nil) }))
+	must(t, w.Broker.ConfirmProvider(t.Context(), "other"))
+	if _, err := w.Broker.UpstreamTokens(t.Context(), id, "other"); !errors.Is(err, broker.ErrLinkAgain) {
+		t.Errorf("what it issued before: %v", err)
+	}
+	w.link(b, "other")
+	if tokens, err := w.Broker.UpstreamTokens(t.Context(), id, "other"); err != nil || !w.good(moved, tokens.AccessToken) {
+		t.Errorf("linked again: %v", err)
+	}
+}
+
 // A session that another user's takes the place of takes its tokens with it.
 func TestTokensAreRevokedWithASessionThatIsReplaced(t *testing.T) {
 	t.Parallel()
@@ -674,6 +700,45 @@ func TestTokensAreRevokedWithASessionThatIsReplaced(t *testing.T) {
 	eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
 	if again := w.fetch("demo", w.accessToken(b)).fetched(t); !w.good(w.op, again.AccessToken) || again.AccessToken == tokens.AccessToken {
 		t.Error("bob has no token of his own")
+	}
+}
+
+// So do those of a session that goes on by the word of another upstream.
+func TestTokensAreRevokedWithTheWordOfTheirUpstream(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensInSession, nil)
+	b := w.login("Demo")
+	w.link(b, "other")
+	before := b.Get(w.Origin + "/").Who()
+	tokens := w.fetch("demo", w.accessToken(b)).fetched(t)
+	b.Get(w.URL + "/login?prompt=login&return_to=/").Click("Other")
+	if who := b.Get(w.Origin + "/").Who(); who.Session != before.Session || who.Provider != "other" {
+		t.Fatalf("signed in as %+v", who)
+	}
+	eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+}
+
+// A login in a browser that has no session asks for none, whatever is kept in sessions.
+func TestTokensInSessionCostOthersNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	var read atomic.Int32
+	w.keeping(provider.TokensInSession, func(c *broker.Config) {
+		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+			if call.Method == "Session" && !call.After {
+				read.Add(1)
+			}
+			return nil
+		})
+	})
+	b := stopped(t)
+	callback := w.ready(b, "other")
+	b.Get(callback)
+	if n := read.Load(); n != 0 {
+		t.Errorf("%d sessions were read", n)
+	}
+	if !w.signedIn(b) {
+		t.Error("not signed in")
 	}
 }
 

@@ -85,6 +85,26 @@ func TestRefreshWhileUnlinked(t *testing.T) {
 	})
 }
 
+// What is too large to be kept is no use, and nobody waits for it to become smaller: the refresh token is spent, and not tried again.
+func TestRefreshBringsTooMuch(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) {
+		delete(m, "id_token")
+		m["access_token"] = strings.Repeat("a", 100<<10)
+	}})
+	w.advance(11 * time.Minute)
+	for range 2 {
+		if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrLinkAgain) {
+			t.Errorf("UpstreamTokens: %v", err)
+		}
+	}
+	w.wantRenewals(1)
+	eventually(t, "the upstream is told", func() bool { return len(w.op.Requests(providertest.Revocation)) == 1 })
+}
+
 // What is renewed while the session ends is given to nobody, and revoked.
 func TestRefreshWhileSignedOut(t *testing.T) {
 	t.Parallel()

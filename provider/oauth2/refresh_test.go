@@ -30,11 +30,12 @@ func TestRefreshTokens(t *testing.T) {
 		"a spent one": {
 			answer: answer{status: 400, body: `{"error":"invalid_grant","error_description":"rt-1 of a secret was used"}`}, kind: provider.Expired,
 		},
-		"no access token":   {answer: answer{body: `{"token_type":"bearer"}`}, kind: provider.Invalid},
-		"a page":            {answer: answer{contentType: "text/html", body: `rt-1`}, kind: provider.Invalid},
-		"a redirect":        {answer: answer{status: 307}, kind: provider.Unavailable},
-		"out of order":      {answer: answer{status: 503, body: `{"error":"invalid_grant"}`}, kind: provider.Unavailable},
-		"client is refused": {answer: answer{status: 401, body: `{"error":"invalid_client"}`}, kind: provider.Misconfigured},
+		"a spent one of GitHub's": {answer: answer{body: `{"error":"bad_refresh_token","error_description":"rt-1 is spent"}`}, kind: provider.Expired},
+		"no access token":         {answer: answer{body: `{"token_type":"bearer"}`}, kind: provider.Invalid},
+		"a page":                  {answer: answer{contentType: "text/html", body: `rt-1`}, kind: provider.Invalid},
+		"a redirect":              {answer: answer{status: 307}, kind: provider.Unavailable},
+		"out of order":            {answer: answer{status: 503, body: `{"error":"invalid_grant"}`}, kind: provider.Unavailable},
+		"client is refused":       {answer: answer{status: 401, body: `{"error":"invalid_client"}`}, kind: provider.Misconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -60,8 +60,8 @@ func (p *Provider) checkRenewed(ctx context.Context, up *upstream, next *provide
 	return nil
 }
 
-// checkSame compares an ID token with the one of the login, as OpenID Connect Core §12.2 has it. Nonce and auth_time may be left
-// out.
+// checkSame compares an ID token with the one before, as OpenID Connect Core §12.2 has it. Nonce and auth_time may be left out; what
+// the one before leaves out has nothing to be compared with.
 func checkSame(c, before claims) error {
 	for _, name := range []string{"iss", "sub"} {
 		if c[name] != before[name] {
@@ -69,7 +69,8 @@ func checkSame(c, before claims) error {
 		}
 	}
 	for _, name := range []string{"nonce", "auth_time"} {
-		if value, there := c[name]; there && value != before[name] {
+		value, there := c[name]
+		if old, said := before[name]; there && said && value != old {
 			return errors.New("ID token: " + name + " is another than that of the login")
 		}
 	}

@@ -58,6 +58,19 @@ func TestRefreshTokens(t *testing.T) {
 	}
 }
 
+// What the ID token of the login does not say, one that comes later may.
+func TestRefreshTokensSayMore(t *testing.T) {
+	t.Parallel()
+	o := newOP(t)
+	o.claims = drop("auth_time")
+	p := newProvider(t, o.config())
+	old := o.first(t, p)
+	o.claims = set("auth_time", o.ago(time.Hour))
+	if _, err := p.RefreshTokens(t.Context(), old); err != nil {
+		t.Errorf("RefreshTokens: %v", err)
+	}
+}
+
 func TestRefreshTokensAttacks(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -94,6 +107,7 @@ func TestRefreshTokensAttacks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := newOP(t)
+			o.claims = set("auth_time", o.ago(time.Minute))
 			p := newProvider(t, o.config())
 			tokens := o.first(t, p)
 			if row.edit != nil {

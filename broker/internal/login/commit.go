@@ -110,6 +110,7 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err != nil {
 		return "", Answer{}, err
 	}
+	by, had := login.Session.Upstream, login.Session.UpstreamTokens
 	if err := s.describeSession(ctx, login.Session, j); err != nil {
 		return "", Answer{}, err
 	}
@@ -129,6 +130,9 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
+	}
+	if by != login.Session.Upstream { // another upstream's word, which the session rests on no more
+		s.Vault.Revoke(ctx, by.Provider, had)
 	}
 	j.user = user.ID
 	if login.EndSession != "" {
@@ -410,7 +414,7 @@ func newUser(p *provider.Profile, now time.Time) *store.User {
 	return u
 }
 
-// setProfile sets all of a user that a profile decides but the user name, which is for ever.
+// setProfile sets all of a user that a profile decides but the username, which no provider changes.
 func setProfile(u *store.User, p *provider.Profile) {
 	u.Email, u.EmailVerified = p.Email, p.EmailVerified
 	u.FirstName, u.LastName, u.Name = p.FirstName, p.LastName, p.Name

@@ -325,7 +325,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 func (s *Service) linkAgain(ctx context.Context, p *gate.Provider, known *store.Link, id *provider.Identity) error {
 	for {
 		tokens := s.tokensOnLink(ctx, p, id, known.Tokens)
-		if bytes.Equal(tokens, known.Tokens) || known.Issuer != id.Issuer {
+		if bytes.Equal(tokens, known.Tokens) {
 			return nil
 		}
 		known.Tokens = tokens

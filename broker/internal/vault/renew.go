@@ -154,10 +154,14 @@ func (v *Vault) ask(ctx context.Context, p *gate.Provider, r *record) (*provider
 	if err == nil && (next == nil || next.AccessToken == "") {
 		err = errors.New("the provider returned no tokens")
 	}
-	if err == nil {
-		return next, nil
-	}
 	why := ErrRefresh
+	if err == nil {
+		if _, err = (&record{Tokens: *next, Mark: r.Mark}).encode(); err == nil {
+			return next, nil
+		}
+		why = ErrLinkAgain // the old refresh token is spent, and the new one cannot be kept
+		go v.revoke(ctx, p, next)
+	}
 	if failure, ok := errors.AsType[*provider.Error](err); ok && failure.Kind == provider.Expired {
 		why = ErrLinkAgain
 	}

@@ -40,9 +40,9 @@ func (v *Vault) revoke(ctx context.Context, p *gate.Provider, t *provider.Tokens
 	}
 }
 
-// Leaving returns what is to be called once the session with this id is gone.
+// Leaving returns what is to be called once the session with this id, "" for none, is gone.
 func (v *Vault) Leaving(ctx context.Context, sessionID string) (gone func()) {
-	if v.InSession {
+	if v.InSession && sessionID != "" {
 		if s, err := v.Store.Session(ctx, sessionID); err == nil && len(s.UpstreamTokens) > 0 {
 			return func() { v.Revoke(ctx, s.Upstream.Provider, s.UpstreamTokens) }
 		}
