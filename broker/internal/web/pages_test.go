@@ -74,6 +74,9 @@ func pages() map[string]web.Page {
 			Message: "upstream_unavailable", Args: map[string]string{"provider": "Google"},
 			Retry: "/id/login", Back: "com.example.app:/cb?error=server_error", Application: "Inventory",
 		}},
+		"error-elsewhere": {Name: "error", Status: http.StatusBadGateway, Data: web.ErrorData{
+			Message: "upstream_misconfigured", Args: map[string]string{"provider": "Google"}, Retry: "/id/login",
+		}},
 		"error-unknown": {Name: "error", Status: http.StatusBadRequest, Data: web.ErrorData{Message: "no such id"}},
 		"expired": {Name: "expired", Status: http.StatusBadRequest, Data: web.ExpiredData{
 			Continue: "/id/flow/1", Restart: "/id/login", Back: "https://inventory.example/", Application: "Inventory",
