@@ -102,8 +102,8 @@ func (v *Vault) Keep(ctx context.Context, p *gate.Provider, t *provider.Tokens, 
 		return before
 	}
 	r := &record{Tokens: *t, Mark: mark(p)}
-	if r.Tokens.RefreshToken == "" && old != nil {
-		r.Tokens.RefreshToken = old.Tokens.RefreshToken
+	if r.Tokens.RefreshToken == "" && old != nil && old.Tokens.RefreshToken != "" {
+		r.Tokens.RefreshToken, r.Tokens.IDToken = old.Tokens.RefreshToken, old.Tokens.IDToken // they belong together
 	}
 	kept, err := r.encode()
 	if err != nil {
