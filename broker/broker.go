@@ -14,10 +14,17 @@
 //	if err != nil {
 //		log.Fatal(err)
 //	}
+//	go b.Run(ctx) // upkeep
 //	http.Handle("/id/", b)
+//	http.Handle("/account/", b.Account())
 //	http.Handle("/", b.RequireLogin(app))
 //
-// In app, [UserFrom] says who is there. Applications in any language sign in over OpenID Connect; BaseURL is the issuer.
+// In app, [UserFrom] says who is there. Each upstream has {BaseURL}/broker/{alias}/endpoint registered as its redirect URI; what makes
+// one is below package provider: social for vendors by name, oidc, saml and oauth2 for all others. Applications in any language sign in
+// over OpenID Connect, once they are in Clients; BaseURL is the issuer.
+//
+// What else there is is a field of Config: LocalLogin and Passkeys for credentials of the broker's own, Mailer for proofs by mail,
+// FirstLogin and PostLogin for what a login asks, Theme for what its pages look like.
 package broker
 
 import (

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,13 @@ func TestDefaultProvider(t *testing.T) { // row 37
 		page := b.Get(w.rp.LoginURL())
 		shows(t, page, http.StatusOK, `"Subject"`)
 	})
+	t.Run("another way can be chosen where there is no use in trying again", func(t *testing.T) {
+		w.op.LoginAs("alice")
+		w.op.Break(providertest.TokenInvalidClient)
+		page := brokertest.NewBrowser(t).Get(w.Origin + "/deep")
+		shows(t, page.Click("Choose another way to sign in"), http.StatusOK, "Continue with Demo", "Continue with Other")
+		w.op.Break()
+	})
 	t.Run("an error shows the login page and does not loop", func(t *testing.T) {
 		w.op.Break(providertest.ErrorAccessDenied)
 		page := brokertest.NewBrowser(t).Get(w.Origin + "/deep")
@@ -83,6 +91,27 @@ func TestDefaultProvider(t *testing.T) { // row 37
 			t.Errorf("another provider after the error: %d at %s", page.Status, page.URL)
 		}
 	})
+}
+
+// Buttons stand in the order that people look names up in.
+func TestButtonsInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		c.Providers = append(c.Providers, c.Providers[1], c.Providers[1])
+		for i, name := range []string{"git", "acme", "GitHub", "Zeta"} {
+			c.Providers[i].Alias, c.Providers[i].Name = "p"+strconv.Itoa(i), name
+		}
+		c.Providers[3].Order = -1
+	})
+	page := brokertest.NewBrowser(t).Get(w.URL + "/login")
+	at := -1
+	for _, name := range []string{"Zeta", "acme", "git", "GitHub"} {
+		i := strings.Index(page.Body, "<span>Continue with "+name+"</span>")
+		if i <= at {
+			t.Errorf("%s is at %d, want it behind %d", name, i, at)
+		}
+		at = i
+	}
 }
 
 func TestHints(t *testing.T) { // row 38

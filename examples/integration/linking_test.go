@@ -35,7 +35,8 @@ type linkingHost struct {
 	issuers map[string]string
 }
 
-func startLinking(t *testing.T) *linkingHost {
+// startLinking serves it, with the configuration edited.
+func startLinking(t *testing.T, edits ...func(*broker.Config)) *linkingHost {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,7 +50,7 @@ func startLinking(t *testing.T) *linkingHost {
 			Email: strings.ToLower(given) + "@mail.example", EmailVerified: true,
 		}
 	}
-	h.broker, err = broker.New(broker.Config{
+	c := broker.Config{
 		Name: "Your App", BaseURL: h.origin + "/id", Secrets: [][]byte{[]byte("a secret of the tests: 32 bytes!")},
 		Store: h.store, Credentials: h.store, Passwords: &factor.Passwords{Memory: 64, Time: 1}, Mailer: h.mail.mailer(),
 		Passkeys: passkey.Site{},
@@ -58,7 +59,11 @@ func startLinking(t *testing.T) *linkingHost {
 			h.provider("globex", "Globex Mail", person("Mia", "Stone"), person("Otto", "Berg"), person("Carl", "Weiss"),
 				person("Dana", "Fox"), providertest.User{Subject: "nia", Username: "nia", GivenName: "Nia"}),
 		},
-	})
+	}
+	for _, edit := range edits {
+		edit(&c)
+	}
+	h.broker, err = broker.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +164,7 @@ func (h *linkingHost) page(b *tab, name, text string) {
 		}); err != nil {
 			h.t.Fatal(err)
 		}
-		b.shot("linking-" + name)
+		b.shot(name)
 		b.wantFit(name)
 		if screenshots == "" && look.width == was.width {
 			break

@@ -233,6 +233,8 @@ func (s *setup) provider(path string, u upstream) broker.Provider {
 	var idp provider.IdentityProvider
 	var err error
 	switch u.Type {
+	case "": // which was told
+		idp = mistaken{}
 	case "saml":
 		idp, err = s.samlProvider(path+".saml", u.SAML)
 	case "oauth2":

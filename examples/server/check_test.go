@@ -167,6 +167,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// Nobody knows what a provider lacks whose type nobody knows.
+func TestCheckTypeMisspelt(t *testing.T) {
+	t.Parallel()
+	yaml := strings.NewReplacer("env: IDBROKER_TEST_SECRET", "file: secret",
+		"clients:\n", "  - alias: third\n    type: gogle\n    social: {client_id: broker, client_secret: {file: secret}}\nclients:\n").Replace(whole)
+	_, said := check(t, yaml, 0o644)
+	if !strings.HasPrefix(said, `broker.yaml:18:5: providers[2].type: "gogle" is unknown`) || strings.Count(said, "\n") != 1 {
+		t.Errorf("said:\n%swant one line about the type", said)
+	}
+	_, said = check(t, strings.NewReplacer("gogle", "github", ", client_secret: {file: secret}}", "}").Replace(yaml), 0o644)
+	if want := "broker.yaml:19:5: providers[2].social.client_secret: is missing: \"client_secret_post\" needs one\n"; said != want {
+		t.Errorf("said:\n%swant:\n%s", said, want)
+	}
+}
+
 // federated is a SAML provider without mistakes, with all that is read from files; nothing of it is asked over the network.
 const federated = `base_url: https://id.example.com
 store: memory

@@ -33,6 +33,7 @@ var (
 // explainText reports one message: "Clients[0] ("app"): RedirectURIs: …", "oidc: Issuer: …".
 func (d *document) explainText(text string, t reflect.Type, path string) {
 	text = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(text, "oidc: "), "oauth2: "), "saml: ")
+	text = strings.ReplaceAll(text, "firstlogin.CreateUserIfUnique", "create")
 	if m := element.FindStringSubmatch(text); m != nil {
 		field, _ := t.FieldByName(m[1])
 		path, t = field.Tag.Get("yaml")+"["+m[2]+"]", field.Type.Elem()

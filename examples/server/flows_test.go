@@ -115,7 +115,7 @@ func TestFlowMistakes(t *testing.T) {
 			`4:7: flows.a[1]: is conditional without a condition, and would be passed over: add one, such as if_role`},
 		{"empty", "flows:\n  a: []\n", `2:3: flows.a: is empty and can never succeed`},
 		{"unknown first login", "first_login: b\n", `1:1: first_login: "b" is unknown; there is default`},
-		{"nothing decides", "flows:\n  a:\n    - {step: review}\nfirst_login: a\n", `4:1: first_login: has no step that decides`},
+		{"nothing decides", "flows:\n  a:\n    - {step: review}\nfirst_login: a\n", `4:1: first_login: has no step that decides whose login it is, such as create`},
 		{"default at every login", "post_login: default\n", `1:1: post_login: default is for first logins`},
 		{"two mailers", "mail: {smtp: {addr: \"a:25\", from: a@b.example}, directory: x}\n", `1:1: mail: is to have one of smtp and directory`},
 		{"no mailer", "mail: {}\n", `1:1: mail: is to have one of smtp and directory`},

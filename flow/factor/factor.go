@@ -4,6 +4,9 @@
 // It owns how they are made and checked, and the bound on guessing, which counts over every way on which something can be
 // guessed. It owns no page (a step names one, the broker renders it) and no table (see [store.Credentials]).
 //
+// Broker.Config.LocalLogin has the login page ask for a password and, of who has one, a second factor. These steps are for flows that
+// ask for more, such as a second factor of users who come from a provider, too:
+//
 //	cfg.Credentials = sqlStore
 //	cfg.PostLogin = flow.Flow{{ID: "allow", Do: firstlogin.Allow{}}, {ID: "second", When: flow.Conditional, Sub: flow.Flow{
 //		{ID: "has-second", Do: factor.NeedsSecond()},
@@ -13,8 +16,8 @@
 // A host that asks on pages of its own uses [Local]. That, and not what is checked here, decides who may come to it: to change a
 // credential, a user should have proved themselves just before.
 //
-// Passwords and recovery codes are kept as hashes. The seed of an authenticator app has to be kept itself: wrap the store by the
-// package store/seal, so that it rests encrypted.
+// Passwords and recovery codes are kept as hashes. The seed of an authenticator app has to be kept itself: the broker keeps it sealed,
+// and a host that makes a [Local] of its own wraps its store by the package store/seal.
 //
 // # Guessing
 //

@@ -14,6 +14,10 @@
 //		ClientID: id, ClientSecret: secret,
 //		Claims: oauth2.Claims{Subject: "id", Username: "login"},
 //	})
+//	…
+//	cfg.Providers = []broker.Provider{{Alias: "git", IdP: idp}}
+//
+// The redirect URI to register there is {BaseURL}/broker/git/endpoint. Package social has well-known vendors by name.
 //
 // All checks are on unless a field of [Config] that is spelt Insecure… takes one away.
 package oauth2

@@ -11,9 +11,9 @@
 //		ClientSecret: secret,
 //	})
 //	…
-//	redirect, err := idp.Begin(ctx, provider.Request{RedirectURI: callback, State: state})
-//	…
-//	identity, err := idp.Finish(ctx, provider.Callback{URL: requested, Params: form, Data: redirect.Data})
+//	cfg.Providers = []broker.Provider{{Alias: "google", IdP: idp}}
+//
+// The redirect URI to register there is {BaseURL}/broker/google/endpoint. Package social has well-known vendors by name.
 //
 // All checks are on unless a field of [Config] that is spelt Insecure… takes one away.
 package oidc

@@ -120,17 +120,30 @@ func TestArtifact(t *testing.T) {
 	data, _ := begin(t, p, provider.Request{})
 	_, err := p.Finish(t.Context(), provider.Callback{URL: acs, Data: data, Params: url.Values{"SAMLart": {artifact(idpEntity, 4)}}})
 	wantKind(t, err, provider.Unavailable)
-	_, err = p.Finish(t.Context(), provider.Callback{URL: acs, Data: data, Params: posted("x").Params})
-	wantKind(t, err, provider.Invalid)
+	for _, params := range []url.Values{
+		posted("x").Params,
+		{"SAMLart": {artifact(idpEntity, 4), artifact(idpEntity, 4)}},
+		{"SAMLart": {artifact(idpEntity, 4)}, "RelayState": {state, state}},
+	} {
+		_, err = p.Finish(t.Context(), provider.Callback{URL: acs, Data: data, Params: params})
+		wantKind(t, err, provider.Invalid)
+	}
 }
 
 func TestUnsolicited(t *testing.T) {
 	t.Parallel()
 	cfg := config()
 	cfg.Unsolicited = map[string]string{"": "/", "reports": "/reports?x=y"}
+	limit := 30 * time.Minute
+	recent, strong := cfg, cfg
+	recent.MaxAge, strong.AuthnContextClasses = &limit, []string{"urn:x:strong"}
 	bare := func(r *etree.Element) {
 		r.RemoveAttr("InResponseTo")
 		r.FindElement(".//saml:SubjectConfirmationData").RemoveAttr("InResponseTo")
+	}
+	hourOld := func(r *etree.Element) {
+		bare(r)
+		r.FindElement(".//saml:AuthnStatement").CreateAttr("AuthnInstant", stamp(epoch.Add(-time.Hour)))
 	}
 	answer := func(edit func(*etree.Element), relayState ...string) provider.Callback {
 		f := newForge("_x")
@@ -159,6 +172,9 @@ func TestUnsolicited(t *testing.T) {
 			bare(r)
 			r.FindElement(".//saml:SubjectConfirmationData").CreateAttr("InResponseTo", "")
 		}), "", "there was none"},
+		{"of an old session there", cfg, answer(hourOld), "/", ""},
+		{"of an old session there, against MaxAge", recent, answer(hourOld), "", "MaxAge"},
+		{"by a class that is not wanted", strong, answer(bare), "", "not what was asked for"},
 		{"for another", cfg, answer(func(r *etree.Element) {
 			bare(r)
 			r.FindElement(".//saml:SubjectConfirmationData").CreateAttr("Recipient", "https://broker.example/id/broker/y/endpoint")

@@ -3,6 +3,7 @@ package saml_test
 import (
 	"bytes"
 	"crypto/x509"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,11 +85,20 @@ func TestDescriptor(t *testing.T) {
 
 func TestDescriptorPlain(t *testing.T) {
 	t.Parallel()
-	d, err := newProvider(t, config()).Descriptor(t.Context(), published)
+	p := newProvider(t, config())
+	elsewhere := published
+	elsewhere.RedirectURI = "https://broker.example/id/broker/elsewhere/endpoint"
+	if d, err := p.Descriptor(t.Context(), elsewhere); err != nil || !strings.Contains(string(d.Body), elsewhere.RedirectURI) {
+		t.Errorf("at another address: %v", err)
+	}
+	d, err := p.Descriptor(t.Context(), published)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := read(t, string(d.Body))
+	if strings.Contains(string(d.Body), elsewhere.RedirectURI) {
+		t.Error("it has the address of another")
+	}
 	for _, path := range []string{"//md:KeyDescriptor", "//md:SingleLogoutService", "//md:AttributeConsumingService", "//ds:Signature"} {
 		if root.FindElement(path) != nil {
 			t.Errorf("there is a %s", path)

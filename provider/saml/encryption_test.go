@@ -88,6 +88,13 @@ func TestEncryptedRefused(t *testing.T) {
 		{"key of another length", uniform, nil, with(func(e *encryption) { e.wrongKeySize = true })},
 		{"PKCS #1 v1.5", uniform, nil, with(func(e *encryption) { e.key = xmlenc + "rsa-1_5" })},
 		{"unknown digest", uniform, nil, with(func(e *encryption) { e.digest = "urn:x" })},
+		{"a mask beside the algorithm that has its own", uniform, nil, with(func(*encryption) {}).then(func(r *etree.Element) {
+			r.FindElement(".//xenc:EncryptedKey/xenc:EncryptionMethod").CreateElement("e:MGF").CreateAttr("Algorithm", xmlenc11+"mgf1sha1")
+			r.FindElement(".//xenc:EncryptedKey/xenc:EncryptionMethod/e:MGF").CreateAttr("xmlns:e", xmlenc11)
+		})},
+		{"more about the algorithm than is known", uniform, nil, with(func(*encryption) {}).then(func(r *etree.Element) {
+			r.FindElement(".//xenc:EncryptedKey/xenc:EncryptionMethod").CreateElement("xenc:x")
+		})},
 		{"no XML", uniform, nil, func(f *forge) {
 			f.encrypt = func(string) string { return gcm(spKey()).encrypt("alice") }
 		}},

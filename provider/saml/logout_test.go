@@ -144,6 +144,11 @@ func TestReceiveLogout(t *testing.T) {
 			drop("./saml:NameID")(e)
 			drop("./samlp:SessionIndex")(e)
 		}, nil, "neither", provider.Logout{}},
+		{"too many sessions", &key, func(e *etree.Element) {
+			for range 50 {
+				e.AddChild(newText("samlp:SessionIndex", "session-2"))
+			}
+		}, nil, "too many", provider.Logout{}},
 		{"empty session", &key, func(e *etree.Element) { e.AddChild(newText("samlp:SessionIndex", "")) }, nil, "empty", provider.Logout{}},
 		{"not signed", nil, nil, nil, "not signed", provider.Logout{}},
 		{"signed by a stranger", &other, nil, nil, "none of the keys", provider.Logout{}},
@@ -240,6 +245,10 @@ func TestAnswerLogout(t *testing.T) {
 				t.Errorf("RelayState = %q", relay)
 			}
 		}
+	}
+	redirect, err := newProvider(t, leaving()).AnswerLogout(t.Context(), &provider.Logout{ID: "_out", State: strings.Repeat("r", 1025)}, true)
+	if err != nil || strings.Contains(redirect.URL, "RelayState") {
+		t.Errorf("a RelayState without end: %+v, %v", redirect, err)
 	}
 	if _, err := newProvider(t, config()).AnswerLogout(t.Context(), &provider.Logout{ID: "_out"}, true); err == nil {
 		t.Error("answered without a key")

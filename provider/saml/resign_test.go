@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/beevik/etree"
@@ -86,6 +87,22 @@ func TestSignedInfoRefused(t *testing.T) {
 		{"inclusive", "canonicalization", idpKey(), nil, set(".//ds:Transform[2]", string(dsig.CanonicalXML10RecAlgorithmId))},
 		{"with comments", "canonicalization", idpKey(), nil, set(".//ds:Transform[2]", string(dsig.CanonicalXML10ExclusiveWithCommentsAlgorithmId))},
 		{"SignedInfo inclusive", "canonicalization", idpKey(), nil, set("./ds:CanonicalizationMethod", string(dsig.CanonicalXML11AlgorithmId))},
+		{"exclusive with something else in it", "InclusiveNamespaces", idpKey(), nil, func(info *etree.Element) {
+			info.FindElement(".//ds:Transform[2]").CreateElement("ds:XPath").SetText("//x")
+		}},
+		{"exclusive with something beside the prefixes", "InclusiveNamespaces", idpKey(), nil, func(info *etree.Element) {
+			e := info.FindElement("./ds:CanonicalizationMethod")
+			keepPrefixes(e, "")
+			e.CreateElement("ds:XPath").SetText("//x")
+		}},
+		{"with prefixes twice", "InclusiveNamespaces", idpKey(), nil, func(info *etree.Element) {
+			e := info.FindElement("./ds:CanonicalizationMethod")
+			keepPrefixes(e, "")
+			keepPrefixes(e, "")
+		}},
+		{"too many prefixes", "too many prefixes", idpKey(), nil, func(info *etree.Element) {
+			keepPrefixes(info.FindElement("./ds:CanonicalizationMethod"), strings.Repeat("p ", 501))
+		}},
 		{"digest of SHA-1", "digest algorithm", idpKey(), nil, set(".//ds:DigestMethod", "http://www.w3.org/2000/09/xmldsig#sha1")},
 		{"digest of nothing", "DigestValue", idpKey(), nil, func(info *etree.Element) { info.FindElement(".//ds:DigestValue").SetText("") }},
 		{"digest of something else", "digest", idpKey(), nil, func(info *etree.Element) {
@@ -126,6 +143,13 @@ func TestSignedInfoRefused(t *testing.T) {
 	}
 }
 
+// keepPrefixes has a canonicalization keep prefixes that nothing uses.
+func keepPrefixes(method *etree.Element, prefixes string) {
+	kept := method.CreateElement("ec:InclusiveNamespaces")
+	kept.CreateAttr("xmlns:ec", "http://www.w3.org/2001/10/xml-exc-c14n#")
+	kept.CreateAttr("PrefixList", prefixes)
+}
+
 // The prefixes that InclusiveNamespaces names are kept, as Shibboleth's signatures need it.
 func TestInclusiveNamespaces(t *testing.T) {
 	t.Parallel()
@@ -139,9 +163,7 @@ func TestInclusiveNamespaces(t *testing.T) {
 		f.canonical = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("xs")
 		f.after = func(r *etree.Element) {
 			resign(t, idpKey(), r, func(info *etree.Element) {
-				kept := info.FindElement(".//ds:Transform[2]").CreateElement("ec:InclusiveNamespaces")
-				kept.CreateAttr("xmlns:ec", "http://www.w3.org/2001/10/xml-exc-c14n#")
-				kept.CreateAttr("PrefixList", "xs")
+				keepPrefixes(info.FindElement(".//ds:Transform[2]"), "xs")
 			})
 		}
 	})

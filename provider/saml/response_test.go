@@ -404,6 +404,7 @@ func TestSignatureShape(t *testing.T) {
 func TestSignatureRefused(t *testing.T) {
 	t.Parallel()
 	expired := newKey("expired", idpKey().Private, epoch.AddDate(-2, 0, 0), epoch.Add(-time.Second))
+	early := newKey("early", idpKey().Private, epoch.Add(61*time.Second), epoch.AddDate(2, 0, 0))
 	tests := []struct {
 		name, want string
 		config     func(*saml.Config)
@@ -412,6 +413,7 @@ func TestSignatureRefused(t *testing.T) {
 		{"unsigned", "neither the response nor the assertion is signed", nil, func(f *forge) { f.signed = "" }},
 		{"signed by a stranger, who says so in KeyInfo", "none of the keys", nil, func(f *forge) { f.key = otherKey() }},
 		{"SHA-1", "is refused", nil, func(f *forge) { f.method = dsig.RSASHA1SignatureMethod }},
+		{"a certificate that is not valid yet", "valid now", func(c *saml.Config) { c.Certificates = []*x509.Certificate{early.Certificate} }, nil},
 		{"a certificate that has expired", "valid now", func(c *saml.Config) { c.Certificates = []*x509.Certificate{expired.Certificate} }, nil},
 		{"ECDSA in ASN.1", "none of the keys", func(c *saml.Config) { c.Certificates = []*x509.Certificate{ecKey().Certificate} },
 			func(f *forge) { f.key, f.method, f.keepDER = ecKey(), string(saml.ECDSASHA256), true }},

@@ -9,9 +9,11 @@
 //		MetadataURL: "https://idp.example/metadata",
 //	})
 //	…
-//	redirect, err := idp.Begin(ctx, provider.Request{RedirectURI: callback, State: state})
-//	…
-//	identity, err := idp.Finish(ctx, provider.Callback{URL: requested, Params: form, Data: redirect.Data})
+//	cfg.Providers = []broker.Provider{{Alias: "customer", IdP: idp}}
+//
+// The identity provider is given the broker's own metadata, at {BaseURL}/broker/customer/endpoint/descriptor, or what it says: the entity
+// id, and {BaseURL}/broker/customer/endpoint, to which answers are posted. Keys to sign requests and to decrypt answers are fields of
+// [Config], and needed by few.
 //
 // All checks are on unless a field of [Config] that is spelt Insecure… takes one away. An answer passes one station after
 // the other, each a file: binding.go (sizes and encodings), document.go (the one strict parser), status.go, signature.go,

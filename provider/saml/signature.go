@@ -225,6 +225,9 @@ func exclusive(e *etree.Element) (prefixes string, err error) {
 	if kept == nil {
 		return "", nil
 	}
+	if len(elements(kept)) > 0 { // it would be canonicalized before anything is known of who wrote it
+		return "", errors.New("InclusiveNamespaces with elements in it")
+	}
 	if prefixes = attr(kept, "PrefixList"); len(prefixes) > 1000 {
 		return "", errors.New("too many prefixes in InclusiveNamespaces")
 	}

@@ -35,7 +35,11 @@ func (w *well) RoundTrip(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
-	time.Sleep(w.delay) // of the bubble's time
+	select {
+	case <-time.After(w.delay): // of the bubble's time
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(*text)), Header: http.Header{}, Request: r}, nil
 }
 

@@ -112,7 +112,7 @@ func New(providers []Provider, clients []store.Client, clientStore store.Clients
 	}
 	for _, list := range [][]*Provider{g.shown, g.linkable} {
 		slices.SortStableFunc(list, func(a, b *Provider) int {
-			return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Title(), b.Title()))
+			return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(strings.ToLower(a.Title()), strings.ToLower(b.Title())))
 		})
 	}
 	for i := range clients {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -176,9 +177,18 @@ func passiveCode(failure *provider.Error) string {
 	return "login_required"
 }
 
-// withNotice returns the URL that shows the login page again: without a redirect to the default provider, which would
-// end here again.
+// withNotice returns the URL that shows the login page again, with a notice about p.
 func (s *Service) withNotice(t *Target, p *gate.Provider, kind provider.Kind) string {
+	notice := "denied"
+	if kind == provider.LoginRequired {
+		notice = "login_required"
+	}
+	return s.chooseAgain(t, url.Values{paramNotice: {notice}, paramNoticeBy: {p.Alias}})
+}
+
+// chooseAgain returns the URL that shows the login page again: without a redirect to a provider that was hinted at or is the default,
+// which would end here again.
+func (s *Service) chooseAgain(t *Target, more url.Values) string {
 	start, err := url.Parse(t.Start)
 	if err != nil {
 		return s.url("/login")
@@ -186,10 +196,6 @@ func (s *Service) withNotice(t *Target, p *gate.Provider, kind provider.Kind) st
 	params := start.Query()
 	params.Del(paramKeycloakHint)
 	params.Set(paramHint, "")
-	params.Set(paramNotice, "denied")
-	params.Set(paramNoticeBy, p.Alias)
-	if kind == provider.LoginRequired {
-		params.Set(paramNotice, "login_required")
-	}
+	maps.Copy(params, more)
 	return s.url(start.Path + "?" + params.Encode())
 }

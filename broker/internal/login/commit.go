@@ -414,7 +414,7 @@ func newUser(p *provider.Profile, now time.Time) *store.User {
 	return u
 }
 
-// setProfile sets all of a user that a profile decides but the user name, which is for ever.
+// setProfile sets all of a user that a profile decides but the username, which no provider changes.
 func setProfile(u *store.User, p *provider.Profile) {
 	u.Email, u.EmailVerified = p.Email, p.EmailVerified
 	u.FirstName, u.LastName, u.Name = p.FirstName, p.LastName, p.Name

@@ -81,6 +81,11 @@ func explain(err error) *Problem {
 // lost are the messages for somebody whose login cannot be told any more, and who is to start afresh.
 var lost = map[string]bool{"no_cookie": true, "needs_https": true, "already_used": true, "cross_site": true, "expired": true, "proof_expired": true}
 
+// elsewhere are the messages that ask for another way to sign in, which whoever is sent to the same provider again cannot choose.
+var elsewhere = map[string]bool{
+	"provider_disabled": true, "provider_held": true, "link_only": true, "provider_not_allowed": true, "upstream_misconfigured": true,
+}
+
 // Fail shows the page for err: what happened, how to try again, the way back to the application of t, which may be nil.
 func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err error) {
 	web.RecordOf(r.Context()).Err = err
@@ -101,6 +106,9 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 		data.Back, data.Application = t.Back, t.Application
 		if t.Start != "" {
 			data.Retry = s.url(t.Start)
+			if elsewhere[p.Message] && t.linking == nil {
+				data.Retry = s.chooseAgain(t, nil)
+			}
 		}
 	} else if lost[p.Message] {
 		data.Retry = s.url("/login")

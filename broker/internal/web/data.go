@@ -61,7 +61,7 @@ type Link struct{ Text, URL string }
 
 // ErrorData is the data of the page "error".
 type ErrorData struct {
-	Message     string            // message id: "error.<id>.title" and "error.<id>.text"; an unknown one is "generic"
+	Message     string            // message id: "error.<id>.title" and "error.<id>.text", perhaps "error.<id>.retry"; an unknown one is "generic"
 	Args        map[string]string // placeholders; "provider" and "application" have words for when they are missing
 	Retry       string            // URL to try again; "" for none
 	Back        string            // URL of the application; "" for none

@@ -84,7 +84,7 @@ func (v mailView) plainText() string {
 		paragraphs = append(paragraphs, v.Code)
 	}
 	if v.Link != "" {
-		paragraphs = append(paragraphs, v.Button+":\n"+v.Link)
+		paragraphs = append(paragraphs, v.Button+"\n"+v.Link) // without a colon, before which French has a space
 	}
 	if v.Hint != "" {
 		paragraphs = append(paragraphs, v.Hint)

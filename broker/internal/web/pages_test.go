@@ -74,6 +74,9 @@ func pages() map[string]web.Page {
 			Message: "upstream_unavailable", Args: map[string]string{"provider": "Google"},
 			Retry: "/id/login", Back: "com.example.app:/cb?error=server_error", Application: "Inventory",
 		}},
+		"error-elsewhere": {Name: "error", Status: http.StatusBadGateway, Data: web.ErrorData{
+			Message: "upstream_misconfigured", Args: map[string]string{"provider": "Google"}, Retry: "/id/login",
+		}},
 		"error-unknown": {Name: "error", Status: http.StatusBadRequest, Data: web.ErrorData{Message: "no such id"}},
 		"expired": {Name: "expired", Status: http.StatusBadRequest, Data: web.ExpiredData{
 			Continue: "/id/flow/1", Restart: "/id/login", Back: "https://inventory.example/", Application: "Inventory",
@@ -220,7 +223,7 @@ func pages() map[string]web.Page {
 		}},
 		"login-local-only": {Name: "login", Data: web.LoginData{Local: &web.LocalForm{Action: "/id/login/password", Start: "/login"}}},
 		"account": {Name: "account", Data: web.AccountData{
-			Base: "/account", Account: "anna", Notice: "last_way", Bad: true, Email: "anna@example.com", Mail: true,
+			Base: "/account", Account: "anna", Rename: true, Notice: "last_way", Bad: true, Email: "anna@example.com", Mail: true,
 			Profile: web.AccountProfile{
 				FirstName: "Anna", LastName: `"<b>`, Name: "Anna", Locale: "de", Errors: map[string]string{"last_name": "invalid"},
 				Locales: []web.AccountLocale{{}, {Tag: "en", Name: "English"}, {Tag: "de", Name: "Deutsch", Chosen: true}},

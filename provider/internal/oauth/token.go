@@ -49,7 +49,11 @@ func (c *Client) CheckAuth(bad func(format string, args ...any)) {
 		bad("ClientSecretFunc: cannot stand beside ClientSecret, nor with AuthMethod %q", c.Method)
 	}
 	need := func(atLeast int) {
-		if len(c.Secret) < atLeast && c.SecretFunc == nil {
+		switch {
+		case c.SecretFunc != nil || len(c.Secret) >= atLeast:
+		case c.Secret == "":
+			bad("ClientSecret: is missing: %q needs one", c.Method)
+		default:
 			bad("ClientSecret: %q needs one of at least %d bytes", c.Method, atLeast)
 		}
 	}
