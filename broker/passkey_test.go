@@ -378,6 +378,10 @@ func TestPasskeyPostLogin(t *testing.T) {
 	shows(t, page, http.StatusOK, "This passkey could not be verified")
 	page = page.Submit(url.Values{"credential": {string(asked)}}) // the challenge is another one now
 	shows(t, page, http.StatusOK, "This passkey could not be verified")
+	asked = a.Get(asksPasskey(t, page))
+	w.advance(11 * time.Minute)
+	page = page.Submit(url.Values{"credential": {string(asked)}}) // it was asked for too long ago
+	shows(t, page, http.StatusOK, "This passkey could not be verified")
 	w.reconfigure(func(c *broker.Config) { c.Credentials, c.LocalLogin = w.store, true })
 	if page := b.Get(page.URL.String()); page.Status < 400 {
 		t.Errorf("goes on without passkeys: status %d", page.Status)
@@ -905,7 +909,10 @@ func TestNoPasswordsOffered(t *testing.T) {
 	without := func(c *broker.Config) {
 		c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
 	}
-	w.withPasskeys(without)
+	w.withPasskeys(func(c *broker.Config) {
+		without(c)
+		c.FirstLogin = append(c.FirstLogin, flow.Step{ID: "off", When: flow.Disabled, Do: factor.Password{}})
+	})
 	if page := b.Get(w.at("")); strings.Contains(page.Body, "Set a password") || !strings.Contains(page.Body, "Add a passkey") {
 		t.Errorf("a password is offered:\n%s", page.Body)
 	}
@@ -923,5 +930,41 @@ func TestNoPasswordsOffered(t *testing.T) {
 	} {
 		w.withPasskeys(func(c *broker.Config) { without(c); edit(c) })
 		shows(t, b.Get(w.at("")), http.StatusOK, "Set a password")
+	}
+}
+
+// An answer that has signed in is used up on every node, and one that no form can have is an error of the visitor's.
+func TestPasskeyLoginOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	w, _ := newPasskeyWorld(t, nil)
+	hers := w.login("Demo")
+	a := flowtest.NewAuthenticator(t, w.Origin)
+	a.Uncounted, a.Synced = true, true
+	page := hers.Get(w.at("passkey"))
+	page.Submit(url.Values{"credential": {string(a.Create(asksPasskey(t, page)))}})
+	b := brokertest.NewBrowser(t)
+	login := b.Get(w.Origin + "/")
+	form := passkeyForm(t, login, a.Get(asksPasskey(t, login)))
+	w.withPasskeys(nil) // the page is of one node, and the answer comes to another
+	if who := b.Post(w.URL+"/login/passkey", form, "").Who(); who.Username != "alice" {
+		t.Errorf("signed in as %+v", who)
+	}
+	b.Get(w.URL + "/logout").Submit(nil)
+	w.withPasskeys(nil)
+	shows(t, b.Post(w.URL+"/login/passkey", form, ""), http.StatusOK, "could not be verified")
+	for name, credential := range map[string]string{
+		"huge": strings.Repeat("[", 100<<10), "deep": strings.Repeat("[", 20<<10), "no text": "\xff\x00", "twice": "{}{}", "null": "null",
+	} {
+		form := passkeyForm(t, b.Get(w.Origin+"/"), []byte(credential))
+		if page := b.Post(w.URL+"/login/passkey", form, ""); page.Status >= http.StatusInternalServerError || !strings.Contains(page.Body, "<h1") {
+			t.Errorf("%s: status %d", name, page.Status)
+		}
+		page := hers.Get(w.at("passkey"))
+		if page = page.Submit(url.Values{"credential": {credential}}); page.Status >= http.StatusInternalServerError || !strings.Contains(page.Body, "<h1") {
+			t.Errorf("%s, on the account page: status %d", name, page.Status)
+		}
+	}
+	if n := len(w.passkeysOf(w.named("alice").ID)); n != 1 {
+		t.Errorf("%d passkeys", n)
 	}
 }

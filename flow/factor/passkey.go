@@ -3,6 +3,9 @@ package factor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/go-idbroker/idbroker/flow"
 	"github.com/go-idbroker/idbroker/store"
@@ -35,8 +38,11 @@ func (OwnPasskey) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, 
 }
 
 const (
-	begunPasskey    = "passkey"    // under which a step keeps what was begun
+	begunPasskey    = "passkey"    // under which a step keeps what was begun, and when
+	begunAt         = "passkey at" // in seconds
 	fieldCredential = "credential" // the browser's answer
+
+	passkeyLifetime = 10 * time.Minute
 )
 
 // Authenticate asks and decides.
@@ -80,11 +86,16 @@ func beginPasskey(ctx context.Context, t *flow.Turn) (options string, err error)
 		return "", err
 	}
 	t.Set(begunPasskey, string(state))
+	t.Set(begunAt, strconv.FormatInt(t.Now.Unix(), 10))
 	return string(text), nil
 }
 
 // takePasskey decides for the user whose passkey has answered what was begun. It is ErrRefused if that proves nothing.
 func takePasskey(ctx context.Context, t *flow.Turn) (flow.Result, error) {
+	at, err := strconv.ParseInt(t.Get(begunAt), 10, 64)
+	if err != nil || t.Now.Sub(time.Unix(at, 0)) > passkeyLifetime {
+		return flow.Result{}, fmt.Errorf("%w: passkey: nothing was begun, or too long ago", ErrRefused)
+	}
 	state, answer := []byte(t.Get(begunPasskey)), []byte(t.Input.Get(fieldCredential))
 	proof, err := t.Passkeys.FinishLogin(ctx, t.Credentials, t.Accounts.User, state, answer, t.Now)
 	if errors.Is(err, ErrRefused) && t.Note != nil {
