@@ -117,7 +117,8 @@ type Provider struct {
 	Icon []byte
 	// Order of its button: lower comes first, equal ones are sorted by name.
 	Order int
-	// Disabled switches it off at once for everything: logins, also those under way, and the sessions it vouched for.
+	// Disabled switches it off at once for everything: logins, also those under way, and the sessions it vouched for. What it has
+	// issued for itself (StoreTokens) is given to nobody and stays as it is, here and there, for when it is switched on again.
 	Disabled bool
 	// HideOnLogin leaves its button out; a hint, an e-mail domain or the default still lead to it.
 	HideOnLogin bool
@@ -153,6 +154,9 @@ type Provider struct {
 	// for clients that name it in their ProviderTokens. The zero value, provider.TokensDropped, keeps nothing. What is kept
 	// is brought anew by each login, and renewed before it ends if IdP is a provider.TokenRefresher and was given a refresh
 	// token, which many give for a scope or a parameter of theirs only. A provider with LinkOnly can be linked for its tokens.
+	// If IdP is a provider.TokenRevoker it is told of tokens that are not needed any more, because the user was unlinked, or signed
+	// out of the session that had them. That a user is Disabled, which may be undone, or deleted by the host, it is not told of: see
+	// [Broker.RevokeUpstreamTokens].
 	StoreTokens provider.TokenMode
 	// TokensReadable gives users who are created through it the role [RoleReadToken], without which no client is given
 	// tokens of theirs. It needs StoreTokens.

@@ -20,6 +20,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
 // The rows of first logins that need HTTP: who comes with whose address, and what they have to prove. Rows 1 to 5, 8, 22, 26 and 30
@@ -652,6 +653,37 @@ func TestRow33OverrideLink(t *testing.T) {
 		t.Errorf("the old link: %v, want that it is gone", err)
 	}
 	log.waitFor(t, "replaced=other")
+}
+
+// The old link ends with the login that replaces it: where the process dies right after that, whoever had it is out all the same.
+func TestRow33OverrideLinkAndCrash(t *testing.T) {
+	t.Parallel()
+	l := newLinkWorld(t, nil)
+	setup := l.setup(func(c *broker.Config) {
+		c.FirstLogin = flow.Flow{{ID: "prove", Sub: firstlogin.VerifyByReauthentication()}, {ID: "override", Do: firstlogin.ConfirmOverrideLink{}}}
+	})
+	old := store.LinkKey{Provider: "other", Issuer: l.other.Issuer(), Subject: "carol"}
+	if err := l.store.CreateLink(t.Context(), &store.Link{LinkKey: old, UserID: l.alice.ID, Username: "carol"}); err != nil {
+		t.Fatal(err)
+	}
+	l.reconfigure(func(c *broker.Config) {
+		setup(c)
+		c.Store = storetest.Faulty(l.store, func(c storetest.Call) error {
+			if c.Method == "Commit" && c.After && l.linksOf(l.alice)["other"] > 0 {
+				return storetest.ErrDead
+			}
+			return nil
+		})
+	})
+	b := brokertest.NewBrowser(t)
+	page := b.Get(l.Origin + "/deep").Click("Other").Submit(answer("alice", password))
+	shows(t, page, http.StatusOK, "Replace your connection")
+	page.Submit(press("replace"))
+	l.reconfigure(setup)
+	if _, err := l.store.Link(t.Context(), old); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the old link: %v, want that it is gone", err)
+	}
+	l.wantLinked(b.Get(l.Origin + "/deep").Click("Other"))
 }
 
 func TestRow34BackAndForward(t *testing.T) {

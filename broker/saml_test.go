@@ -423,6 +423,16 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		}
 		page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages)
 		shows(t, page, http.StatusOK, w.Origin+"/bye")
+		if told := strings.Contains(page.Body, "You may still be signed in at SAML"); told == good {
+			t.Errorf("the answer is good: %v, and visitors read that they may be signed in there: %v", good, told)
+		}
+		again := b.Get(w.URL + "/broker/saml/logout?state=" + state) // what the page offers
+		if offered := again.Status == http.StatusSeeOther && strings.HasPrefix(again.Header.Get("Location"), samlSLO); offered == good {
+			t.Errorf("the answer is good: %v, and visitors can try again: %v (status %d)", good, offered, again.Status)
+		}
+		if page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages); good && page.Status != http.StatusBadRequest {
+			t.Errorf("the answer a second time: status %d", page.Status)
+		}
 	}
 }
 

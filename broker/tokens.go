@@ -75,6 +75,17 @@ func (b *Broker) upstreamTokens(ctx context.Context, userID, alias string) (*pro
 	return b.vault.Tokens(ctx, user, alias, id)
 }
 
+// RevokeUpstreamTokens gives up all that is stored of what providers have issued for a user, on links and in sessions: here before
+// it returns, and there as far as a provider that is not switched off can be told, for which nobody waits. It is for a host that
+// switches a user off for good, and does so before it deletes one: who is only Disabled is given none, but what is stored stays
+// until they are switched on again. A user for whom nothing is stored is no error.
+func (b *Broker) RevokeUpstreamTokens(ctx context.Context, userID string) error {
+	if err := b.vault.Forget(ctx, userID); err != nil {
+		return fmt.Errorf("revoke tokens of providers: %w", err)
+	}
+	return nil
+}
+
 // tokensInSession reports whether some provider's tokens are kept in sessions.
 func (c *Config) tokensInSession() bool {
 	for _, p := range c.Providers {

@@ -389,6 +389,22 @@ func TestTransientPostLogin(t *testing.T) {
 	}
 }
 
+// A step that decides on a password for somebody whom nobody keeps leaves nothing of it behind.
+func TestTransientPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.reconfigure(also(transient, withCredentials(w), func(c *broker.Config) {
+		c.PostLogin = flow.Flow{{ID: "set", Do: turnStep(func(_ context.Context, t *flow.Turn) (flow.Result, error) {
+			t.Draft.Password = []byte("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+			return flow.Success(), nil
+		})}}
+	}))
+	id := w.login("Demo").Get(w.Origin + "/").Who().ID
+	if kept, err := w.store.CredentialsOf(t.Context(), id); err != nil || len(kept) > 0 {
+		t.Errorf("credentials %+v, %v", kept, err)
+	}
+}
+
 // Mappers that refuse, claims that are missing, a provider that is off or held, and the upstream's sign-out hold as ever.
 func TestTransientRefusals(t *testing.T) {
 	t.Parallel()

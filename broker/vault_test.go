@@ -650,6 +650,7 @@ func TestRefreshTokenOfAnEarlierLogin(t *testing.T) {
 	w.login("Demo")
 	id := w.named("alice").ID
 	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { delete(m, "refresh_token") }})
+	w.advance(time.Minute) // the ID token of the first login has another auth_time, with which what is renewed is compared
 	w.login("Demo")
 	later, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
 	must(t, err)
@@ -716,6 +717,44 @@ func TestTokensAreRevokedWithTheWordOfTheirUpstream(t *testing.T) {
 		t.Fatalf("signed in as %+v", who)
 	}
 	eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+}
+
+// A host that switches somebody off for good has all revoked, on links and in sessions.
+func TestRevokeUpstreamTokens(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]provider.TokenMode{"on the link": provider.TokensOnLink, "in the session": provider.TokensInSession} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newVaultWorld(t, mode, nil)
+			b := w.login("Demo")
+			access := w.accessToken(b)
+			tokens := w.fetch("demo", access).fetched(t)
+			w.op.LoginAs("bob")
+			others := w.fetch("demo", w.accessToken(w.login("Demo"))).fetched(t)
+			alice := w.named("alice")
+			alice.Disabled = true
+			must(t, w.store.UpdateUser(t.Context(), alice))
+			if !w.good(w.op, tokens.AccessToken) {
+				t.Error("revoked already")
+			}
+			must(t, w.Broker.RevokeUpstreamTokens(t.Context(), alice.ID))
+			eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+			if len(w.linksOf(alice.ID)[0].Tokens) > 0 || w.sessionTokens(alice.ID) {
+				t.Error("they are still there")
+			}
+			if !w.good(w.op, others.AccessToken) {
+				t.Error("another user's are revoked, too")
+			}
+			alice = w.named("alice")
+			alice.Disabled = false
+			must(t, w.store.UpdateUser(t.Context(), alice))
+			if _, err := w.Broker.UpstreamTokens(t.Context(), alice.ID, "demo"); !errors.Is(err, broker.ErrNoTokens) {
+				t.Errorf("UpstreamTokens: %v", err)
+			}
+			must(t, w.Broker.RevokeUpstreamTokens(t.Context(), alice.ID))
+			must(t, w.Broker.RevokeUpstreamTokens(t.Context(), "nobody"))
+		})
+	}
 }
 
 // A login in a browser that has no session asks for none, whatever is kept in sessions.

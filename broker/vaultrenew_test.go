@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,6 +84,29 @@ func TestRefreshWhileUnlinked(t *testing.T) {
 		told := w.op.Requests(providertest.Revocation)
 		return len(told) == 1 && told[0].Params.Get("token") == next.Load()
 	})
+}
+
+// What is renewed while all is given up is given up, too.
+func TestRefreshWhileGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		id := w.named("alice").ID
+		var next atomic.Value
+		w.midway(func(n string) {
+			next.Store(n)
+			must(w.t, w.Broker.RevokeUpstreamTokens(w.t.Context(), id))
+		})
+		w.advance(11 * time.Minute)
+		if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrNoTokens) {
+			t.Errorf("UpstreamTokens: %v", err)
+		}
+		eventually(t, "the upstream is told", func() bool {
+			told := w.op.Requests(providertest.Revocation)
+			return slices.ContainsFunc(told, func(r providertest.Request) bool { return r.Params.Get("token") == next.Load() })
+		})
+	}
 }
 
 // What is too large to be kept is no use, and nobody waits for it to become smaller: the refresh token is spent, and not tried again.

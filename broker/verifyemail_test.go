@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -205,7 +207,7 @@ func TestVerifyEmailLink(t *testing.T) {
 	}
 	link := l.box.demands()[0]
 	confirm := second.Get(link)
-	shows(t, confirm, http.StatusOK, "Is this your address?", "carol@other.example", "Other")
+	shows(t, confirm, http.StatusOK, "Is this your address?", "Other as carol (carol@other.example)")
 	l.wantSignedOut(first) // GET changes nothing
 	shows(t, confirm.Submit(nil), http.StatusOK, "Go back to the browser")
 	l.wantSignedOut(second)
@@ -217,6 +219,24 @@ func TestVerifyEmailLink(t *testing.T) {
 	}
 	if l.users("carol") != 1 {
 		t.Error("carol is there more than once")
+	}
+}
+
+// Nobody's mailbox is filled by strangers who sign in with its address somewhere, again and again.
+func TestMailsToAnAddressAreBounded(t *testing.T) {
+	t.Parallel()
+	l := newDemandWorld(t, nil)
+	for i := range 12 {
+		name := fmt.Sprintf("carol%d", i)
+		l.other.SetUser(providertest.User{Subject: name, Username: name, Email: "carol@other.example", Name: "C"})
+		l.other.LoginAs(name)
+		page := brokertest.NewBrowser(t).Get(l.Origin + "/deep").Click("Other")
+		if told := strings.Contains(page.Body, "several mails already"); told != (i >= 10) {
+			t.Errorf("login %d: told that there were too many is %t", i+1, told)
+		}
+	}
+	if n := len(l.box.demands()); n != 10 {
+		t.Errorf("%d mails, want ten at most", n)
 	}
 }
 
@@ -311,6 +331,31 @@ func TestVerifyEmailOfAnotherAddress(t *testing.T) {
 		t.Errorf("mails %+v", mails)
 	}
 	l.wantVerified(b.Get(l.box.demands()[1]).Submit(nil), "alice")
+}
+
+// Where it is changed after it was proved, and before the login ends, the new one is nobody's yet.
+func TestVerifiedEmailChangedBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	l := newDemandWorld(t, func(c *broker.Config) {
+		c.PostLogin = append(c.PostLogin, flow.Step{ID: "update", Do: factor.UpdatePassword{}})
+	})
+	hash, err := l.local().Passwords.Hash(t.Context(), password)
+	if err == nil {
+		err = l.local().SetPassword(t.Context(), l.alice.ID, hash, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.editUser("alice", func(u *store.User) { u.EmailVerified = false })
+	b := brokertest.NewBrowser(t)
+	b.Get(l.Origin + "/deep").Click("Demo")
+	page := b.Get(l.box.demands()[0]).Submit(nil)
+	shows(t, page, http.StatusOK, `autocomplete="new-password"`)
+	l.editUser("alice", func(u *store.User) { u.Email = "new@example.com" })
+	page = page.Submit(url.Values{"password": {"her own words"}, "repeat": {"her own words"}})
+	if u := l.named("alice"); u.EmailVerified || u.Email != "new@example.com" {
+		t.Errorf("status %d at %s: %s counts as verified: %t", page.Status, page.URL, u.Email, u.EmailVerified)
+	}
 }
 
 // Without a mailer, or an address, a host that demands a verified one lets nobody in who has none; it fails for nobody else.

@@ -339,6 +339,28 @@ func TestProofIsBound(t *testing.T) {
 	}
 }
 
+// A mail that asks whether an address is somebody's asks for nothing more: what it proves links nobody, even in the same login.
+func TestProofOfAddressLinksNobody(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	o := newOffice()
+	o.marks.Now = func() time.Time { return start }
+	id := bob
+	login := flowtest.Login{
+		Provider: trusted, Identity: &id, Lent: o.lent(), Now: start, Accounts: accounts(&store.User{Username: "ann", Email: "bob@example.com"}),
+	}
+	found := login
+	found.Draft = &flow.Draft{UserID: "user-0"}
+	flowtest.Start(t, flow.Flow{{ID: "verify", Do: firstlogin.VerifyEmail{}}}, found).Page("verify-email")
+	if _, err := firstlogin.ConfirmProof(t.Context(), o.marks, login.Accounts.(*flowtest.Accounts), handleOf(t, o.sent[0]), start); err != nil {
+		t.Fatal(err)
+	}
+	d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), login)
+	d.Page("verify-email")
+	d.Answer(url.Values{"confirmed": {"1"}})
+	d.Page("verify-email")
+}
+
 // CVE-2026-92358: what was unlinked is not linked again by a mail, or a proof, from before.
 func TestProofIsRevoked(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,11 @@ func (s *Service) linkUser(ctx context.Context, j *journey, login *store.Login, 
 			after.EmailVerified, changed = true, true
 		}
 	}
+	if j.Draft.Replace {
+		if login.OldLink, err = s.former(ctx, login.NewLink); err != nil {
+			return nil, err
+		}
+	}
 	if !verify(&after, j) && !changed {
 		return user, nil
 	}
@@ -96,7 +101,7 @@ func (s *Service) afterLinking(r *http.Request, j *journey, login *store.Login, 
 	rec := web.RecordOf(r.Context())
 	rec.Note("linked", j.Alias)
 	if j.Draft.Replace {
-		if err := s.replaceLinks(context.WithoutCancel(r.Context()), login.NewLink); err != nil {
+		if err := s.replaceLinks(context.WithoutCancel(r.Context()), login); err != nil {
 			rec.Err = fmt.Errorf("remove link that was replaced: %w", err)
 		}
 		rec.Note("replaced", j.Alias)
@@ -106,11 +111,29 @@ func (s *Service) afterLinking(r *http.Request, j *journey, login *store.Login, 
 
 const mailPatience = 30 * time.Second
 
-// replaceLinks removes the user's other links to the provider of this one.
-func (s *Service) replaceLinks(ctx context.Context, made *store.Link) error {
+// former returns a link that the user has to the provider of the one to be made, nil if there is none.
+func (s *Service) former(ctx context.Context, made *store.Link) (*store.Link, error) {
 	links, err := s.Store.LinksOf(ctx, made.UserID)
+	if err != nil {
+		return nil, fmt.Errorf("link to be replaced: %w", err)
+	}
 	for _, l := range links {
 		if l.Provider == made.Provider && l.LinkKey != made.LinkKey {
+			return l, nil
+		}
+	}
+	return nil, nil
+}
+
+// replaceLinks ends what hung on the link that the login has replaced, and on others to its provider if there were more than one.
+func (s *Service) replaceLinks(ctx context.Context, login *store.Login) (err error) {
+	if login.OldLink != nil {
+		err = s.unlink(ctx, login.OldLink)
+	}
+	links, failed := s.Store.LinksOf(ctx, login.NewLink.UserID)
+	err = errors.Join(err, failed)
+	for _, l := range links {
+		if l.Provider == login.NewLink.Provider && l.LinkKey != login.NewLink.LinkKey {
 			err = errors.Join(err, s.unlink(ctx, l))
 		}
 	}

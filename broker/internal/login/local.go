@@ -64,9 +64,9 @@ func (s *Service) Refused(ctx context.Context, userID string, kind store.Credent
 }
 
 // setPassword writes the password that a step of the journey has decided on. It comes before the login, which no store writes
-// together with it: a user who exists has proved to be that, and a new one has it from their first moment on.
+// together with it: a user who exists has proved to be that, and a new one has it from their first moment on. A transient user has none.
 func (s *Service) setPassword(ctx context.Context, j *journey, userID string) error {
-	if len(j.Draft.Password) == 0 || s.Credentials == nil {
+	if len(j.Draft.Password) == 0 || s.Credentials == nil || j.Transient != nil {
 		return nil
 	}
 	return s.Factors().SetPassword(ctx, userID, j.Draft.Password, false)

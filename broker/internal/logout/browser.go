@@ -35,7 +35,7 @@ func (s *Service) Browser(w http.ResponseWriter, r *http.Request) {
 		at += "?" + r.URL.RawQuery
 	}
 	if params.Has("SAMLResponse") {
-		s.answered(w, r, answerer, provider.Callback{URL: at, Params: params})
+		s.answered(w, r, p, answerer, provider.Callback{URL: at, Params: params})
 		return
 	}
 	s.asked(w, r, p, answerer, provider.LogoutMessage{URL: at, Params: params})
@@ -81,17 +81,29 @@ func (s *Service) asked(w http.ResponseWriter, r *http.Request, p *gate.Provider
 	s.Login.Send(w, r, &login.Target{}, login.Answer{URL: redirect.URL, Form: redirect.Form})
 }
 
-// answered goes on with a sign-out that led to the upstream. The session here has ended whatever the upstream says, so that
-// what is wrong with its answer is for the log.
-func (s *Service) answered(w http.ResponseWriter, r *http.Request, answerer provider.LogoutAnswerer, cb provider.Callback) {
-	kept, state, err := s.kept(r, cb.Params["RelayState"], s.Store.Take)
+// answered goes on with a sign-out that led to the upstream. The session here has ended whatever the upstream says. What is wrong
+// with its answer is for the log; visitors who stay here read that they may be signed in there still, and can try again. One whom
+// an application waits for goes on to that.
+func (s *Service) answered(w http.ResponseWriter, r *http.Request, p *gate.Provider, answerer provider.LogoutAnswerer,
+	cb provider.Callback) {
+	states := cb.Params["RelayState"]
+	kept, state, err := s.kept(r, states, s.Store.Get)
 	if err != nil {
 		s.Login.Fail(w, r, nil, err)
 		return
 	}
 	cb.Data = kept.Data
 	if err := answerer.FinishLogout(r.Context(), cb); err != nil {
-		s.Log.WarnContext(r.Context(), "the upstream may not have signed out", "provider", r.PathValue("alias"), "error", err)
+		s.Log.WarnContext(r.Context(), "the upstream may not have signed out", "provider", p.Alias, "error", err)
+		if !s.place(r.Context(), kept.Target).leads {
+			again := &way{url: s.tripURL(p.Alias, "/logout?state="+state), name: p.Title(), mode: provider.LogoutOffer}
+			s.leave(w, r, kept.Target, nil, again)
+			return
+		}
+	}
+	if _, _, err := s.kept(r, states, s.Store.Take); err != nil { // it has come twice at once
+		s.Login.Fail(w, r, nil, err)
+		return
 	}
 	s.Cookies.Clear(w, tripCookie+state)
 	s.leave(w, r, kept.Target, nil, nil)

@@ -2,10 +2,12 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
 )
 
 const revokePatience = 10 * time.Second
@@ -48,4 +50,47 @@ func (v *Vault) Leaving(ctx context.Context, sessionID string) (gone func()) {
 		}
 	}
 	return func() {}
+}
+
+// Forget gives up whatever is kept for a user, on links and in sessions, and has it revoked.
+func (v *Vault) Forget(ctx context.Context, userID string) error {
+	links, err := v.Store.LinksOf(ctx, userID)
+	for _, l := range links {
+		err = errors.Join(err, v.empty(ctx, l.Provider, v.onLink(userID, l.LinkKey)))
+	}
+	sessions, findErr := v.Store.FindSessions(ctx, store.SessionQuery{UserID: userID})
+	for _, found := range sessions {
+		err = errors.Join(err, v.empty(ctx, found.Upstream.Provider, v.inSession(found.ID)))
+	}
+	return errors.Join(err, findErr)
+}
+
+// empty takes what read finds, also where it is written meanwhile.
+func (v *Vault) empty(ctx context.Context, alias string, read reader) error {
+	for {
+		kept, put, err := read(ctx)
+		if errors.Is(err, ErrNotLinked) || errors.Is(err, store.ErrNotFound) || err == nil && len(kept) == 0 {
+			return nil
+		}
+		if err == nil {
+			err = put(ctx, nil)
+		}
+		if err == nil {
+			v.Revoke(ctx, alias, kept)
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// inSession reads what a session has, honoured or not.
+func (v *Vault) inSession(id string) reader {
+	return func(ctx context.Context) ([]byte, func(context.Context, []byte) error, error) {
+		s, err := v.Store.Session(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		return s.UpstreamTokens, v.putInSession(s), nil
+	}
 }

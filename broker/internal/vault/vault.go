@@ -102,8 +102,8 @@ func (v *Vault) Keep(ctx context.Context, p *gate.Provider, t *provider.Tokens, 
 		return before
 	}
 	r := &record{Tokens: *t, Mark: mark(p)}
-	if r.Tokens.RefreshToken == "" && old != nil {
-		r.Tokens.RefreshToken = old.Tokens.RefreshToken
+	if r.Tokens.RefreshToken == "" && old != nil && old.Tokens.RefreshToken != "" {
+		r.Tokens.RefreshToken, r.Tokens.IDToken = old.Tokens.RefreshToken, old.Tokens.IDToken // they belong together
 	}
 	kept, err := r.encode()
 	if err != nil {
@@ -195,10 +195,12 @@ func (v *Vault) ready(p *gate.Provider, r *record) (*provider.Tokens, error) {
 
 // A shelf is where the tokens of one user and provider are kept.
 type shelf struct {
-	key string // of all shelves
-	// read returns what is kept, and what puts something else in its place if nobody has written meanwhile (store.ErrConflict).
-	read func(ctx context.Context) (kept []byte, put func(context.Context, []byte) error, err error)
+	key  string // of all shelves
+	read reader
 }
+
+// A reader returns what is kept, and what puts something else in its place if nobody has written meanwhile (store.ErrConflict).
+type reader func(ctx context.Context) (kept []byte, put func(context.Context, []byte) error, err error)
 
 func (s *shelf) record(ctx context.Context) (*record, error) {
 	r, _, err := s.open(ctx)
@@ -239,7 +241,11 @@ func (v *Vault) ofLink(ctx context.Context, userID, alias string) (*shelf, error
 		return nil, ErrNotLinked
 	}
 	key := last.LinkKey
-	read := func(ctx context.Context) ([]byte, func(context.Context, []byte) error, error) {
+	return &shelf{"link\x00" + key.Provider + "\x00" + key.Issuer + "\x00" + key.Subject, v.onLink(userID, key)}, nil
+}
+
+func (v *Vault) onLink(userID string, key store.LinkKey) reader {
+	return func(ctx context.Context) ([]byte, func(context.Context, []byte) error, error) {
 		l, err := v.Store.Link(ctx, key)
 		if errors.Is(err, store.ErrNotFound) || err == nil && l.UserID != userID {
 			return nil, nil, ErrNotLinked
@@ -253,7 +259,6 @@ func (v *Vault) ofLink(ctx context.Context, userID, alias string) (*shelf, error
 			return v.Store.UpdateLink(ctx, &next)
 		}, nil
 	}
-	return &shelf{"link\x00" + key.Provider + "\x00" + key.Issuer + "\x00" + key.Subject, read}, nil
 }
 
 func used(l *store.Link) time.Time {
@@ -293,11 +298,15 @@ func (v *Vault) ofSession(userID, alias, id string) (*shelf, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		return active.Session.UpstreamTokens, func(ctx context.Context, kept []byte) error {
-			next := *active.Session
-			next.UpstreamTokens = kept
-			return v.Store.UpdateSession(ctx, &next)
-		}, nil
+		return active.Session.UpstreamTokens, v.putInSession(active.Session), nil
 	}
 	return &shelf{"session\x00" + id, read}, nil
+}
+
+func (v *Vault) putInSession(s *store.Session) func(context.Context, []byte) error {
+	return func(ctx context.Context, kept []byte) error {
+		next := *s
+		next.UpstreamTokens = kept
+		return v.Store.UpdateSession(ctx, &next)
+	}
 }
