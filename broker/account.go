@@ -21,7 +21,7 @@ import (
 //
 // A new password ends the user's other sessions and what was granted to outlive them. A passkey or a password that is removed ends
 // those that began with one, whichever that was, and a link that is removed those that its provider has vouched for; the session in
-// which it is done goes on. A password can be set where LocalLogin or a step of some flow takes one (see [factor.TakesPassword]).
+// which it is done goes on. Logins that wait at a page, and have taken a password or a passkey by then, end with these. A password can be set where LocalLogin or a step of some flow takes one (see [factor.TakesPassword]).
 func (b *Broker) Account() http.Handler {
 	guarded := b.sameSite()(b.account.ServeHTTP)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

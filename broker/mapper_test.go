@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -378,6 +379,32 @@ func TestMapperNotes(t *testing.T) {
 			t.Errorf("notes are %q, want %q", session.Notes, row.want)
 		}
 		b = brokertest.NewBrowser(t)
+	}
+}
+
+// A mapper may write to both maps at each stage and login; what is not for the stage comes to nothing.
+func TestMapperFindsMaps(t *testing.T) {
+	t.Parallel()
+	write := func(stage provider.Stage) provider.Mapper {
+		return provider.Mapper{Name: "both", Stage: stage, Map: func(m *provider.Mapping) error {
+			m.Profile.Attributes["by"], m.Profile.Notes["by"] = []string{strconv.Itoa(int(stage))}, strconv.Itoa(int(stage))
+			return nil
+		}}
+	}
+	w := newWorld(t, mapped(provider.SyncForce, write(provider.StageProfile), write(provider.StageSession)))
+	for range 2 {
+		who := w.login("Demo").Get(w.Origin + "/").Who()
+		user, err := w.store.User(t.Context(), who.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, err := w.store.Session(t.Context(), who.Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := user.Attributes["by"]; !slices.Equal(got, []string{"0"}) || session.Notes["by"] != strconv.Itoa(int(provider.StageSession)) {
+			t.Errorf("the user has %q, the session %q", got, session.Notes["by"])
+		}
 	}
 }
 

@@ -968,3 +968,55 @@ func TestPasskeyLoginOnAnotherNode(t *testing.T) {
 		t.Errorf("%d passkeys", n)
 	}
 }
+
+// A login that has taken a passkey or a password, and waits at a page, ends when that is removed, changed or reset. One that takes
+// the new password goes on.
+func TestPausedLoginEndsWithItsCredential(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(w *world, hers *brokertest.Browser, alice *store.User){
+		"removed": func(w *world, hers *brokertest.Browser, alice *store.User) {
+			page := hers.Post(w.at("remove"), url.Values{"credential": {w.passkeysOf(alice.ID)[0].ID}, "decision": {"yes"}}, "")
+			shows(w.t, page, http.StatusOK, "It was removed")
+		},
+		"changed": func(w *world, hers *brokertest.Browser, _ *store.User) {
+			page := hers.Post(w.at("password"), url.Values{"current": {password}, "password": {"words of hers"}, "repeat": {"words of hers"}}, "")
+			shows(w.t, page, http.StatusOK, "Your password was")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := newPasskeyWorld(t, nil)
+			hers := w.login("Demo")
+			alice := w.named("alice")
+			a := w.makePasskey(hers, "")
+			w.setPassword(alice.ID, password)
+			w.withPasskeys(func(c *broker.Config) {
+				c.LocalLogin = true
+				c.PostLogin = flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}}
+			})
+			w.makePasskey(hers, "second")
+			at := func(b *brokertest.Browser, secret string) *brokertest.Page {
+				return b.Post(w.URL+"/login/password", url.Values{"start": {"/login"}, "username": {"alice"}, "password": {secret}}, "")
+			}
+			thief := brokertest.NewBrowser(t)
+			paused := at(thief, password)
+			answer := url.Values{"turn": {field(t, paused, "turn", 0)}, "credential": {string(a.Get(asksPasskey(t, paused)))}}
+			w.advance(time.Second)
+			change(w, hers, alice)
+			if page := thief.Post(paused.URL.String(), answer, ""); page.Status != http.StatusConflict {
+				t.Errorf("the login goes on: status %d at %s", page.Status, page.URL)
+			}
+			if thief.Get(w.Origin+"/").URL.Path == "/" {
+				t.Error("signed in")
+			}
+			if name == "changed" {
+				w.advance(time.Second)
+				b := brokertest.NewBrowser(t)
+				page := at(b, "words of hers")
+				if who := page.Submit(url.Values{"credential": {string(a.Get(asksPasskey(t, page)))}}).Who(); who.ID != alice.ID {
+					t.Errorf("signed in as %+v", who)
+				}
+			}
+		})
+	}
+}

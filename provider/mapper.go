@@ -15,8 +15,8 @@ type Profile struct {
 	Picture       string
 	Roles         []string
 	Groups        []string
-	Attributes    map[string][]string
-	Notes         map[string]string // go into the session, never into the user
+	Attributes    map[string][]string // what else is known; a mapper finds neither map nil
+	Notes         map[string]string   // go into the session, never into the user
 }
 
 // ProfileOf returns the profile that id has before any mapper ran. It copies; E-mail counts as verified only if the
@@ -36,7 +36,7 @@ func ProfileOf(id *Identity, trustEmail bool) Profile {
 	}
 }
 
-// Clone returns a copy that shares nothing with p.
+// Clone returns a copy that shares nothing with p. Its maps are never nil.
 func (p Profile) Clone() Profile {
 	p.Roles = append([]string(nil), p.Roles...)
 	p.Groups = append([]string(nil), p.Groups...)
@@ -45,7 +45,9 @@ func (p Profile) Clone() Profile {
 		attrs[name] = append([]string(nil), values...)
 	}
 	p.Attributes = attrs
-	p.Notes = maps.Clone(p.Notes)
+	notes := make(map[string]string, len(p.Notes))
+	maps.Copy(notes, p.Notes)
+	p.Notes = notes
 	return p
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/flow/flowtest"
 )
 
 // start runs the program on free ports and returns what it printed and the URL in it. stop ends it as a signal does and
@@ -177,7 +179,41 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 		t.Errorf("at Globex Ada is %s, at Acme %s", got, ada)
 	}
 	wantText(t, b.Get(origin+"/account/"), "Unlink Acme Staff", "Unlink Globex Mail")
-	wantText(t, elsewhere.Get(mails), "Globex Mail was linked to your account")
+	told := func() bool {
+		return strings.Contains(elsewhere.Get(mails).Body, "Globex Mail was linked to your account")
+	}
+	for limit := time.After(20 * time.Second); !told(); { // the mail goes out beside the answer
+		select {
+		case <-limit:
+			t.Fatal("nobody is told of the link")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Who comes in by a passkey sees a page that names no provider.
+func TestPasskeyNamesNoProvider(t *testing.T) {
+	t.Parallel()
+	_, origin, _ := start(t)
+	b := brokertest.NewBrowser(t)
+	options := func(p *brokertest.Page) []byte {
+		found := regexp.MustCompile(`data-options="([^"]*)"`).FindStringSubmatch(p.Body)
+		if found == nil {
+			t.Fatalf("%s (status %d) asks for no passkey:\n%s", p.URL, p.Status, p.Body)
+		}
+		return []byte(html.UnescapeString(found[1]))
+	}
+	b.Get(origin + "/app").Click("Acme Staff").Submit(be("chiyo"))
+	device := flowtest.NewAuthenticator(t, origin)
+	page := b.Get(origin + "/account/passkey")
+	wantText(t, page.Submit(url.Values{"credential": {string(device.Create(options(page)))}}), "Your passkey was added")
+	b.Get(origin + "/app").Submit(nil)
+	page = b.Get(origin + "/app")
+	page = page.Submit(url.Values{"credential": {string(device.Get(options(page)))}})
+	wantText(t, page, "Hello, Chiyo Tanaka", "Signed in with a passkey")
+	if strings.Contains(page.Body, "<dt>Provider</dt>") {
+		t.Errorf("the page has a provider:\n%s", page.Body)
+	}
 }
 
 func TestRefusedAtTheProvider(t *testing.T) {

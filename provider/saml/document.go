@@ -77,7 +77,7 @@ func parseIn(place *etree.Element, data []byte, l limits) (*etree.Element, error
 	if place != nil {
 		inherit(root, place)
 	}
-	s := scan{limits: l}
+	s := scan{limits: l, prefixes: map[string]string{"xml": nsXML}}
 	if err := s.element(root, 0); err != nil {
 		return nil, err
 	}
@@ -113,29 +113,60 @@ func rootOf(doc *etree.Document, l limits) (root *etree.Element, err error) {
 	return root, nil
 }
 
-// A scan looks at each element once.
+// A scan looks at each element once. It keeps the namespaces of prefixes itself: to look them up in all that is around an element,
+// for each of its attributes, would take half a minute of a message that is not even signed.
 type scan struct {
 	limits
-	ids map[string]bool
+	ids        map[string]bool
+	prefixes   map[string]string // that are declared here, with their namespaces
+	namespaces []string          // of the attributes of one element; kept to be used again
+}
+
+// A shadow is what a prefix meant outside of the element that declares it.
+type shadow struct {
+	prefix, namespace string
+	declared          bool
+}
+
+// enter takes the prefixes that e declares, and returns what they meant around it.
+func (s *scan) enter(e *etree.Element) (before []shadow) {
+	for i := range e.Attr {
+		if a := &e.Attr[i]; a.Space == "xmlns" {
+			namespace, declared := s.prefixes[a.Key]
+			before = append(before, shadow{a.Key, namespace, declared})
+			s.prefixes[a.Key] = a.Value
+		}
+	}
+	return before
+}
+
+func (s *scan) leave(before []shadow) {
+	for _, b := range slices.Backward(before) {
+		if b.declared {
+			s.prefixes[b.prefix] = b.namespace
+		} else {
+			delete(s.prefixes, b.prefix)
+		}
+	}
 }
 
 // element looks at e, around which so many prefixes are declared.
 func (s *scan) element(e *etree.Element, declared int) error {
+	if len(e.Attr) > maxAttrs {
+		return errors.New("XML with too many attributes")
+	}
+	before := s.enter(e)
+	defer s.leave(before)
 	if err := s.attributes(e); err != nil {
 		return err
 	}
-	for i := range e.Attr {
-		if e.Attr[i].Space == "xmlns" {
-			declared++
-		}
-	}
-	if declared > maxPrefixes {
+	if declared += len(before); declared > maxPrefixes {
 		return errors.New("XML with too many prefixes")
 	}
 	if err := checkName(e.Space, e.Tag); err != nil {
 		return err
 	}
-	if e.Space != "" && namespace(e) == "" {
+	if e.Space != "" && s.prefixes[e.Space] == "" {
 		return fmt.Errorf("XML with the undeclared prefix %s", quote(e.Space))
 	}
 	if s.notes {
@@ -165,24 +196,25 @@ func isNote(t etree.Token) bool {
 }
 
 func (s *scan) attributes(e *etree.Element) error {
-	if len(e.Attr) > maxAttrs {
-		return errors.New("XML with too many attributes")
-	}
+	s.namespaces = s.namespaces[:0]
 	for i := range e.Attr {
 		a := &e.Attr[i]
+		if a.Space == "" || a.Space == "xmlns" { // which is no prefix of these
+			s.namespaces = append(s.namespaces, a.Space)
+		} else {
+			s.namespaces = append(s.namespaces, s.prefixes[a.Space])
+		}
 		if err := checkName(a.Space, a.Key); err != nil {
 			return err
 		}
 		switch {
 		case a.Space == "xmlns" && (a.Key == "xml" || a.Key == "xmlns" || a.Value == ""):
 			return errors.New("XML that declares a reserved prefix, or takes one back")
-		case a.Space == "xml" || a.Space == "xmlns" || a.Space == "":
-		case a.NamespaceURI() == "":
+		case a.Space != "" && s.namespaces[i] == "":
 			return fmt.Errorf("XML with the undeclared prefix %s", quote(a.Space))
 		}
 		for j := range i {
-			if b := &e.Attr[j]; a.Key == b.Key && (a.Space == b.Space || a.Space != "" && b.Space != "" &&
-				a.Space != "xmlns" && b.Space != "xmlns" && a.NamespaceURI() == b.NamespaceURI()) {
+			if a.Key == e.Attr[j].Key && s.namespaces[i] == s.namespaces[j] {
 				return errors.New("XML with an attribute twice")
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"crypto/x509"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -69,6 +70,45 @@ func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the proces
 		refused(t, identity, err, bomb.want)
 		if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 32 {
 			t.Errorf("%s: %d MiB are allocated for %d KiB", bomb.name, allocated, len(doc)>>10)
+		}
+	}
+}
+
+// What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
+// message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
+func TestPrefixBomb(t *testing.T) { // alone, since it takes the time
+	const deep, wide, elements = 30, 60, 900
+	p := newProvider(t, config())
+	data, id := begin(t, p, provider.Request{})
+	swell := func(r *etree.Element) {
+		e := r.FindElement("./samlp:Status").CreateElement("x")
+		for i := range wide - 10 {
+			e.CreateAttr(fmt.Sprint("xmlns:p", i), fmt.Sprint("urn:", i))
+		}
+		for range deep {
+			e = e.CreateElement("x")
+			for i := range wide {
+				e.CreateAttr(fmt.Sprint("a", i), "")
+			}
+		}
+		for range elements {
+			x := e.CreateElement("x")
+			for i := range wide - 10 {
+				x.CreateAttr(fmt.Sprintf("p%d:a", i), "")
+			}
+		}
+	}
+	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
+		f := newForge(id)
+		f.signed, f.after = signed, swell
+		doc := f.response(t)
+		begun := time.Now()
+		identity, err := finish(t, p, data, doc)
+		took := time.Since(begun)
+		t.Logf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
+		refused(t, identity, err, want)
+		if took > 4*time.Second {
+			t.Errorf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
 		}
 	}
 }

@@ -357,7 +357,7 @@ func (s *Service) describeSession(ctx context.Context, session *store.Session, j
 	if at := j.Identity.AuthTime; !at.IsZero() && at.Before(session.AuthTime) {
 		session.AuthTime = at.UTC()
 	}
-	notes := provider.Profile{Notes: map[string]string{}}
+	notes := provider.Profile{}.Clone()
 	m := &provider.Mapping{Alias: j.Alias, Identity: j.Identity, Profile: &notes, Update: true}
 	if err := mapAt(j.provider, provider.StageSession, m); err != nil {
 		return err

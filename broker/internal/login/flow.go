@@ -2,6 +2,7 @@ package login
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,6 +95,9 @@ func (s *Service) kept(r *http.Request, id string,
 	j.target.via = j.provider.Title()
 	if j.provider.TransientUsers != (j.Transient != nil) { // its users are kept from now on, or no more
 		return nil, flow.ErrStale
+	}
+	if revoked, err := s.proofRevoked(r.Context(), j); revoked || err != nil {
+		return nil, cmp.Or(err, flow.ErrStale)
 	}
 	if j.Linked == "" {
 		return j, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -42,6 +43,7 @@ type journey struct {
 	Stage     stage
 	State     flow.State // of the flow of Stage
 	Expires   time.Time  // when it can no longer be committed
+	Proved    time.Time  // when its steps last took a credential of the broker's own
 
 	target   *Target
 	provider *gate.Provider
@@ -210,8 +212,12 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		if len(f) == 0 {
 			continue
 		}
+		before := j.Draft.AMR
 		out, err := f.Run(r.Context(), &j.State, s.turn(r, j, turn))
 		turn = nil
+		if !slices.Equal(before, j.Draft.AMR) {
+			j.Proved = s.Now()
+		}
 		if err != nil {
 			s.flowFailed(w, r, j, err)
 			return

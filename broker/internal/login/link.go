@@ -61,7 +61,8 @@ func (s *Service) disown(ctx context.Context, user *store.User) error {
 	if err := s.dropCredentials(ctx, user.ID); err != nil {
 		return fmt.Errorf("credentials of disowned account: %w", err)
 	}
-	if err := s.EndEverything(ctx, "the account's address was proved for the first time", user.ID); err != nil {
+	err = errors.Join(s.RevokeProofs(ctx, user.ID), s.EndEverything(ctx, "the account's address was proved for the first time", user.ID))
+	if err != nil {
 		return fmt.Errorf("sessions and grants of disowned account: %w", err)
 	}
 	return nil

@@ -81,6 +81,34 @@ func (s *Service) takePasswordBack(ctx context.Context, login *store.Login, fail
 	return s.dropCredentials(context.WithoutCancel(ctx), login.NewUser.ID)
 }
 
+const revokedPurpose = "credentials revoked"
+
+// RevokeProofs has logins end that are paused, and in which the user has proved themselves by a password or a passkey until now:
+// whoever it was may have known what is another one, or none, from now on.
+func (s *Service) RevokeProofs(ctx context.Context, userID string) error {
+	at, err := s.Now().UTC().MarshalText()
+	if err != nil {
+		return err
+	}
+	return s.Store.Put(ctx, revokedPurpose, userID, at, s.Now().Add(2*journeyLifetime))
+}
+
+// proofRevoked reports whether RevokeProofs was called since the user of the journey has proved themselves in it.
+func (s *Service) proofRevoked(ctx context.Context, j *journey) (bool, error) {
+	if len(j.Draft.AMR) == 0 || j.Draft.UserID == "" {
+		return false, nil
+	}
+	text, err := s.Store.Get(ctx, revokedPurpose, j.Draft.UserID)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	var at time.Time
+	if err == nil {
+		err = at.UnmarshalText(text)
+	}
+	return err == nil && !at.Before(j.Proved), err
+}
+
 const (
 	deviceCookie   = "device"
 	devicePurpose  = "known device"
