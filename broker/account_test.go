@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
 )
 
 // at returns the address of a part of the account page.
@@ -677,6 +679,8 @@ func TestAccountUsername(t *testing.T) {
 		try("bob")
 	}
 	shows(t, try("bob"), http.StatusOK, "several user names already")
+	w.advance(time.Hour) // so that there may be more tries
+	b = w.login("Demo")
 	w.advance(11 * time.Minute)
 	if page := b.Get(w.at("username")); page.URL.Path == "/account/username" {
 		t.Error("changed without a proof of who it is")
@@ -696,6 +700,40 @@ func TestAccountUsernameIsKept(t *testing.T) {
 	}
 	b.Post(w.at("username"), url.Values{"username": {"other"}}, "")
 	if w.users("other") != 0 || w.users("alice") != 1 {
+		t.Error("alice is renamed")
+	}
+}
+
+// A rival takes a name right before it is written.
+type rival struct{ *memstore.Store }
+
+func (r rival) UpdateUser(ctx context.Context, u *store.User) error {
+	if u.Username == "wanted" {
+		if err := r.CreateUser(ctx, &store.User{ID: "rival", Username: u.Username}); err != nil {
+			return err
+		}
+	}
+	return r.Store.UpdateUser(ctx, u)
+}
+
+// A name that somebody has got meanwhile is taken, and so is an address that is not one's own alone.
+func TestAccountUsernameIsAnothers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *broker.Config) {
+		kept, _ := c.Store.(*memstore.Store)
+		c.ChangeUsername, c.Store = true, rival{kept}
+	})
+	alice := w.login("Demo")
+	w.op.LoginAs("bob")
+	w.login("Demo")
+	for _, name := range []string{"alice", "bob"} {
+		w.editUser(name, func(u *store.User) { u.Email, u.SharedEmail = "family@example.com", true })
+	}
+	for _, name := range []string{"wanted", "family@example.com"} {
+		page := alice.Get(w.at("username")).Submit(url.Values{"username": {name}})
+		shows(t, page, http.StatusOK, "is taken")
+	}
+	if w.users("alice") != 1 {
 		t.Error("alice is renamed")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -21,6 +22,7 @@ import (
 type brittle struct {
 	*memstore.Store
 	logins, credentials atomic.Pointer[error]
+	whose               atomic.Pointer[string] // is the newest credential
 }
 
 func (b *brittle) Commit(ctx context.Context, l *store.Login) error {
@@ -34,6 +36,7 @@ func (b *brittle) CreateCredential(ctx context.Context, c *store.Credential) err
 	if err := b.credentials.Load(); err != nil {
 		return *err
 	}
+	b.whose.Store(&c.UserID)
 	return b.Store.CreateCredential(ctx, c)
 }
 
@@ -94,6 +97,11 @@ func TestNewPasswordAndCrash(t *testing.T) {
 			}
 			if hers.Get(w.Origin+"/").URL.Path == "/" {
 				t.Error("signed in although nothing was written")
+			}
+			if strings.HasPrefix(name, "somebody was quicker") && row.isNew {
+				if left, err := b.CredentialsOf(t.Context(), *b.whose.Load()); len(left) > 0 || err != nil {
+					t.Errorf("%d credentials of a user who does not come to be, %v", len(left), err)
+				}
 			}
 			b.logins.Store(nil)
 			b.credentials.Store(nil)

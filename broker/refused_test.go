@@ -46,6 +46,9 @@ func TestRefusedGuessesAreLogged(t *testing.T) {
 		"first login": {kind: "password", try: func(w *world, _ string) (*brokertest.Page, url.Values) {
 			return brokertest.NewBrowser(w.t).Get(w.Origin + "/").Click("Other"), answer("alice", wrong)
 		}},
+		"account page": {kind: "password", try: func(w *world, _ string) (*brokertest.Page, url.Values) {
+			return w.login("Demo").Get(w.at("password")), url.Values{"current": {wrong}, "password": {"her own words"}, "repeat": {"her own words"}}
+		}},
 		"code of an app": {kind: "totp", try: func(w *world, user string) (*brokertest.Page, url.Values) {
 			w.app(user)
 			return brokertest.NewBrowser(w.t).Get(w.Origin + "/").Submit(answer("alice", password)), url.Values{"code": {"1 3 5 7 9 0"}}

@@ -389,6 +389,35 @@ func TestTransientPostLogin(t *testing.T) {
 	}
 }
 
+// A transient user can prove an address, here or in another browser, as long as the provider has such users; each session asks anew.
+func TestTransientVerifyEmail(t *testing.T) {
+	t.Parallel()
+	ofOther := func(c *broker.Config) { c.Providers[1].TransientUsers = true }
+	l := newDemandWorld(t, ofOther)
+	page := l.comeAsCarol(brokertest.NewBrowser(t))
+	elsewhere := brokertest.NewBrowser(t).Get(l.box.demands()[0])
+	shows(t, elsewhere, http.StatusOK, "carol@other.example")
+	shows(t, elsewhere.Submit(nil), http.StatusOK)
+	if who := page.Submit(press("confirmed")).Who(); !who.Verified {
+		t.Errorf("where the login had waited: signed in as %+v", who)
+	}
+	waiting := brokertest.NewBrowser(t)
+	l.comeAsCarol(waiting)
+	who := waiting.Get(l.box.demands()[1]).Submit(nil).Who()
+	if who.Email != "carol@other.example" || !who.Verified || !strings.HasPrefix(who.ID, "transient-") {
+		t.Errorf("signed in as %+v", who)
+	}
+	if l.users("carol", who.ID) > 0 || len(l.world.linksOf(who.ID)) > 0 {
+		t.Error("something of the user is kept")
+	}
+
+	l.comeAsCarol(brokertest.NewBrowser(t))
+	l.reconfigure(also(l.setup(verified), func(c *broker.Config) { c.Providers[1].TransientUsers = false }))
+	if page := brokertest.NewBrowser(t).Get(l.box.demands()[2]); page.Status != http.StatusGone {
+		t.Errorf("the provider has such users no more: status %d", page.Status)
+	}
+}
+
 // A step that decides on a password for somebody whom nobody keeps leaves nothing of it behind.
 func TestTransientPassword(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,10 @@ import (
 // confirms it; it is good for this login, this account, this address, and once. Then the address counts as verified
 // ([flow.Draft].VerifiedEmail). What else is known of the account stays: whoever could sign in to it before still can.
 //
+// As in Keycloak, who owns a mailbox and confirms a link that a stranger's login has sent there gives the stranger's account a verified
+// address, although mail and page name that account and warn. So it says that the account's user had somebody with the mailbox agree,
+// and no more: an application that takes users for who they are by the address alone should look at the subject instead.
+//
 // It succeeds where the address is verified already, by a provider that is trusted for it or because a step has proved it
 // ([flow.Draft].ProvedEmail). Its page is that of VerifyByEmail, "verify-email". It skips where nobody was decided on, where the
 // broker sends no mail, and where there is no address: if Required, nobody without a verified address gets in.

@@ -190,6 +190,7 @@ func (up *upstream) readValidity(e *etree.Element, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		d = max(d, time.Second) // zero would say that nothing was said
 		if up.cacheFor == 0 || d < up.cacheFor {
 			up.cacheFor = d
 		}

@@ -86,6 +86,7 @@ func TestRow68WithdrawnWhileNobodyLooked(t *testing.T) {
 		"MetadataRefresh, as it was": {"", func(c *saml.Config) { c.MetadataRefresh = time.Hour }, time.Hour + time.Second},
 		"cacheDuration":              {` cacheDuration="PT10M"`, nil, 10*time.Minute + time.Second},
 		"a short cacheDuration":      {` cacheDuration="PT1S"`, nil, 5*time.Minute + time.Second},
+		"no cacheDuration at all":    {` cacheDuration="PT0S"`, nil, 5*time.Minute + time.Second},
 		"validUntil":                 {` validUntil="2000-01-01T02:00:00Z"`, nil, time.Hour + time.Second},
 		"a month":                    {"", nil, 30 * 24 * time.Hour},
 	} {

@@ -356,7 +356,9 @@ func LINE(channelID, channelSecret string) *OpenID {
 //  5. Copy client ID and client secret.
 func Okta(domain, clientID, clientSecret string) *OpenID {
 	return openIDPreset{
-		vendor: vendor{brand: brand("Okta", "O", "#00297a", white), takes: []string{"Offline"}, offline: "offline_access"},
+		vendor: vendor{
+			brand: brand("Okta", "O", "#00297a", white), takes: []string{"Offline"}, offline: "offline_access", err: checkDomain(domain),
+		},
 		config: oidc.Config{Issuer: strings.TrimRight(httpsOf(domain), "/"), ClientID: clientID, ClientSecret: clientSecret},
 	}.build(Options{})
 }
@@ -375,6 +377,7 @@ func Auth0(domain, clientID, clientSecret string) *OpenID {
 	return openIDPreset{
 		vendor: vendor{
 			brand: brand("Auth0", "A0", "#eb5424", black), takes: []string{"Offline"}, offline: "offline_access", adjust: nickname,
+			err: checkDomain(domain),
 		},
 		config: oidc.Config{
 			Issuer:   strings.TrimRight(httpsOf(domain), "/") + "/",

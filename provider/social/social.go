@@ -114,6 +114,13 @@ func checkBase(name, base string) error {
 	return nil
 }
 
+func checkDomain(domain string) error {
+	if domain == "" {
+		return errors.New("domain: is missing")
+	}
+	return nil
+}
+
 // base returns BaseURL without a slash at its end, or what stands for none.
 func (o *Options) base(public string) string {
 	if o.BaseURL == "" {

@@ -38,11 +38,11 @@ func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
 		data.Email = p.Email
 	}
 	if p.UserID != "" {
-		user, err := s.Store.User(r.Context(), p.UserID)
+		user, err := s.addressees(p).User(r.Context(), p.UserID)
 		if err == nil && user.Email != p.Email && !p.Verifies {
 			err = firstlogin.ErrProofRevoked
 		}
-		if err == nil {
+		if err == nil && s.Gate.Transient(user, p.UserID, p.Link) != nil {
 			err = s.Gate.User(user)
 		}
 		if err != nil {
@@ -52,6 +52,24 @@ func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
 		data.Disowns = !user.EmailVerified && !p.Verifies
 	}
 	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: data})
+}
+
+// addressees are the users whom mailed links are about. A transient one, whom no store has, is there for as long as a login with who
+// has vouched for them would be theirs.
+type addressees struct {
+	*Service
+	by store.LinkKey
+}
+
+func (s *Service) addressees(p *firstlogin.Proof) addressees { return addressees{s, p.Link} }
+
+// User returns the user with this id; of a transient one that is all that is known.
+func (a addressees) User(ctx context.Context, id string) (*store.User, error) {
+	u := &store.User{ID: id}
+	if a.Gate.Transient(u, id, a.by) == nil {
+		return u, nil
+	}
+	return a.Store.User(ctx, id)
 }
 
 // proofProvider returns what the provider is called that has vouched for who has asked for the mail, if it still may; "" if none has.
@@ -81,7 +99,7 @@ func (s *Service) AnswerProof(w http.ResponseWriter, r *http.Request) {
 		_, err = s.proofProvider(read)
 	}
 	if err == nil {
-		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.Store, handle, s.Now())
+		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.addressees(read), handle, s.Now())
 	}
 	if err != nil {
 		s.proofFailed(w, r, t, err)
