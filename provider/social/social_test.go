@@ -2,6 +2,7 @@ package social_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -380,6 +381,24 @@ func metadata(r *http.Request) (*http.Response, error) {
 		issuer)
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+// What a vendor's links rest on is for ever: with another subject they would be other people's, and with another text here all
+// providers of that vendor would be held.
+func TestTrustIsForEver(t *testing.T) {
+	t.Parallel()
+	openID := map[string]string{"Microsoft": "tid.oid", "Slack": "https://slack.com/team_id.https://slack.com/user_id"}
+	oAuth2 := map[string]string{"Amazon": "user_id", "Bitbucket": "uuid", "Discord": "id", "Facebook": "id", "GitHub": "id", "Kakao": "id",
+		"PayPal": "user_id", "Spotify": "id", "StackOverflow": "items[0].user_id", "X": "data.id", "Yandex": "id"}
+	for name, p := range presets(t, social.Options{}) {
+		want := []string{"protocol=openid-connect", "subject=" + cmp.Or(openID[name], "sub")}
+		if subject, ok := oAuth2[name]; ok {
+			want = []string{"protocol=oauth2", "subject=" + subject}
+		}
+		if got := p.Trust().Basis; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
 }
 
 // Links are held when an alias is pointed to somebody else, and not when an option is set that says nothing of who it is.
