@@ -234,6 +234,31 @@ func TestSlackWorkspaces(t *testing.T) {
 	}
 }
 
+// Options.EssentialClaim keeps out whoever lacks it, with both kinds of vendors: Slack's is the name of a claim, GitHub's a path.
+func TestEssentialClaim(t *testing.T) {
+	t.Parallel()
+	workspace, login := slack(), gitHub("", "")
+	workspace.idp = func(c *http.Client) provider.IdentityProvider {
+		return social.Slack(clientID, clientSecret).With(social.Options{HTTPClient: c,
+			EssentialClaim: "https://slack.com/team_id", EssentialValue: "T0INIT"})
+	}
+	login.idp = func(c *http.Client) provider.IdentityProvider {
+		return social.GitHub(clientID, clientSecret).With(social.Options{HTTPClient: c, EssentialClaim: "login", EssentialValue: "Ann-.*"})
+	}
+	for _, row := range []struct {
+		v     *vendor
+		other func(*person)
+	}{
+		{workspace, func(p *person) { p.domain = "T0INIT2" }},
+		{login, func(p *person) { p.user = "bob-lee" }},
+	} {
+		w, d := one(t, row.v, autoLink)
+		w.in(d)
+		d.set(func(d *double) { row.other(&d.who) })
+		w.refused(w.signIn(d), "")
+	}
+}
+
 // A realm's tokens are good for that realm, although another is at the same address, and is somebody else's to run.
 func TestKeycloakRealms(t *testing.T) {
 	t.Parallel()

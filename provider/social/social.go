@@ -66,6 +66,7 @@ type Options struct {
 	// HostedDomains are the Google Workspace domains whose users may come in; "*" is any. If nil: everybody, consumers too.
 	HostedDomains []string
 	// Offline asks for a refresh token, from vendors who give none otherwise: Auth0, Google, Keycloak, Microsoft, Okta, Salesforce, X.
+	// Two have to allow it to the application: Okta by the grant type Refresh Token, Salesforce by the scope refresh_token.
 	Offline bool
 	// Fields are fetched from Facebook, in addition to those that the comment names.
 	Fields []string
