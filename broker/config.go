@@ -51,7 +51,8 @@ type Config struct {
 	// store that Store is, usually. Nil keeps none: steps that ask for them are passed over.
 	Credentials store.Credentials
 	// LocalLogin lets users sign in with a password of the broker's own, beside the providers; it needs Credentials. A client that
-	// names Providers does not take it. Users who have an authenticator app are asked for its code as well.
+	// names Providers does not take it. Users who have an authenticator app are asked for its code as well. There is no sign-up: users
+	// set a password on the account page or at their first login (firstlogin.CreateUserIfUnique), or are brought in by [Broker.Local].
 	LocalLogin bool
 	// Passkeys lets users sign in with a passkey (WebAuthn) on the login page, make some on the account page, and prove by one that an
 	// existing account is theirs; it needs Credentials, and a BaseURL with a domain name, as localhost is. The package

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -135,6 +136,63 @@ func TestFormerSubjectStealsNothing(t *testing.T) {
 	}
 	if got := r.subjects(bob); !slices.Equal(got, []string{"bob"}) {
 		t.Errorf("bob is linked by %q", got)
+	}
+}
+
+// Who moves to another issuer and to other subjects at once is found by either, and by their own subject first: that stands for
+// nobody else at any of its issuers.
+func TestFormerSubjectAndFormerIssuer(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name        string
+		formerly    []string // subjects that are linked under the former issuer
+		now         []string // and under the present one
+		want        string   // by which the user is linked whom "alice-2", once "alice", is
+		leaves, its string   // what is linked then, under the former issuer and under the present one
+	}{
+		{"both former", []string{"alice"}, nil, "former alice", "", "alice-2"},
+		{"own subject at the former issuer", []string{"alice-2"}, []string{"alice"}, "former alice-2", "", "alice alice-2"},
+		{"own subject at both", []string{"alice-2"}, []string{"alice", "alice-2"}, "present alice-2", "alice-2", "alice alice-2"},
+		{"former subject at both", []string{"alice"}, []string{"alice"}, "present alice", "alice", "alice-2"},
+	} {
+		w := newWorld(t, nil)
+		w.op.LoginAs("bob")
+		w.login("Demo") // by whom the provider is known as what it was
+		op, former := w.elsewhere(), w.op.Issuer()
+		w.reconfigure(w.pointed(op, func(c *oidc.Config) { c.FormerSubjectClaim = "ids.old" }))
+		if err := w.Broker.ConfirmProvider(t.Context(), "demo"); err != nil {
+			t.Fatal(err)
+		}
+		linked := func(era, issuer string, subjects []string) {
+			for _, subject := range subjects {
+				id := era + " " + subject
+				err := w.store.CreateUser(t.Context(), &store.User{ID: id, Username: id})
+				if err := errors.Join(err, w.store.CreateLink(t.Context(),
+					&store.Link{LinkKey: store.LinkKey{Provider: "demo", Issuer: issuer, Subject: subject}, UserID: id})); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		linked("former", former, row.formerly)
+		linked("present", op.Issuer(), row.now)
+		r := &renamedWorld{world: w}
+		r.op = op
+		r.renamed("alice-2", "alice")
+		if id := r.login("Demo").Get(r.Origin + "/").Who().ID; id != row.want {
+			t.Errorf("%s: signed in as %q, want %q", row.name, id, row.want)
+		}
+		left := func(issuer string) string {
+			var subjects []string
+			for _, subject := range []string{"alice", "alice-2"} {
+				if _, err := w.store.Link(t.Context(), store.LinkKey{Provider: "demo", Issuer: issuer, Subject: subject}); err == nil {
+					subjects = append(subjects, subject)
+				}
+			}
+			return strings.Join(subjects, " ")
+		}
+		if now, before := left(op.Issuer()), left(former); now != row.its || before != row.leaves {
+			t.Errorf("%s: linked are %q under the present issuer, %q under the former", row.name, now, before)
+		}
 	}
 }
 

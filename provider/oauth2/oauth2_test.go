@@ -1,6 +1,7 @@
 package oauth2_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oauth2"
@@ -141,6 +144,66 @@ func TestBegin(t *testing.T) {
 	for _, request := range []provider.Request{{State: "s"}, {RedirectURI: callback}} {
 		_, err := p.Begin(t.Context(), request)
 		kind(t, "half a request", err, provider.Misconfigured)
+	}
+}
+
+// 46: each way to authenticate, with ids and secrets that some encoding somewhere gets wrong.
+func TestClientAuthBySecret(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for _, c := range []struct{ id, secret string }{
+		{"client", "with:colon"}, {"a b", "100%"}, {"a+b&c=d", "a+b%41"}, {`quo"te\`, "ümläut ~._-*"}, {"日本", "a/b?c#d "},
+	} {
+		for method, want := range map[oauth2.AuthMethod]string{
+			oauth2.ClientSecretBasic:          "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(c.id)+":"+url.QueryEscape(c.secret))),
+			oauth2.ClientSecretBasicUnencoded: "Basic " + base64.StdEncoding.EncodeToString([]byte(c.id+":"+c.secret)),
+			oauth2.ClientSecretPost:           "",
+		} {
+			p := s.provider(t, func(o *oauth2.Config) { o.ClientID, o.ClientSecret, o.AuthMethod = c.id, c.secret, method })
+			if _, err := login(t, p, nil); err != nil {
+				t.Fatalf("%s: %v", method, err)
+			}
+			r, id, secret := s.request("/token"), c.id, c.secret
+			if method != oauth2.ClientSecretPost {
+				id, secret = "", "" // they stand in one place only
+			}
+			if got := r.Header.Get("Authorization"); got != want || r.PostForm.Get("client_id") != id || r.PostForm.Get("client_secret") != secret {
+				t.Errorf("%s of %q: header %q, want %q; form %v", method, c, got, want, r.PostForm)
+			}
+		}
+	}
+}
+
+// 46: assertions by each algorithm, for the token endpoint or the audience that is configured.
+func TestClientAssertion(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	const secret = "a secret of at least thirty-two bytes"
+	for _, alg := range []string{"HS256", token.RS256, token.PS256, token.ES256, token.EdDSA} {
+		for _, audience := range []string{"", "https://audience.example/"} {
+			var verify any = []byte(secret)
+			p := s.provider(t, func(c *oauth2.Config) {
+				c.AssertionAudience, c.ClientSecret, c.AuthMethod = audience, secret, oauth2.ClientSecretJWT
+				if alg != "HS256" {
+					private, err := token.GenerateKey(alg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.ClientSecret, c.AuthMethod, c.ClientKey = "", "", token.Key{ID: "k", Algorithm: alg, Private: private}
+					verify = private.Public()
+				}
+			})
+			if _, err := login(t, p, nil); err != nil {
+				t.Fatalf("%s: %v", alg, err)
+			}
+			form := s.request("/token").PostForm
+			_, err := jwt.Parse(form.Get("client_assertion"), func(*jwt.Token) (any, error) { return verify, nil }, jwt.WithValidMethods([]string{alg}),
+				jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithIssuer("client"), jwt.WithSubject("client"),
+				jwt.WithAudience(cmp.Or(audience, s.url+"/token")))
+			if err != nil || form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || form.Has("client_secret") {
+				t.Errorf("%s for %q: %v, form %v", alg, audience, err, form)
+			}
+		}
 	}
 }
 

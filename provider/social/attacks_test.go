@@ -1,7 +1,9 @@
 package social_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -428,6 +430,43 @@ func TestAppleNameOnce(t *testing.T) {
 }
 
 // An address of the relay is one of this account, and verified.
+// The client secret is made for each request, of the key as it was when the constructor read it.
+func TestAppleSecretIsRenewed(t *testing.T) {
+	t.Parallel()
+	v, now := apple(), time.Now().Truncate(time.Second)
+	var issued []time.Time
+	v.secret = func(secret string) error {
+		issued = append(issued, issuedAt(t, secret))
+		return checkAppleSecret(secret)
+	}
+	key := social.AppleKey{TeamID: appleTeam, ID: appleKeyID, PEM: pkcs8(t, applePrivate())}
+	idp := social.Apple(clientID, key)
+	clear(key.PEM)
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		return idp.With(social.Options{HTTPClient: c, Now: func() time.Time { return now }})
+	}
+	w, d := one(t, v, autoLink)
+	w.in(d)
+	first := now
+	now = now.Add(-10 * time.Second)
+	w.in(d)
+	if want := []time.Time{first, now}; !slices.EqualFunc(issued, want, time.Time.Equal) {
+		t.Errorf("secrets are of %v, want %v", issued, want)
+	}
+}
+
+// issuedAt is the claim iat of a JWT.
+func issuedAt(t *testing.T, jwt string) time.Time {
+	var claims struct{ Iat int64 }
+	_, rest, _ := strings.Cut(jwt, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	if err = errors.Join(err, json.Unmarshal(raw, &claims)); err != nil {
+		t.Error(err)
+	}
+	return time.Unix(claims.Iat, 0)
+}
+
 func TestAppleRelay(t *testing.T) {
 	t.Parallel()
 	w, d := one(t, apple(), autoLink)

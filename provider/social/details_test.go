@@ -292,6 +292,18 @@ func TestWhatIsInsecure(t *testing.T) {
 	}
 }
 
+// Whose codes are bound to the browser by neither PKCE, as far as its documentation goes, nor a nonce says so in its comment.
+func TestWhatBindsNoCode(t *testing.T) {
+	t.Parallel()
+	docs := constructors(t)
+	for _, v := range vendors() {
+		says := strings.Contains(strings.ReplaceAll(docs[v.name], "\n", " "), "on its way")
+		if want := v.pkce != pkceTaken && (v.openID == nil || v.pkce == pkceRefused); says != want {
+			t.Errorf("%s: its comment says so: %t, want %t", v.name, says, want)
+		}
+	}
+}
+
 // Every vendor that there is has a double.
 func TestEveryVendorHasADouble(t *testing.T) {
 	t.Parallel()

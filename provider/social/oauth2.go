@@ -57,7 +57,9 @@ const facebookVersion = "v24.0"
 //
 // The subject is id, the user's number for this application. The e-mail address is not verified, as Facebook does not say that it is,
 // and may be missing. Scopes: email, public_profile. Requests carry appsecret_proof, so that Require App Secret can be switched on.
-// Options.Fields are fetched beside id, name, first_name, last_name, email and picture, and stand in Claims.
+// Options.Fields are fetched beside id, name, first_name, last_name, email and picture, and stand in Claims. There is no nonce, and
+// Facebook documents PKCE for a trial of OpenID Connect only: the challenge is sent, but a code that was stolen on its way may be good
+// in the thief's browser all the same. Insecure does not name that.
 //
 //  1. In Meta for Developers create an app that authenticates users with Facebook Login.
 //  2. Under Facebook Login, Settings, enter the valid OAuth redirect URI {BaseURL}/broker/{alias}/endpoint.
@@ -123,7 +125,9 @@ func X(clientID, clientSecret string) *OAuth2 {
 // Bitbucket is Bitbucket Cloud. Documentation looked up in 2026-11.
 //
 // The subject is uuid, with its braces. The e-mail address is one of /user/emails that is confirmed, the primary one if that is; an
-// unconfirmed one counts as not verified. Scopes: account, email. A workspace is nobody and is refused.
+// unconfirmed one counts as not verified. Scopes: account, email. A workspace is nobody and is refused. There is no nonce, and
+// Bitbucket's documentation does not know PKCE: the challenge is sent, but a code that was stolen on its way may be good in the
+// thief's browser all the same. Insecure does not name that.
 //
 //  1. Open the settings of the workspace, OAuth consumers, Add consumer.
 //  2. Enter a name, and leave This is a private consumer ticked.
@@ -165,7 +169,7 @@ func onlyPeople(_ *Options, id *provider.Identity) error {
 //  1. Open Stack Apps and register an application.
 //  2. Enter name, description and website.
 //  3. As OAuth domain enter the host of {BaseURL}/broker/{alias}/endpoint, below which that is accepted.
-//  4. Leave the client-side flow disabled.
+//  4. Leave the implicit grant, the client-side flow, disabled.
 //  5. Copy client ID, client secret and key.
 func StackOverflow(clientID, clientSecret, key string) *OAuth2 {
 	preset := oAuth2Preset{
@@ -202,7 +206,9 @@ func unescape(_ *Options, id *provider.Identity) error {
 // PayPal is Log in with PayPal, with Options.Sandbox its sandbox. Documentation looked up in 2026-11.
 //
 // The subject is user_id, an address. The e-mail address is verified if PayPal says so (confirmed). Scopes: openid, profile, email,
-// without which PayPal says nothing; its ID tokens are not used.
+// without which PayPal says nothing; its ID tokens, and with them a nonce, are not used. PayPal's documentation does not know PKCE
+// either: the challenge is sent, but a code that was stolen on its way may be good in the thief's browser all the same. Insecure does
+// not name that.
 //
 //  1. Open the PayPal developer dashboard, Apps & Credentials, and create an app, live or in the sandbox.
 //  2. Switch Log in with PayPal on.
@@ -275,7 +281,8 @@ func discordAvatar(_ *Options, id *provider.Identity) error {
 
 // Spotify is Spotify. Documentation looked up in 2026-11.
 //
-// The subject is id. The e-mail address is not verified, as Spotify's documentation says. Scopes: user-read-email.
+// The subject is id. The e-mail address is not verified, as Spotify's documentation says, which calls it deprecated too: it may be
+// missing. Scopes: user-read-email.
 //
 //  1. Open the Spotify developer dashboard and create an app.
 //  2. Enter the redirect URI {BaseURL}/broker/{alias}/endpoint, which has to be https, and tick Web API.
@@ -369,7 +376,9 @@ func yandexAvatar(_ *Options, id *provider.Identity) error {
 // Kakao is Kakao Login. Its client's id is the REST API key. Documentation looked up in 2026-11.
 //
 // The subject is id, the user's number for this app. The e-mail address is verified if Kakao says that it is both valid, which one is
-// not that another account has taken over, and verified. Scopes: account_email, profile_nickname, profile_image.
+// not that another account has taken over, and verified. Scopes: account_email, profile_nickname, profile_image. There is no nonce, and
+// Kakao's documentation does not know PKCE: the challenge is sent, but a code that was stolen on its way may be good in the thief's
+// browser all the same. Insecure does not name that.
 //
 //  1. Open Kakao Developers and add an app, a business app if e-mail addresses are wanted.
 //  2. Under Kakao Login activate it.

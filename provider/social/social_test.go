@@ -1,9 +1,12 @@
 package social_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"encoding/xml"
@@ -71,11 +74,16 @@ func appleKey(t testing.TB) social.AppleKey {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return social.AppleKey{TeamID: "TEAM123456", ID: "KEY1234567", PEM: pkcs8(t, private)}
+}
+
+func pkcs8(t testing.TB, private any) []byte {
+	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return social.AppleKey{TeamID: "TEAM123456", ID: "KEY1234567", PEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 // constructors reads the source for what makes a vendor.
@@ -205,6 +213,11 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	key := appleKey(t)
+	_, edwards, err1 := ed25519.GenerateKey(rand.Reader)
+	rsaKey, err2 := rsa.GenerateKey(rand.Reader, 2048)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct {
 		name string
 		p    preset
@@ -238,6 +251,11 @@ func TestMistakes(t *testing.T) {
 		{"no Stack Apps key", social.StackOverflow("client", "secret", ""), "key"},
 		{"no key", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K"}), "PEM"},
 		{"no team", social.Apple("client", social.AppleKey{ID: "K", PEM: key.PEM}), "TeamID"},
+		{"no id", social.Apple("client", social.AppleKey{TeamID: "T", PEM: key.PEM}), "ID is missing"},
+		{"another kind of key", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K", PEM: pkcs8(t, edwards)}), "does not fit"},
+		{"an RSA key", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K", PEM: pkcs8(t, rsaKey)}), "does not fit"},
+		{"another format", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K",
+			PEM: bytes.ReplaceAll(key.PEM, []byte("PRIVATE"), []byte("EC PRIVATE"))}), "PEM"},
 		{"two keys", social.Apple("client", social.AppleKey{TeamID: "T", ID: "K", PEM: slices.Concat(key.PEM, key.PEM)}), "PEM"},
 		{"bad essential value", social.Google("client", "secret").With(social.Options{EssentialClaim: "hd", EssentialValue: "("}), "EssentialValue"},
 	} {
@@ -301,18 +319,21 @@ func TestBegin(t *testing.T) {
 	}
 }
 
-// A refresh token is asked for by a scope, beside those that are asked for anyway.
+// A refresh token is asked for by a scope, beside those that are asked for anyway; vendors who give one or none without being asked
+// have no use for the option.
 func TestOffline(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		o    social.Options
-		want string
-	}{
-		{social.Options{}, "users.read tweet.read users.email"},
-		{social.Options{Offline: true}, "users.read tweet.read users.email offline.access"},
-		{social.Options{Offline: true, Scopes: []string{"users.read"}}, "users.read offline.access"},
-	} {
-		redirect, err := social.X("client", "secret").With(row.o).Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s"})
+	const openID = "openid profile email"
+	own, asked := map[string]string{
+		"Auth0": openID, "Google": openID, "Keycloak": openID, "Microsoft": openID, "Okta": openID, "Salesforce": openID,
+		"X": "users.read tweet.read users.email",
+	}, map[string]string{
+		"Auth0": " offline_access", "Google": "", "Keycloak": " offline_access", "Microsoft": " offline_access", "Okta": " offline_access",
+		"Salesforce": " refresh_token", "X": " offline.access",
+	}
+	scopes := func(p preset) string {
+		t.Helper()
+		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,10 +341,45 @@ func TestOffline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := at.Query().Get("scope"); got != row.want {
-			t.Errorf("%+v: scope %q, want %q", row.o, got, row.want)
+		return at.Query().Get("scope")
+	}
+	client := &http.Client{Transport: roundTrip(metadata)}
+	online := presets(t, social.Options{HTTPClient: client})
+	few := presets(t, social.Options{HTTPClient: client, Offline: true, Scopes: []string{"openid"}})
+	few["X"] = social.X("client", "secret").With(social.Options{Offline: true, Scopes: []string{"users.read"}})
+	for name, p := range presets(t, social.Options{HTTPClient: client, Offline: true}) {
+		want, takes := asked[name]
+		if err := p.Check(); !takes {
+			if err == nil || !strings.Contains(err.Error(), "Offline") {
+				t.Errorf("%s: error %v", name, err)
+			}
+			continue
+		}
+		first, _, _ := strings.Cut(own[name], " ")
+		for _, row := range []struct {
+			p    preset
+			want string
+		}{{online[name], own[name]}, {p, own[name] + want}, {few[name], first + want}} {
+			if got := scopes(row.p); got != row.want {
+				t.Errorf("%s: scope %q, want %q", name, got, row.want)
+			}
 		}
 	}
+}
+
+// metadata answers for every OpenID Provider that is asked for its metadata.
+func metadata(r *http.Request) (*http.Response, error) {
+	issuer, ok := strings.CutSuffix(r.URL.String(), ".well-known/openid-configuration")
+	if !ok {
+		return nil, fmt.Errorf("%s is no metadata", r.URL)
+	}
+	if !strings.HasSuffix(r.URL.Host, ".auth0.com") { // whose issuer has a slash at its end
+		issuer = strings.TrimSuffix(issuer, "/")
+	}
+	body := fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":"https://a.example","token_endpoint":"https://t.example","jwks_uri":"https://k.example"}`,
+		issuer)
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
 // Links are held when an alias is pointed to somebody else, and not when an option is set that says nothing of who it is.
