@@ -162,7 +162,8 @@ type Provider struct {
 	// TokensReadable gives users who are created through it the role [RoleReadToken], without which no client is given
 	// tokens of theirs. It needs StoreTokens.
 	TokensReadable bool
-	// TokenMinValidity is for how long a token that is handed out is good at least, if it can be renewed. 0 is five seconds.
+	// TokenMinValidity is for how long a token that is handed out is good at least, if it can be renewed. 0 is five seconds. One that is
+	// longer than the upstream has its tokens live renews them at each call.
 	TokenMinValidity time.Duration
 	// TransientUsers keeps nobody: who signs in is a user of their session and vanishes with it, every trace of a row or link
 	// included. Such a user is found by [UserFrom], in tokens and at the userinfo endpoint as others are. The id begins with

@@ -228,6 +228,41 @@ func TestMapperEmailStaysUnverified(t *testing.T) {
 	}
 }
 
+// Nor does one that comes before anybody is looked up: what the upstream has verified is the address that it said.
+func TestLookupMapperEmailIsUnverified(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		email    string
+		verified bool
+	}{
+		"another address":           {"ceo@victim.example", false},
+		"the same in other letters": {"Alice@Example.COM", true},
+		"none, and typed in then":   {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *broker.Config) {
+				c.Providers[0].TrustEmail = true
+				c.Providers[0].Mappers = []provider.Mapper{{Name: "mail", Stage: provider.StageLookup, Map: func(m *provider.Mapping) error {
+					m.Identity.Email = row.email
+					return nil
+				}}}
+			})
+			page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo")
+			if _, _, asked := page.Form(); asked {
+				page.Submit(reviewed)
+			}
+			found, err := w.store.FindUsers(t.Context(), store.UserQuery{Email: "alice@example.com"})
+			if row.email == "ceo@victim.example" {
+				found, err = w.store.FindUsers(t.Context(), store.UserQuery{Email: row.email})
+			}
+			if err != nil || len(found) != 1 || found[0].EmailVerified != row.verified {
+				t.Errorf("users %+v, %v; want one, verified %t", found, err, row.verified)
+			}
+		})
+	}
+}
+
 // 70: nested claims, array index, escaped dot, typed values.
 func TestMapperPaths(t *testing.T) {
 	t.Parallel()

@@ -76,8 +76,10 @@ const (
 	// StageProfile: the user is created or, with SyncForce or SyncLegacy, logs in again: edit m.Profile. At a later login that
 	// starts from what the user has. One that changes Email takes EmailVerified away; Username counts at the creation only.
 	StageProfile Stage = iota
-	StageLookup        // before the link is looked up: may edit m.Identity, its Subject included
-	StageSession       // at every login, whatever the sync mode: edit m.Profile.Notes
+	// StageLookup: before the link is looked up: may edit m.Identity, its Subject included. One that changes Email takes EmailVerified
+	// away here, too.
+	StageLookup
+	StageSession // at every login, whatever the sync mode: edit m.Profile.Notes
 )
 
 // A Mapper edits what an Identity becomes. Mappers run in the order of the configuration, each at its own stage; an

@@ -342,8 +342,12 @@ func mapAt(p *gate.Provider, at provider.Stage, m *provider.Mapping) error {
 		if err := mapper.Map(m); err != nil {
 			return &provider.Error{Kind: provider.Invalid, Err: fmt.Errorf("mapper %q: %w", mapper.Name, err)}
 		}
-		if email(m) != before {
-			m.Profile.EmailVerified = false // what was verified was another address
+		switch { // what was verified was another address
+		case email(m) == before:
+		case m.Profile != nil:
+			m.Profile.EmailVerified = false
+		default:
+			m.Identity.EmailVerified = false
 		}
 	}
 	return nil
@@ -351,7 +355,7 @@ func mapAt(p *gate.Provider, at provider.Stage, m *provider.Mapping) error {
 
 func email(m *provider.Mapping) string {
 	if m.Profile == nil {
-		return ""
+		return firstlogin.Email(m.Identity.Email)
 	}
 	return firstlogin.Email(m.Profile.Email)
 }

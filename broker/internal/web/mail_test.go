@@ -9,7 +9,7 @@ import (
 func TestMail(t *testing.T) {
 	t.Parallel()
 	p := newPages(t, Config{Name: "Example & Co"})
-	for lang, want := range map[string]string{"en": "Confirm address:", "de": "Adresse bestätigen:", "fr": "Confirmer l’adresse:", "xx": "Confirm address:"} {
+	for lang, want := range map[string]string{"en": "Confirm address", "de": "Adresse bestätigen", "fr": "Confirmer l’adresse", "xx": "Confirm address"} {
 		m, err := p.Mail(lang, Mail{
 			Name: "verify-email", Link: "https://b.example/id/mail?t=1&u=2", Args: map[string]string{"email": "ann@example.com", "minutes": "10"},
 		})
