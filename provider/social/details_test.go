@@ -259,6 +259,42 @@ func TestEssentialClaim(t *testing.T) {
 	}
 }
 
+// Options.ExchangeAudiences are whose ID tokens may be exchanged beside this client's own; nobody else's are.
+func TestExchangeAudiences(t *testing.T) {
+	t.Parallel()
+	for audience, in := range map[string]bool{clientID: true, "mobile": true, "another": false} {
+		v := google()
+		var idp *social.OpenID
+		v.idp = func(c *http.Client) provider.IdentityProvider {
+			idp = social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, ExchangeAudiences: []string{"mobile"}})
+			return idp
+		}
+		_, d := one(t, v, nil)
+		d.set(func(d *double) { d.edit = func(c map[string]any) { c["aud"], c["azp"] = audience, audience } })
+		id, err := idp.VerifyToken(t.Context(), d.idToken(&grant{who: d.who}, "at"))
+		if (err == nil) != in || in && id.Subject != v.id {
+			t.Errorf("for %q: %v", audience, err)
+		}
+	}
+}
+
+// Who changes the list later changes nobody's way in.
+func TestHostedDomainsAreNotShared(t *testing.T) {
+	t.Parallel()
+	v, domains := google(), []string{"globex.example"}
+	var idp *social.OpenID
+	v.params = map[string]string{"hd": "globex.example"}
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		idp = social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, HostedDomains: domains})
+		return idp
+	}
+	_, d := one(t, v, nil)
+	domains[0] = "*"
+	if _, err := idp.VerifyToken(t.Context(), d.idToken(&grant{who: d.who}, "at")); err == nil {
+		t.Error("a foreign domain is let in")
+	}
+}
+
 // A realm's tokens are good for that realm, although another is at the same address, and is somebody else's to run.
 func TestKeycloakRealms(t *testing.T) {
 	t.Parallel()

@@ -320,6 +320,28 @@ func TestBegin(t *testing.T) {
 	}
 }
 
+// What is sent along is what the options say, for both kinds of vendors.
+func TestOptionsAreSent(t *testing.T) {
+	t.Parallel()
+	o := social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}, Prompt: []string{"select_account"}, ForwardLoginHint: true,
+		AuthParams: map[string]string{"display": "page"}}
+	for name, p := range presets(t, o) {
+		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", LoginHint: "ann@example.com"})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		at, err := url.Parse(redirect.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := at.Query()
+		if q.Get("prompt") != "select_account" || q.Get("login_hint") != "ann@example.com" || q.Get("display") != "page" {
+			t.Errorf("%s: sent are %v", name, q)
+		}
+	}
+}
+
 // A refresh token is asked for by a scope, beside those that are asked for anyway; vendors who give one or none without being asked
 // have no use for the option.
 func TestOffline(t *testing.T) {
