@@ -155,7 +155,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	}
 	runtime.ReadMemStats(&after)
 	each := (after.TotalAlloc - before.TotalAlloc) / n >> 10
-	if t.Logf("%d KiB allocated for a signed request", each); each > 150 { // a collection may empty the pool once
+	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // a collection may empty the pool, and the race detector has it drop some
 		t.Errorf("%d KiB allocated for a signed request", each)
 	}
 }
