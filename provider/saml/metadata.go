@@ -108,7 +108,7 @@ func (p *Provider) read(data []byte) (*upstream, error) {
 // find looks for the one entity that is meant.
 func (p *Provider) find(root *etree.Element) (*upstream, error) {
 	var found *upstream
-	err := p.eachEntity(root, &upstream{}, func(e *etree.Element, around upstream) error {
+	err := eachEntity(root, func(e *etree.Element) error {
 		id := trim(attr(e, "entityID"))
 		if p.cfg.IdPEntityID != "" && id != p.cfg.IdPEntityID {
 			return nil
@@ -123,11 +123,13 @@ func (p *Provider) find(root *etree.Element) (*upstream, error) {
 		if found != nil {
 			return errors.New("more than one identity provider is meant: set IdPEntityID")
 		}
-		if err := around.readValidity(e, p.now()); err != nil { // of this one: that others have expired is nothing to it
-			return err
+		found = &upstream{entityID: id}
+		// Of this one and the groups that it stands in: that others have expired is nothing to it.
+		for around := e; around != root.Parent(); around = around.Parent() {
+			if err := found.readValidity(around, p.now()); err != nil {
+				return err
+			}
 		}
-		around.entityID = id
-		found = &around
 		return p.readRole(e, role, found)
 	})
 	if err == nil && found == nil {
@@ -136,21 +138,17 @@ func (p *Provider) find(root *etree.Element) (*upstream, error) {
 	return found, err
 }
 
-// eachEntity calls do with each EntityDescriptor, and with what holds of all in the groups that it stands in.
-func (p *Provider) eachEntity(e *etree.Element, around *upstream, do func(*etree.Element, upstream) error) error {
-	here := *around
+// eachEntity calls do with each EntityDescriptor, in whichever groups.
+func eachEntity(e *etree.Element, do func(*etree.Element) error) error {
 	switch {
 	case is(e, nsMetadata, "EntityDescriptor"):
-		return do(e, here)
+		return do(e)
 	case !is(e, nsMetadata, "EntitiesDescriptor"):
 		return fmt.Errorf("no metadata: it is a %s", quote(e.Tag))
 	}
-	if err := here.readValidity(e, p.now()); err != nil {
-		return err
-	}
 	for _, c := range elements(e) {
 		if is(c, nsMetadata, "EntityDescriptor") || is(c, nsMetadata, "EntitiesDescriptor") {
-			if err := p.eachEntity(c, &here, do); err != nil {
+			if err := eachEntity(c, do); err != nil {
 				return err
 			}
 		}
