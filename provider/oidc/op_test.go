@@ -105,9 +105,8 @@ func (k testKey) public() jose.JSONWebKey {
 	return jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: k.alg, Use: "sig"}
 }
 
-// sign makes a JWT of any header and payload.
+// sign makes a JWT of any header and payload. Like idToken, it must not call t.Helper.
 func sign(t testing.TB, key any, header object, payload []byte) string {
-	t.Helper()
 	h, err := json.Marshal(header)
 	if err != nil {
 		t.Error(err)
@@ -303,7 +302,7 @@ func (o *op) serveRefresh(t testing.TB, w http.ResponseWriter, r *http.Request, 
 	json.NewEncoder(w).Encode(answer)
 }
 
-// idToken must not call t.Helper: it runs inside fuzz targets too, with the t of their *testing.F.
+// idToken must not call t.Helper: it runs inside fuzz targets too, with their *testing.F as t, whose Helper panics there.
 func (o *op) idToken(t testing.TB, claims object) string {
 	header := object{"alg": o.signer.alg, "kid": o.signer.id, "typ": "JWT"}
 	if o.claims != nil {

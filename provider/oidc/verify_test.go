@@ -77,7 +77,8 @@ func TestVerifyTokenRefuses(t *testing.T) {
 		"alg none":                  {header: set("alg", "none"), part: "signed with"},
 		"alg of no key":             {header: set("alg", "XS256"), part: "signed with"},
 		"crit":                      {header: set("crit", []string{"x"}), part: "crit"},
-		"signature cut":             {raw: func(s string) string { return s[:len(s)-4] }, part: "malformed"},
+		"signature cut":             {raw: func(s string) string { return s[:len(s)-2] }, part: "signature"}, // 63 whole bytes
+		"signature cut in a byte":   {raw: func(s string) string { return s[:len(s)-1] }, part: "malformed"},
 		"signature missing":         {raw: func(s string) string { return s[:strings.LastIndex(s, ".")+1] }, part: ""},
 		"nothing":                   {raw: func(string) string { return "" }, part: "not a signed JWT"},
 		"very long":                 {raw: func(s string) string { return s + strings.Repeat("A", 17<<10) }, part: "bytes"},
