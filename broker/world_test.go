@@ -136,7 +136,10 @@ func (w *world) upstream(op *providertest.OIDC, alias string, edit func(*oidc.Co
 	})
 	c := oidc.Config{
 		Issuer: op.Issuer(), ClientID: client.ID, ClientSecret: client.Secret, Now: w.clock,
-		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+		InsecureAllowHTTP: true,
+		HTTPClient: provider.NewHTTPClient(provider.HTTPOptions{
+			InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true, Timeout: 2 * time.Minute, // on a busy machine
+		}),
 	}
 	if edit != nil {
 		edit(&c)

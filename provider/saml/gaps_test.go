@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"crypto/x509"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -74,45 +73,6 @@ func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the proces
 	}
 }
 
-// What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
-// message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
-func TestPrefixBomb(t *testing.T) { // alone, since it takes the time
-	const deep, wide, elements = 30, 60, 900
-	p := newProvider(t, config())
-	data, id := begin(t, p, provider.Request{})
-	swell := func(r *etree.Element) {
-		e := r.FindElement("./samlp:Status").CreateElement("x")
-		for i := range wide - 10 {
-			e.CreateAttr(fmt.Sprint("xmlns:p", i), fmt.Sprint("urn:", i))
-		}
-		for range deep {
-			e = e.CreateElement("x")
-			for i := range wide {
-				e.CreateAttr(fmt.Sprint("a", i), "")
-			}
-		}
-		for range elements {
-			x := e.CreateElement("x")
-			for i := range wide - 10 {
-				x.CreateAttr(fmt.Sprintf("p%d:a", i), "")
-			}
-		}
-	}
-	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
-		f := newForge(id)
-		f.signed, f.after = signed, swell
-		doc := f.response(t)
-		begun := time.Now()
-		identity, err := finish(t, p, data, doc)
-		took := time.Since(begun)
-		t.Logf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		refused(t, identity, err, want)
-		if took > 4*time.Second {
-			t.Errorf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		}
-	}
-}
-
 // What inflates without end is inflated up to a bound (CVE-2023-28119 and its kind).
 func TestBomb(t *testing.T) { // alone, since it counts what the process allocates
 	var deflated bytes.Buffer
@@ -145,7 +105,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	cfg.SigningKeys = []saml.Key{spKey()}
 	p := newProvider(t, cfg)
 	begin(t, p, provider.Request{})
-	const n = 20
+	const n = 200
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range n {
@@ -155,7 +115,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	}
 	runtime.ReadMemStats(&after)
 	each := (after.TotalAlloc - before.TotalAlloc) / n >> 10
-	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // a collection may empty the pool, and the race detector has it drop some
+	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // the race detector has the pool drop a quarter of them
 		t.Errorf("%d KiB allocated for a signed request", each)
 	}
 }
