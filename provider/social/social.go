@@ -15,8 +15,9 @@
 // application is registered at the vendor with the redirect URI {BaseURL}/broker/{alias}/endpoint, as each constructor's comment says
 // step by step.
 //
-// Instagram is not among them: since the end of its Basic Display API in December 2024 it signs in professional accounts only, to
-// manage them, and tells no e-mail address. Nor is whatever speaks OAuth 1.0a.
+// Left out are Instagram, which since the end of its Basic Display API in December 2024 signs in professional accounts only, to
+// manage them, and tells no e-mail address; OpenShift, whose cluster is an [oauth2.Config] with the subject metadata.uid and the username
+// metadata.name; and whatever speaks OAuth 1.0a alone. A vendor that is not here is a few lines for [oidc.New] or [oauth2.New].
 //
 // Whether an e-mail address is verified is what the vendor says, and each comment says how much that is. The broker believes it only
 // with broker.Provider.TrustEmail.

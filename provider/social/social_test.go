@@ -135,6 +135,21 @@ func TestEveryConstructorIsTriedAndDocumented(t *testing.T) {
 	}
 }
 
+// Who looks for a vendor that Keycloak has and this package has not finds it named, and what to do instead.
+func TestWhatIsLeftOutIsSaid(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "social.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := constructors(t)
+	for _, name := range []string{"Instagram", "OpenShift", "OAuth 1.0a"} {
+		if _, there := all[name]; there == strings.Contains(file.Doc.Text(), name) {
+			t.Errorf("%s: is here %v, and the package comment says that it is left out: %v", name, there, !there)
+		}
+	}
+}
+
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	names := map[string]string{}
@@ -411,7 +426,7 @@ func TestTrustIsForEver(t *testing.T) {
 	t.Parallel()
 	openID := map[string]string{"Microsoft": "tid.oid", "Slack": "https://slack.com/team_id.https://slack.com/user_id"}
 	oAuth2 := map[string]string{"Amazon": "user_id", "Bitbucket": "uuid", "Discord": "id", "Facebook": "id", "GitHub": "id", "Kakao": "id",
-		"PayPal": "user_id", "Spotify": "id", "StackOverflow": "items[0].user_id", "X": "data.id", "Yandex": "id"}
+		"PayPal": "user_id", "Spotify": "account_id", "StackOverflow": "items[0].user_id", "X": "data.id", "Yandex": "id"}
 	for name, p := range presets(t, social.Options{}) {
 		want := []string{"protocol=openid-connect", "subject=" + cmp.Or(openID[name], "sub")}
 		if subject, ok := oAuth2[name]; ok {
@@ -454,7 +469,7 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s and %s are the same: %q", name, other, mark)
 		}
 		marks[mark] = name
-		if strings.Contains(mark, "oauth/access_token") || strings.Contains(mark, "/v24.0") {
+		if strings.Contains(mark, "oauth/access_token") || strings.Contains(mark, "/v26.0") {
 			t.Errorf("%s: a new version of the vendor's interface would hold all links: %q", name, mark)
 		}
 	}
