@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
@@ -267,6 +268,62 @@ func TestEssentialClaim(t *testing.T) {
 		w.in(d)
 		d.set(func(d *double) { row.other(&d.who) })
 		w.refused(w.signIn(d), "")
+	}
+}
+
+// Options.ForwardMaxAge and ForwardUILocales pass on what the application asked for, and the former holds the vendor to it.
+func TestForwarded(t *testing.T) {
+	t.Parallel()
+	v, age := google(), 5*time.Minute
+	var idp *social.OpenID
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		idp = social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, ForwardMaxAge: true, ForwardUILocales: true})
+		return idp
+	}
+	_, d := one(t, v, nil)
+	for _, row := range []struct {
+		name string
+		ago  time.Duration
+		in   bool
+	}{{"a minute ago", time.Minute, true}, {"an hour ago", time.Hour, false}, {"it does not say when", 0, false}} {
+		redirect, err := idp.Begin(t.Context(), provider.Request{RedirectURI: d.callback, State: "s", MaxAge: &age, UILocales: []string{"de", "fr"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.set(func(d *double) {
+			d.edit = func(c map[string]any) {
+				if row.ago > 0 {
+					c["auth_time"] = time.Now().Add(-row.ago).Unix()
+				}
+			}
+		})
+		at, answer := d.agree(t, redirect.URL)
+		if at.Get("max_age") != "300" || at.Get("ui_locales") != "de fr" {
+			t.Errorf("asked for are %v", at)
+		}
+		_, err = idp.Finish(t.Context(), provider.Callback{Params: answer, Data: redirect.Data})
+		if (err == nil) != row.in {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+}
+
+// Options.ClockSkew bounds how far the vendor's clock may be off.
+func TestClockSkew(t *testing.T) {
+	t.Parallel()
+	for skew, in := range map[time.Duration]bool{0: false, 4 * time.Minute: true} {
+		v := google()
+		v.idp = func(c *http.Client) provider.IdentityProvider {
+			return social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, ClockSkew: skew})
+		}
+		w, d := one(t, v, nil)
+		d.set(func(d *double) {
+			d.edit = func(c map[string]any) { c["exp"] = time.Now().Add(-2 * time.Minute).Unix() }
+		})
+		page := w.signIn(d)
+		if got := page.Status == http.StatusOK && page.URL.Path == "/"; got != in {
+			t.Errorf("skew %v: status %d at %s", skew, page.Status, page.URL)
+		}
 	}
 }
 

@@ -50,8 +50,15 @@ type Options struct {
 	Prompt []string
 	// AuthParams are sent with every authorization request, in addition.
 	AuthParams map[string]string
-	// ForwardLoginHint passes the application's login_hint on.
+	// ForwardLoginHint passes the application's login_hint on, and ForwardUILocales its ui_locales.
 	ForwardLoginHint bool
+	ForwardUILocales bool
+	// ForwardMaxAge passes the application's max_age on and holds the vendor to it: an answer that does not say when the user proved
+	// who they are (auth_time) is refused. Without it the broker asks for a new proof after an answer that is too old or does not say.
+	// OpenID Providers only.
+	ForwardMaxAge bool
+	// ClockSkew is how far the vendor's clock may be off; one minute if zero, five at most. OpenID Providers only.
+	ClockSkew time.Duration
 	// EssentialClaim is a claim without which nobody gets in, as in [oidc.Config] and [oauth2.Config], and EssentialValue the regular
 	// expression that it must match. If empty: none.
 	EssentialClaim string
@@ -90,6 +97,8 @@ func (o *Options) check(takes []string) error {
 		set  bool
 	}{
 		{"ExchangeAudiences", o.ExchangeAudiences != nil},
+		{"ForwardMaxAge", o.ForwardMaxAge},
+		{"ClockSkew", o.ClockSkew != 0},
 		{"BaseURL", o.BaseURL != ""},
 		{"Sandbox", o.Sandbox},
 		{"HostedDomains", o.HostedDomains != nil},
@@ -197,11 +206,12 @@ func (preset openIDPreset) build(o Options) *OpenID {
 		c.Scopes = []string{"openid", "profile", "email"}
 	}
 	c.Scopes = preset.scopes(&o, c.Scopes)
-	c.Prompt, c.ForwardLoginHint, c.ExchangeAudiences = o.Prompt, o.ForwardLoginHint, o.ExchangeAudiences
+	c.Prompt, c.ForwardLoginHint, c.ForwardUILocales = o.Prompt, o.ForwardLoginHint, o.ForwardUILocales
+	c.ForwardMaxAge, c.ClockSkew, c.ExchangeAudiences = o.ForwardMaxAge, o.ClockSkew, o.ExchangeAudiences
 	c.EssentialClaim, c.EssentialValue = o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
 	c.AuthParams = merged(c.AuthParams, o.AuthParams)
-	p.err = errors.Join(preset.err, o.check(append(preset.takes, "ExchangeAudiences")))
+	p.err = errors.Join(preset.err, o.check(append([]string{"ExchangeAudiences", "ForwardMaxAge", "ClockSkew"}, preset.takes...)))
 	if preset.configure != nil {
 		p.err = errors.Join(p.err, preset.configure(&c, &p.options))
 	}
@@ -308,7 +318,8 @@ func (preset oAuth2Preset) build(o Options) *OAuth2 {
 	p := &OAuth2{preset: preset, options: o}
 	c := preset.config
 	c.Scopes = preset.scopes(&o, c.Scopes)
-	c.ForwardLoginHint, c.EssentialClaim, c.EssentialValue = o.ForwardLoginHint, o.EssentialClaim, o.EssentialValue
+	c.ForwardLoginHint, c.ForwardUILocales = o.ForwardLoginHint, o.ForwardUILocales
+	c.EssentialClaim, c.EssentialValue = o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
 	c.AuthParams = merged(c.AuthParams, o.AuthParams)
 	if o.Prompt != nil {

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
@@ -242,6 +243,10 @@ func TestMistakes(t *testing.T) {
 		{"no id", social.Google("", "secret"), "ClientID is missing"},
 		{"no secret", social.GitHub("client", ""), "ClientSecret"},
 		{"foreign option", social.GitHub("client", "secret").With(social.Options{HostedDomains: []string{"*"}}), "HostedDomains: this vendor"},
+		{"max_age where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ForwardMaxAge: true}),
+			"ForwardMaxAge: this vendor"},
+		{"a clock where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ClockSkew: 1}), "ClockSkew: this vendor"},
+		{"a long skew", social.Google("client", "secret").With(social.Options{ClockSkew: time.Hour}), "ClockSkew"},
 		{"exchange where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ExchangeAudiences: []string{"app"}}),
 			"ExchangeAudiences: this vendor"},
 		{"no hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{}}), "HostedDomains"},
@@ -339,9 +344,10 @@ func TestBegin(t *testing.T) {
 func TestOptionsAreSent(t *testing.T) {
 	t.Parallel()
 	o := social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}, Prompt: []string{"select_account"}, ForwardLoginHint: true,
-		AuthParams: map[string]string{"display": "page"}}
+		ForwardUILocales: true, AuthParams: map[string]string{"display": "page"}}
 	for name, p := range presets(t, o) {
-		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", LoginHint: "ann@example.com"})
+		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", LoginHint: "ann@example.com",
+			UILocales: []string{"de"}})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -351,7 +357,7 @@ func TestOptionsAreSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := at.Query()
-		if q.Get("prompt") != "select_account" || q.Get("login_hint") != "ann@example.com" || q.Get("display") != "page" {
+		if q.Get("prompt") != "select_account" || q.Get("login_hint") != "ann@example.com" || q.Get("ui_locales") != "de" || q.Get("display") != "page" {
 			t.Errorf("%s: sent are %v", name, q)
 		}
 	}
