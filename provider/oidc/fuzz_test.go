@@ -93,7 +93,7 @@ func FuzzIDTokenClaims(f *testing.F) {
 				t.Fatal(err)
 			}
 			nonce = c.Nonce
-			payload = []byte(strings.NewReplacer("ISSUER", o.URL, "NONCE", nonce, "NOW", string(c.Iat)).Replace(string(payload)))
+			payload = []byte(strings.NewReplacer("ISSUER", o.URL, `"nonce":"NONCE"`, `"nonce":"`+nonce+`"`, "NOW", string(c.Iat)).Replace(string(payload)))
 			return payload
 		}
 		id, err := o.login(t, p)
