@@ -229,7 +229,7 @@ func sample(page string) (data any, builtin bool) {
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
 		return SignedOutData{
-			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
+			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Unconfirmed: true, Onward: "/",
 			Frames: []string{"https://a.example/"},
 		}, true
 	case "logout":
