@@ -45,7 +45,9 @@ type Button struct {
 	// Icon is a path on this origin or a data:image/ URL. Anything else would be stopped by the page's
 	// Content-Security-Policy, so that a tile with the name's initial stands in its place, as it does if Icon is "".
 	Icon string
-	Last bool // the visitor chose it the last time
+	// ThemeData is what the host gives to the templates of its theme.
+	ThemeData map[string]string
+	Last      bool // the visitor chose it the last time
 }
 
 // EmailForm is the part of the login page that asks for an e-mail address. It is posted to Action as "email".
@@ -229,7 +231,7 @@ func sample(page string) (data any, builtin bool) {
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
 		return SignedOutData{
-			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
+			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Unconfirmed: true, Onward: "/",
 			Frames: []string{"https://a.example/"},
 		}, true
 	case "logout":

@@ -94,6 +94,10 @@ func pages() map[string]web.Page {
 			Upstream: &web.Link{Text: "Universität & École", URL: "/id/broker/uni/logout?state=x"},
 			Frames:   []string{"https://a.example:8443/out?iss=https%3A%2F%2Fid&sid=s", "http://127.0.0.1:1/out", "https://a.example:8443/2"},
 		}},
+		"signedout-unconfirmed": {Name: "signedout", Data: web.SignedOutData{
+			Back: "https://inventory.example/out?state=s", Application: "Inventory", Unconfirmed: true,
+			Upstream: &web.Link{Text: "Universität & École", URL: "/id/broker/uni/logout?state=x"},
+		}},
 		"signedout-onward": {Name: "signedout", Data: web.SignedOutData{
 			Login: "/id/login", Back: "https://inventory.example/out", Onward: "https://inventory.example/out?a=1&b='2'",
 			Frames: []string{"https://a.example/out"},
@@ -407,7 +411,8 @@ func TestHostile(t *testing.T) {
 			"logout":      web.LogoutData{Action: script, Back: script, Application: markup},
 			"signedout": web.SignedOutData{
 				Login: script, Back: script, Application: markup, Upstream: &web.Link{Text: markup, URL: script}, Onward: script,
-				Frames: []string{script, markup, "https://a.example;script-src *"},
+				Unconfirmed: true,
+				Frames:      []string{script, markup, "https://a.example;script-src *"},
 			},
 			"consent": web.ConsentData{
 				Application: markup, Account: markup, Scopes: []string{markup}, Action: script,
