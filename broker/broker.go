@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -303,6 +304,7 @@ func (c *Config) defaults() {
 	c.Providers = slices.Clone(c.Providers)
 	for i := range c.Providers {
 		c.Providers[i].brand()
+		c.Providers[i].ThemeData = maps.Clone(c.Providers[i].ThemeData)
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"

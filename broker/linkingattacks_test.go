@@ -33,7 +33,7 @@ func TestProofIsForOneIdentity(t *testing.T) {
 		c.Providers = append(c.Providers, broker.Provider{Alias: "third", Name: "Third", IdP: l.upstream(l.other, "third", nil)})
 	}))
 	l.other.SetUser(providertest.User{Subject: "mallory", Username: "mallory", Email: "alice@example.com", EmailVerified: true, Name: "M"})
-	l.comeByMail(brokertest.NewBrowser(t))
+	typed := number(l.comeByMail(brokertest.NewBrowser(t)))
 	link := l.box.links()[0]
 
 	mallory, sameElsewhere, sameAgain := brokertest.NewBrowser(t), brokertest.NewBrowser(t), brokertest.NewBrowser(t)
@@ -42,7 +42,7 @@ func TestProofIsForOneIdentity(t *testing.T) {
 	l.other.LoginAs("mallory")
 	pages["somebody else at the same provider"] = l.comeByMail(mallory)
 
-	brokertest.NewBrowser(t).Get(link).Submit(nil) // alice confirms the first one
+	shows(t, brokertest.NewBrowser(t).Get(link).Submit(typed), http.StatusOK, "Go back to the browser") // alice confirms the first one
 	for who, page := range pages {
 		page = page.Submit(press("confirmed"))
 		shows(t, page, http.StatusOK, "not confirmed yet")
@@ -80,7 +80,7 @@ func TestProofDies(t *testing.T) {
 				if before {
 					row.kill(l)
 				}
-				page := confirm.Submit(nil)
+				page := confirm.Submit(number(waiting))
 				if before == strings.Contains(page.Body, "Go back to the browser") {
 					t.Errorf("killed before the click is %t: status %d\n%s", before, page.Status, page.Body)
 				}
@@ -341,7 +341,7 @@ func TestFlowOfAnotherBrowser(t *testing.T) {
 		t.Fatal("no form")
 	}
 	form.Set("confirmed", "1")
-	brokertest.NewBrowser(t).Get(l.box.links()[0]).Submit(nil)
+	brokertest.NewBrowser(t).Get(l.box.links()[0]).Submit(number(page))
 	shows(t, attacker.Post(page.URL.String(), form, ""), http.StatusConflict, "expired")
 	shows(t, attacker.Get(page.URL.String()), http.StatusConflict, "expired")
 	l.wantNoLink(attacker)
