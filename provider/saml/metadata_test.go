@@ -49,12 +49,16 @@ func (d descriptor) String() string {
 		d.keys = keyDescriptor(signing, idpKey())
 	}
 	if d.sso == "" {
-		d.sso = `<md:SingleSignOnService Binding="` + string(saml.HTTPRedirect) + `" Location="` + ssoURL + `"/>`
+		d.sso = ssoAt(ssoURL)
 	}
 	return `<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="` + d.entity + `"` + d.attrs +
 		`><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"` + d.role + `>` + d.keys +
 		`<md:SingleLogoutService Binding="` + string(saml.HTTPRedirect) + `" Location="` + sloURL + `"/>` + d.more + d.sso +
 		`</md:IDPSSODescriptor></md:EntityDescriptor>`
+}
+
+func ssoAt(address string) string {
+	return `<md:SingleSignOnService Binding="` + string(saml.HTTPRedirect) + `" Location="` + address + `"/>`
 }
 
 func group(attrs string, all ...string) string {
@@ -171,7 +175,7 @@ func TestMetadataRefused(t *testing.T) {
 	newProvider(t, cfg)
 }
 
-func signMetadata(t *testing.T, metadata string, key saml.Key) string {
+func signMetadata(t testing.TB, metadata string, key saml.Key) string {
 	t.Helper()
 	root := read(t, metadata)
 	ctx, err := dsig.NewSigningContext(key.Private, [][]byte{key.Certificate.Raw})

@@ -3,7 +3,6 @@
 package saml_test
 
 import (
-	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -26,27 +25,9 @@ func processTime(t *testing.T) time.Duration {
 // What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
 // message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
 func TestPrefixBomb(t *testing.T) { // alone, since it takes the time of the process
-	const deep, wide, elements = 30, 60, 900
 	p := newProvider(t, config())
 	data, id := begin(t, p, provider.Request{})
-	swell := func(r *etree.Element) {
-		e := r.FindElement("./samlp:Status").CreateElement("x")
-		for i := range wide - 10 {
-			e.CreateAttr(fmt.Sprint("xmlns:p", i), fmt.Sprint("urn:", i))
-		}
-		for range deep {
-			e = e.CreateElement("x")
-			for i := range wide {
-				e.CreateAttr(fmt.Sprint("a", i), "")
-			}
-		}
-		for range elements {
-			x := e.CreateElement("x")
-			for i := range wide - 10 {
-				x.CreateAttr(fmt.Sprintf("p%d:a", i), "")
-			}
-		}
-	}
+	swell := func(r *etree.Element) { manyPrefixes(r.FindElement("./samlp:Status"), 30, 50, 900) }
 	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
 		f := newForge(id)
 		f.signed, f.after = signed, swell
