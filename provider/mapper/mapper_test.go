@@ -148,6 +148,7 @@ func TestMistakes(t *testing.T) {
 		"no group":               mapper.FixedGroup(""),
 		"empty condition":        mapper.Role("r", mapper.Condition{}),
 		"condition without want": mapper.Role("r", mapper.Condition{Claim: "a"}),
+		"claim of a condition":   mapper.Role("r", mapper.Condition{Claim: "a[", Value: "b"}),
 		"second condition":       mapper.Role("r", ok, mapper.Condition{Claim: "a", Value: "(", Regex: true}),
 		"unbalanced regex":       mapper.Role("r", mapper.Condition{Claim: "a", Value: "a)|(b", Regex: true}),
 		"external role":          mapper.ExternalRole("a.b.c", "r"),
