@@ -13,7 +13,7 @@ import (
 
 const document = `{
 	"text": "value", "empty": "", "nothing": null, "list": ["a", null, "b", 7], "yes": true, "no": false,
-	"int": 42, "long": 9007199254740993, "float": 1.50, "control": "a\u0000b", "a.b": "dotted", "a": {"b": "nested", "c[0]": "bracket", "": "unnamed"},
+	"int": 42, "zero": 0, "minus": -9007199254740993, "long": 9007199254740993, "float": 1.50, "control": "a\u0000b", "a.b": "dotted", "a": {"b": "nested", "c[0]": "bracket", "": "unnamed"},
 	"matrix": [[1, 2], [3, [4]]], "people": [{"name": "x", "tags": ["t0", "t1"]}, {"name": "<y>"}],
 	"https://example.com/claims/roles": ["r"], "urn:oid:2.5.4.42": "Alice", "back\\slash": "bs",
 	"realm_access": {"roles": ["admin", "my.role"]}, "resource_access": {"my.app": {"roles": ["writer"]}}
@@ -196,6 +196,10 @@ func TestConditions(t *testing.T) {
 		{"long", "9007199254740992", false, false},
 		{"long", "9007199254740992.0", false, false}, // nearly
 		{"long", "9.007199254740993e15", false, false},
+		{"minus", "-9007199254740993", false, true},
+		{"minus", "-9007199254740992.0", false, false},
+		{"zero", "0.0", false, true},
+		{"zero", "x", false, false}, // which is no number
 		{"yes", "true", false, true},
 		{"yes", "1", false, false},
 		{"no", "false", false, true},
