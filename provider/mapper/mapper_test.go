@@ -444,6 +444,11 @@ func TestBrokerIDsStayApart(t *testing.T) {
 			}
 		}
 	}
+	on := mapping(map[string]any{})
+	on.Identity.FormerSubject = "was"
+	if run(t, mapper.Username("${CLAIM.a}", mapper.FormerID), on); on.Identity.FormerSubject != "was" {
+		t.Errorf("without the claim the former subject is %q, want what the provider says", on.Identity.FormerSubject)
+	}
 	if _, ok := id("${CLAIM.a}-${ALIAS}", "x-y", "", mapper.BrokerID); !ok {
 		t.Error("a claim that no other one follows has to end nowhere")
 	}
