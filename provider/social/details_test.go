@@ -276,7 +276,7 @@ func TestEssentialClaim(t *testing.T) {
 func TestGooglePrompts(t *testing.T) {
 	t.Parallel()
 	w, d := one(t, google(), nil)
-	for prompt, to := range map[string]string{"login": "", "consent": "consent", "select_account": "select_account"} {
+	for prompt, to := range map[string]string{"login": "", "select_account": "select_account"} {
 		b := brokertest.NewBrowser(t)
 		b.Transport = &w.wire
 		before := d.asked(d.authorize)
