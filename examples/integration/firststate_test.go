@@ -202,7 +202,9 @@ type stop struct {
 	mail        bool // it goes on by the mail
 }
 
-func fixed(form url.Values) func(*newcomer) url.Values { return func(*newcomer) url.Values { return form } }
+func fixed(form url.Values) func(*newcomer) url.Values {
+	return func(*newcomer) url.Values { return form }
+}
 
 // Two ways through the default flow: by the mail, and past it to the password and a code.
 var stops = map[string][]stop{
@@ -283,7 +285,9 @@ func TestStateOfFirstLoginOverPostgres(t *testing.T) {
 		name string
 		do   func(n *newcomer, page *brokertest.Page, way []stop, at int) *brokertest.Page
 	}{
-		{"nothing", func(n *newcomer, page *brokertest.Page, way []stop, at int) *brokertest.Page { return n.goOn(page, way[at:]) }},
+		{"nothing", func(n *newcomer, page *brokertest.Page, way []stop, at int) *brokertest.Page {
+			return n.goOn(page, way[at:])
+		}},
 		{"refresh", func(n *newcomer, page *brokertest.Page, way []stop, at int) *brokertest.Page {
 			return n.goOn(n.sane(n.browser.Get(page.URL.String())), way[at:])
 		}},
