@@ -162,11 +162,11 @@ func pages() map[string]web.Page {
 		}},
 		"verify-email": {Name: "verify-email", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
-			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "another": true},
+			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "number": "0471", "another": true},
 			Errors: map[string]string{"confirmed": "not_yet"},
 		}},
 		"verify-email-own": {Name: "verify-email", Data: web.FlowData{
-			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"email": "anna@example.com", "minutes": "15", "own": true},
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"email": "anna@example.com", "minutes": "15", "number": "0471", "own": true},
 		}},
 		"verify-email-failed": {Name: "verify-email", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
@@ -191,6 +191,12 @@ func pages() map[string]web.Page {
 		}},
 		"proof-verify-local": {Name: "proof", Data: web.ProofData{
 			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Account: "anna", Email: "anna@example.com",
+		}},
+		"proof-elsewhere": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "<anna>", Account: "anna", Elsewhere: true,
+		}},
+		"proof-elsewhere-wrong": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Account: "anna", Email: "anna@example.com", Elsewhere: true, Problem: "wrong",
 		}},
 		"proof-done": {Name: "proof", Data: web.ProofData{
 			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
