@@ -14,6 +14,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -234,6 +235,36 @@ func TestProvedAddressChangedBeforeTheEnd(t *testing.T) {
 	page = page.Submit(url.Values{"ok": {"1"}})
 	shows(t, page, http.StatusConflict, "expired")
 	l.wantNoLink(b)
+}
+
+// Who proves the address for the first time comes in also if their second factor is among what is taken away by that.
+func TestDisownedSecondFactor(t *testing.T) {
+	t.Parallel()
+	l := &linkWorld{world: newWorld(t, nil), box: newMailbox()}
+	l.reconfigure(l.setup(func(c *broker.Config) {
+		c.Providers[0].TrustEmail = false
+		c.FirstLogin = flow.Flow{
+			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
+			{ID: "existing", When: flow.Alternative, Sub: flow.Flow{
+				{ID: "mail", Do: firstlogin.VerifyByEmail{}}, {ID: "second", Do: factor.SecondFactor{}},
+			}},
+		}
+	}))
+	l.login("Demo")
+	l.alice = l.named("alice")
+	codes, err := l.local().NewRecoveryCodes(t.Context(), l.alice.ID)
+	must(t, err)
+	l.other.LoginAs("alice")
+	b := brokertest.NewBrowser(t)
+	shows(t, b.Get(l.Origin+"/").Click("Other"), http.StatusOK, "Look into your mailbox")
+	page := b.Get(l.box.links()[0]).Submit(nil)
+	shows(t, page, http.StatusOK, `name="code"`)
+	if who := page.Submit(url.Values{"code": {codes[0]}}).Who(); who.ID != l.alice.ID {
+		t.Errorf("signed in as %+v, want alice", who)
+	}
+	if n := l.linksOf(l.alice); n["demo"] != 0 || n["other"] != 1 {
+		t.Errorf("links %v", n)
+	}
 }
 
 // Nor is anything taken away where the address had been verified before, or somebody proves otherwise.
