@@ -128,8 +128,7 @@ func New(c Config) (*Broker, error) {
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
 		Vault: b.vault, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
-	b.login.Ended, b.login.EndEverything = b.logouts.Ended, b.logouts.EndEverything
-	b.login.EndAll = b.logouts.EndEverything
+	b.login.End, b.login.Ended, b.login.EndEverything = b.logouts.End, b.logouts.Ended, b.logouts.EndEverything
 	b.account = b.accountService(&c, sealer)
 	server := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
@@ -146,7 +145,7 @@ func New(c Config) (*Broker, error) {
 		case "/link":
 			return b.linkTarget(query)
 		}
-		return b.hostTarget(query)
+		return b.hostTarget(ctx, query)
 	}
 	b.handler = b.routes(server)
 	for i := range c.Clients {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -55,7 +56,11 @@ var samlKey = sync.OnceValue(func() saml.Key {
 // newSAMLWorld has a provider "saml" beside the others.
 func newSAMLWorld(t *testing.T, edit func(*saml.Config, *broker.Provider)) *world {
 	t.Helper()
-	return newWorld(t, func(c *broker.Config) {
+	return newWorld(t, samlProvider(t, edit))
+}
+
+func samlProvider(t *testing.T, edit func(*saml.Config, *broker.Provider)) func(*broker.Config) {
+	return func(c *broker.Config) {
 		p := broker.Provider{Alias: "saml", Name: "SAML"}
 		s := saml.Config{
 			EntityID: c.BaseURL, IdPEntityID: samlIdP, Certificates: []*x509.Certificate{samlKey().Certificate},
@@ -71,7 +76,7 @@ func newSAMLWorld(t *testing.T, edit func(*saml.Config, *broker.Provider)) *worl
 		}
 		p.IdP = idp
 		c.Providers = append(c.Providers, p)
-	})
+	}
 }
 
 // samlMessage returns the message in a redirect, and the RelayState.
@@ -294,6 +299,65 @@ func TestSAMLUnsolicitedRefused(t *testing.T) {
 	}
 }
 
+// Row 67: a login that nobody asked for here lands at the application that its RelayState stands for, which then finds a session; not
+// at one that nobody knows, that is switched off, that has no home page, or that this provider may not vouch to.
+func TestRow67UnsolicitedToClient(t *testing.T) {
+	t.Parallel()
+	perClient := samlProvider(t, func(s *saml.Config, _ *broker.Provider) {
+		s.Unsolicited = map[string]string{"app": "client:rp", "nobody": "client:nobody", "": "client:homeless", "off": "client:off", "others": "client:others"}
+	})
+	w := newWorld(t, also(perClient, func(c *broker.Config) {
+		for _, id := range []string{"homeless", "off", "others"} {
+			client := c.Clients[0]
+			client.ID, client.Disabled = id, id == "off"
+			if id == "homeless" {
+				client.HomeURL = ""
+			}
+			if id == "others" {
+				client.Providers = []string{"demo"}
+			}
+			c.Clients = append(c.Clients, client)
+		}
+	}))
+	for relayState, want := range map[string]int{
+		"nobody": http.StatusBadRequest, "": http.StatusBadRequest, "off": http.StatusBadRequest, "others": http.StatusForbidden, "other": http.StatusBadGateway,
+	} {
+		b := stopped(t)
+		form := url.Values{"SAMLResponse": {w.samlAnswer("_"+rand.Text(), "")}, "RelayState": {relayState}}
+		page := b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+		if page.Status != want || page.Header.Get("Location") != "" || w.signedIn(b) || w.users("samlalice") != 0 {
+			t.Errorf("RelayState %q: status %d, want %d, leads to %q", relayState, page.Status, want, page.Header.Get("Location"))
+		}
+	}
+	b := stopped(t)
+	form := url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}, "RelayState": {"app"}}
+	page := b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+	if to := page.Header.Get("Location"); page.Status != http.StatusSeeOther || to != w.rp.Client().HomeURL {
+		t.Fatalf("status %d, leads to %q, want %q", page.Status, to, w.rp.Client().HomeURL)
+	}
+	page = b.Get(b.Get(w.rp.LoginURL()).Header.Get("Location"))
+	if to := page.Header.Get("Location"); !strings.HasPrefix(to, w.rp.Client().RedirectURIs[0]+"?") || !strings.Contains(to, "code=") {
+		t.Errorf("the application's own login: status %d, leads to %q", page.Status, to)
+	}
+}
+
+// Whoever names an application at the login comes to its home page and nowhere else.
+func TestLoginToApplication(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	home := w.rp.Client().HomeURL
+	page := brokertest.NewBrowser(t).Get(w.URL + "/login?application=rp")
+	shows(t, page, http.StatusOK, "Test App")
+	if page = page.Click("Demo"); page.Status != http.StatusOK || strings.TrimSuffix(page.URL.String(), "/") != home {
+		t.Errorf("status %d at %s, want %s", page.Status, page.URL, home)
+	}
+	for _, query := range []string{"application=", "application=nobody", "application=rp&return_to=/x", "application=" + url.QueryEscape(home)} {
+		if page := stopped(t).Get(w.URL + "/login?" + query); page.Status != http.StatusBadRequest {
+			t.Errorf("%s: status %d, leads to %q", query, page.Status, page.Header.Get("Location"))
+		}
+	}
+}
+
 // An answer of one provider is none of another's, the state least of all.
 func TestSAMLOtherProvider(t *testing.T) {
 	t.Parallel()
@@ -412,8 +476,7 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		if n := len(w.samlSessions()); n != 0 {
 			t.Errorf("%d sessions are left", n)
 		}
-		answer := w.samlSigned(fmt.Sprintf(`<p:LogoutResponse xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_b" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><p:Status><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></p:Status></p:LogoutResponse>`,
-			w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", request.SelectAttrValue("ID", ""), samlIdP))
+		answer := w.samlLogoutAnswer(request.SelectAttrValue("ID", ""), samlSuccess)
 		if !good { // forged, which changes nothing: the session here has ended
 			answer = base64.StdEncoding.EncodeToString([]byte("<x/>"))
 		}
@@ -423,7 +486,7 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		}
 		page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages)
 		shows(t, page, http.StatusOK, w.Origin+"/bye")
-		if told := strings.Contains(page.Body, "You may still be signed in at SAML"); told == good {
+		if told := strings.Contains(page.Body, "SAML has not confirmed"); told == good {
 			t.Errorf("the answer is good: %v, and visitors read that they may be signed in there: %v", good, told)
 		}
 		again := b.Get(w.URL + "/broker/saml/logout?state=" + state) // what the page offers
@@ -433,6 +496,79 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		if page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages); good && page.Status != http.StatusBadRequest {
 			t.Errorf("the answer a second time: status %d", page.Status)
 		}
+	}
+}
+
+// samlLogoutAnswer is a signed LogoutResponse to a request.
+func (w *world) samlLogoutAnswer(request, status string) string {
+	return w.samlSigned(fmt.Sprintf(`<p:LogoutResponse xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_b" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><p:Status>%s</p:Status></p:LogoutResponse>`,
+		w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", request, samlIdP, status))
+}
+
+const (
+	samlSuccess = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/>`
+	samlRefusal = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Responder"/>`
+	samlPartial = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:PartialLogout"/></p:StatusCode>`
+)
+
+// An application waits. Whoever may still be signed in at the upstream is told so, can try again, and can go on to the application;
+// where nothing is in doubt nobody is stopped.
+func TestSAMLLogoutInDoubt(t *testing.T) {
+	t.Parallel()
+	perform := samlProvider(t, func(_ *saml.Config, p *broker.Provider) { p.Logout = provider.LogoutPerform })
+	w := newWorld(t, also(perform, func(c *broker.Config) {
+		registerLogout(&c.Clients[0])
+		c.Clients[0].BackchannelLogoutURI = ""
+	}))
+	back := w.rp.SignedOutURL() + "?state=theirs"
+	tampered := func(message string) string {
+		text, _ := base64.StdEncoding.DecodeString(message)
+		return base64.StdEncoding.EncodeToString(bytes.Replace(text, []byte(`ID="_b"`), []byte(`ID="_c"`), 1))
+	}
+	for _, row := range []struct {
+		name   string
+		answer func(request string) string
+		doubt  bool
+	}{
+		{"signed out", func(id string) string { return w.samlLogoutAnswer(id, samlSuccess) }, false},
+		{"refused there", func(id string) string { return w.samlLogoutAnswer(id, samlRefusal) }, true},
+		{"others were not told", func(id string) string { return w.samlLogoutAnswer(id, samlPartial) }, true},
+		{"signature of something else", func(id string) string { return tampered(w.samlLogoutAnswer(id, samlSuccess)) }, true},
+		{"answer to another request", func(string) string { return w.samlLogoutAnswer("_x", samlSuccess) }, true},
+		{"no answer", func(string) string { return base64.StdEncoding.EncodeToString([]byte("<x/>")) }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := stopped(t)
+			w.samlLogin(t, b, "_"+rand.Text())
+			page := b.Post(w.URL+"/logout", url.Values{
+				"confirm": {"1"}, "client_id": {"rp"}, "post_logout_redirect_uri": {w.rp.SignedOutURL()}, "state": {"theirs"}, "ui_locales": {"de"},
+			}, "")
+			request, state := samlMessage(t, page.Header.Get("Location"), "SAMLRequest")
+			arrive := func(answer string) *brokertest.Page {
+				return b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", url.Values{"SAMLResponse": {answer}, "RelayState": {state}}, samlPages)
+			}
+			id := request.SelectAttrValue("ID", "")
+			page = arrive(row.answer(id))
+			if row.doubt {
+				shows(t, page, http.StatusOK, "Sie sind abgemeldet", "SAML hat nicht bestätigt", "Zurück zu Test App")
+				links := page.Links()
+				has := func(to string) bool {
+					return slices.ContainsFunc(links, func(l brokertest.Link) bool { return l.URL == to })
+				}
+				again := w.URL + "/broker/saml/logout?state=" + state
+				if !has(back) || !has(again) {
+					t.Errorf("links %+v, want %s and %s", links, back, again)
+				}
+				if to := b.Get(again).Header.Get("Location"); !strings.HasPrefix(to, samlSLO) {
+					t.Errorf("trying again leads to %q", to)
+				}
+				page = arrive(w.samlLogoutAnswer(id, samlSuccess))
+			}
+			if to := page.Header.Get("Location"); page.Status != http.StatusSeeOther || to != back {
+				t.Errorf("status %d, leads to %q, want %q", page.Status, to, back)
+			}
+		})
 	}
 }
 

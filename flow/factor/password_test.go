@@ -240,6 +240,27 @@ func TestVerifyPassword(t *testing.T) {
 	want(t, "store for limits down", w.try(t, ann, "another password"), errBroken)
 }
 
+// A password that is set anew is told from the one before by when it was made, also where two clocks, or one that stands still, say
+// otherwise: who was let in by the former one depends on it.
+func TestSetPasswordIsAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.user(t, "ann")
+	last := w.credential(t, "ann", store.CredentialPassword).CreatedAt
+	for _, d := range []time.Duration{0, 0, -time.Hour, time.Hour + time.Second} {
+		w.pass(d)
+		w.setPassword(t, "ann", right, false)
+		made := w.credential(t, "ann", store.CredentialPassword).CreatedAt
+		if made.UnixMicro() <= last.UnixMicro() {
+			t.Errorf("%v later: made at %v, the one before at %v", d, made, last)
+		}
+		last = made
+	}
+	if !last.Equal(w.now) {
+		t.Errorf("made at %v, want now: %v", last, w.now)
+	}
+}
+
 // What was made with other parameters is made anew at the next success, and only then.
 func TestVerifyPasswordRehash(t *testing.T) {
 	t.Parallel()

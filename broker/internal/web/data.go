@@ -120,6 +120,8 @@ type ProofData struct {
 	Provider, Username, Account string
 	Email                       string // to be verified; "" if it is the link that is to be confirmed
 	Disowns                     bool   // every other way to sign in to Account goes with it
+	Elsewhere                   bool   // it is not the browser that waits: ask for the number that is shown there
+	Problem                     string // of the number; "" for none
 
 	Done        bool
 	Application string // its name; "" if it has none
@@ -229,7 +231,7 @@ func sample(page string) (data any, builtin bool) {
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
 		return SignedOutData{
-			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
+			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Unconfirmed: true, Onward: "/",
 			Frames: []string{"https://a.example/"},
 		}, true
 	case "logout":
@@ -241,7 +243,7 @@ func sample(page string) (data any, builtin bool) {
 		}, true
 	case "proof":
 		return ProofData{
-			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Email: "a@a.example", Disowns: true, Application: "A", Back: "/", Restart: "/",
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Email: "a@a.example", Disowns: true, Elsewhere: true, Problem: "wrong", Application: "A", Back: "/", Restart: "/",
 		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
@@ -257,7 +259,7 @@ func sample(page string) (data any, builtin bool) {
 	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
 	errors, builtin := flowPages[page]
 	if builtin {
-		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1", "passkey": "{}"}, errors
+		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1", "number": "0", "passkey": "{}"}, errors
 	}
 	return flow, builtin
 }
