@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -143,6 +144,11 @@ func TestParseProofRefuses(t *testing.T) {
 	}
 	good := proof(token.ES256, nil, nil)
 	parts := strings.Split(good, ".")
+	flipped, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped[len(flipped)-1] ^= 1
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +187,7 @@ func TestParseProofRefuses(t *testing.T) {
 		"§4.3 5: HS256 with an oct key":   forge(`{"typ":"dpop+jwt","alg":"HS256","jwk":{"kty":"oct","k":"`+b64(make([]byte, 32))+`"}}`, payload, make([]byte, 32)),
 		"§4.3 5: HS256 by the public key": forge(`{"typ":"dpop+jwt","alg":"HS256","jwk":`+toJSON(jwkOf(rsaKey))+`}`, payload, rsaKey.N.Bytes()),
 		"§4.3 6: another key's signature": parts[0] + "." + parts[1] + "." + strings.Split(proof(token.EdDSA, nil, nil), ".")[2],
-		"§4.3 6: twin of the signature":   good[:len(good)-2] + "AA",
+		"§4.3 6: twin of the signature":   parts[0] + "." + parts[1] + "." + b64(flipped),
 		"§4.3 6: another payload":         parts[0] + "." + b64([]byte(payload)) + "." + parts[2],
 		"§4.3 6: another's jwk":           proof(token.ES256, claims{"jwk": jwkOf(private(token.EdDSA))}, nil),
 		"§4.3 6: no jwk":                  proof(token.ES256, claims{"jwk": nil}, nil),

@@ -96,27 +96,6 @@ func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the proces
 	}
 }
 
-// What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
-// message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
-func TestPrefixBomb(t *testing.T) { // alone, since it takes the time
-	p := newProvider(t, config())
-	data, id := begin(t, p, provider.Request{})
-	swell := func(r *etree.Element) { manyPrefixes(r.FindElement("./samlp:Status"), 30, 50, 900) }
-	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
-		f := newForge(id)
-		f.signed, f.after = signed, swell
-		doc := f.response(t)
-		begun := time.Now()
-		identity, err := finish(t, p, data, doc)
-		took := time.Since(begun)
-		t.Logf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		refused(t, identity, err, want)
-		if took > 4*time.Second {
-			t.Errorf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		}
-	}
-}
-
 // bombOf inflates to so many blanks.
 func bombOf(size int) string {
 	var deflated bytes.Buffer
@@ -153,7 +132,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	cfg.SigningKeys = []saml.Key{spKey()}
 	p := newProvider(t, cfg)
 	begin(t, p, provider.Request{})
-	const n = 20
+	const n = 200
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range n {
@@ -163,7 +142,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	}
 	runtime.ReadMemStats(&after)
 	each := (after.TotalAlloc - before.TotalAlloc) / n >> 10
-	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // a collection may empty the pool, and the race detector has it drop some
+	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // the race detector has the pool drop a quarter of them
 		t.Errorf("%d KiB allocated for a signed request", each)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,9 +309,9 @@ func TestMetadataURL(t *testing.T) {
 // wait waits until something is so that happens in the background.
 func wait(t *testing.T, so func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for !so() {
+	for ; !so(); runtime.Gosched() {
 		if ctx.Err() != nil {
 			t.Fatal("it did not come to be so")
 		}
