@@ -34,7 +34,7 @@ func (m inbox) next(t testing.TB) broker.Message {
 	select {
 	case msg := <-m:
 		return msg
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no mail came")
 		return broker.Message{}
 	}
