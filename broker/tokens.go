@@ -77,8 +77,8 @@ func (b *Broker) upstreamTokens(ctx context.Context, userID, alias string) (*pro
 
 // RevokeUpstreamTokens gives up all that is stored of what providers have issued for a user, on links and in sessions: here before
 // it returns, and there as far as a provider that is not switched off can be told, for which nobody waits. It is for a host that
-// switches a user off for good, and does so before it deletes one: who is only Disabled is given none, but what is stored stays
-// until they are switched on again. A user for whom nothing is stored is no error.
+// deletes a user, and calls it before, and for one that does not wait until [Broker.Run] does the same for a user who is Disabled,
+// or keeps users in a table of its own, which that does not look through. A user for whom nothing is stored is no error.
 func (b *Broker) RevokeUpstreamTokens(ctx context.Context, userID string) error {
 	if err := b.vault.Forget(ctx, userID); err != nil {
 		return fmt.Errorf("revoke tokens of providers: %w", err)
