@@ -411,6 +411,38 @@ func TestRefreshRefused(t *testing.T) {
 	}
 }
 
+// What could not be renewed is the next caller's to try, at once.
+func TestRefreshThatFailedMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		id := w.named("alice").ID
+		var looked atomic.Int32
+		w.keeping(mode, func(c *broker.Config) {
+			c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+				if !call.After && (call.Method == "Link" || call.Method == "Session") {
+					looked.Add(1)
+				}
+				return nil
+			})
+		})
+		w.op.Break(providertest.TokenDown)
+		w.advance(11 * time.Minute)
+		for range 2 {
+			if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrRefreshFailed) {
+				t.Errorf("mode %d: %v", mode, err)
+			}
+		}
+		w.op.Break()
+		_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+		must(t, err)
+		if n := looked.Load(); n > 40 { // who waits looks ten times a second
+			t.Errorf("mode %d: the store was asked %d times", mode, n)
+		}
+	}
+}
+
 // Who is asked for the tokens of a link that takes another's place while they are renewed has those of the new one; what the old one
 // was renewed to goes to nobody, and is not revoked, as some upstreams would revoke the new one's with it.
 func TestRefreshWhileSubjectMoves(t *testing.T) {
