@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -129,8 +130,7 @@ func New(c Config) (*Broker, error) {
 		Base: base, Home: home, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Keys: b.keys, Login: b.login, Pages: pages,
 		Vault: b.vault, Cookies: cookies, Client: c.clientHTTP(), Now: c.Now, Log: c.Logger,
 	}
-	b.login.Ended, b.login.EndEverything = b.logouts.Ended, b.logouts.EndEverything
-	b.login.EndAll = b.logouts.EndEverything
+	b.login.End, b.login.Ended, b.login.EndEverything = b.logouts.End, b.logouts.Ended, b.logouts.EndEverything
 	b.account = b.accountService(&c, sealer)
 	server := &op.Provider{
 		Base: base, Store: c.Store, Gate: b.gate, Sessions: b.sessions, Login: b.login, Keys: b.keys, Now: c.Now,
@@ -306,6 +306,7 @@ func (c *Config) defaults() {
 	c.Providers = slices.Clone(c.Providers)
 	for i := range c.Providers {
 		c.Providers[i].brand()
+		c.Providers[i].ThemeData = maps.Clone(c.Providers[i].ThemeData)
 	}
 	if c.HomeURL == "" {
 		c.HomeURL = "/"

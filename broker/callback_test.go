@@ -591,12 +591,14 @@ func TestUpstreamFaults(t *testing.T) {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
+			impatient := &impatience{}
+			if endpoint, slow := strings.CutSuffix(string(fault), ": slow"); slow {
+				impatient.with.Store(&endpoint)
+			}
 			w.reconfigure(func(c *broker.Config) {
 				c.Providers[0].TrustEmail = true
 				c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) {
-					if strings.HasSuffix(string(fault), "slow") {
-						c.HTTPClient = &http.Client{Timeout: time.Second}
-					}
+					c.HTTPClient = &http.Client{Transport: impatient}
 				})
 			})
 			w.op.Break(fault)
@@ -622,6 +624,7 @@ func TestUpstreamFaults(t *testing.T) {
 				t.Error("no way back to the application")
 			}
 			w.op.Break()
+			impatient.with.Store(nil)
 			w.advance(5 * time.Minute)                                                          // what failed is not fetched again at once
 			shows(t, brokertest.NewBrowser(t).Get(w.rp.LoginURL()), http.StatusOK, `"Subject"`) // it was no more than the fault
 		})
@@ -631,6 +634,19 @@ func TestUpstreamFaults(t *testing.T) {
 			t.Errorf("there is no fault %q", fault)
 		}
 	}
+}
+
+// An impatience waits for one endpoint no longer than a moment, and for all others as long as they need.
+type impatience struct{ with atomic.Pointer[string] }
+
+func (i *impatience) RoundTrip(r *http.Request) (*http.Response, error) {
+	endpoint := i.with.Load()
+	if endpoint == nil || !strings.Contains(r.URL.Path, strings.Replace(*endpoint, "discovery", "openid-configuration", 1)) {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+	defer cancel()
+	return http.DefaultTransport.RoundTrip(r.WithContext(ctx))
 }
 
 // An upstream that a step asks as well, and that wants to start again, starts that again and not another login.

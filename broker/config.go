@@ -116,6 +116,10 @@ type Provider struct {
 	// Icon is an SVG, PNG, JPEG, GIF or WebP image for its button, at most 256 KiB. Nil shows that of its brand, or else the first
 	// letter of the name.
 	Icon []byte
+	// ThemeData is for the templates of a [Config.Theme], which have it beside each button of the login and the account page, by
+	// names of their own: <span class="{{.ThemeData.glyph}}"> for a font of icons, say. Pages show it to anybody: no secrets. The
+	// built-in pages have no use for it, and nil is none.
+	ThemeData map[string]string
 	// Order of its button: lower comes first, equal ones are sorted by name.
 	Order int
 	// Disabled switches it off at once for everything: logins, also those under way, and the sessions it vouched for. What it has

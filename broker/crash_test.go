@@ -14,6 +14,11 @@ func TestCrash(t *testing.T) {
 	for name, open := range map[string]func(testing.TB) store.Store{
 		"at once":      func(testing.TB) store.Store { return memstore.New() },
 		"part by part": func(testing.TB) store.Store { return struct{ store.Store }{memstore.New()} },
+		// Users of the host's own, and a cache: the mark, the user, link and grant, and the session are a write each.
+		"in three places": func(testing.TB) store.Store {
+			rest, cache := memstore.New(), memstore.New()
+			return store.Parts{Users: memstore.New(), Links: rest, Sessions: cache, Grants: rest, Transient: cache, Keyring: rest}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

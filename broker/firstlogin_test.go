@@ -111,7 +111,7 @@ func codePage(v *visit) *brokertest.Page { return v.submit(passwordPage(v), answ
 func byMail(v *visit, p *brokertest.Page) *brokertest.Page {
 	for _, link := range v.box.links() {
 		if confirm := v.sane(brokertest.NewBrowser(v.t).Get(link)); confirm.Status == http.StatusOK {
-			v.sane(confirm.Submit(nil))
+			v.sane(confirm.Submit(number(p)))
 		}
 	}
 	return v.try(p, press("confirmed"))
@@ -151,7 +151,7 @@ var stations = []station{
 	{"mailed link", proofPage, func(v *visit, p *brokertest.Page) *brokertest.Page { return v.try(p, nil) }, "Connect Other"},
 	{"mail confirmed elsewhere", func(v *visit) *brokertest.Page {
 		p := mailPage(v)
-		v.sane(v.sane(brokertest.NewBrowser(v.t).Get(v.lastLink())).Submit(nil))
+		v.sane(v.sane(brokertest.NewBrowser(v.t).Get(v.lastLink())).Submit(number(p)))
 		return p
 	}, func(v *visit, p *brokertest.Page) *brokertest.Page { return v.try(p, press("confirmed")) }, "Look into your mailbox"},
 	{"choose provider", choosePage, func(v *visit, p *brokertest.Page) *brokertest.Page {

@@ -64,24 +64,48 @@ func wantSafe(t *testing.T, w *httptest.ResponseRecorder, prefixes ...string) {
 // registered are the redirect URIs of fuzzed's clients as a redirect begins with them.
 var registered = []string{"https://app.example/callback?", "com.example.app:/cb?", "http://127.0.0.1/cb?x=y&"}
 
-func FuzzAuthorize(f *testing.F) {
-	good := url.Values{
+// goodRequest is an authentication request of fuzzed's first client.
+func goodRequest() string {
+	return url.Values{
 		"client_id": {"app"}, "redirect_uri": {"https://app.example/callback"}, "response_type": {"code"}, "scope": {"openid"},
 		"code_challenge": {challengeOf(testVerifier)}, "code_challenge_method": {"S256"}, "state": {"s"},
+	}.Encode()
+}
+
+// goodSession signs in at fuzzed, and returns the cookies.
+func goodSession(t testing.TB, b http.Handler) string {
+	t.Helper()
+	away := get(t, b, "/broker/lax/login", "", "")
+	_, query, _ := strings.Cut(away.Header().Get("Location"), "?")
+	return cookiesOf(get(t, b, "/broker/lax/endpoint", query, cookiesOf(away.Result())).Result())
+}
+
+// goodCode returns a code for the client.
+func goodCode(t testing.TB, b http.Handler, session string) string {
+	t.Helper()
+	to, err := url.Parse(get(t, b, "/authorize", goodRequest(), session).Header().Get("Location"))
+	if err != nil || to.Query().Get("code") == "" {
+		t.Fatalf("no code in %v, %v", to, err)
 	}
-	f.Add(good.Encode())
-	f.Add(good.Encode() + "&prompt=none")
-	f.Add(good.Encode() + "&prompt=none&prompt=login&max_age=x")
+	return to.Query().Get("code")
+}
+
+func FuzzAuthorize(f *testing.F) {
+	good := goodRequest()
+	f.Add(good)
+	f.Add(good + "&prompt=none")
+	f.Add(good + "&prompt=none&prompt=login&max_age=x")
 	f.Add("client_id=native&redirect_uri=com.example.app:/cb&response_type=token&state=%0d%0aSet-Cookie:x")
 	f.Add("client_id=native&redirect_uri=" + url.QueryEscape("http://127.0.0.1/cb?x=y") + "&%3cb%3e=1&%3cb%3e=2")
 	f.Add("client_id=app&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback%2f..%3b%2f")
 	f.Add("client_id=app&client_id=native;redirect_uri=x&%zz")
 	f.Add("email=a@b.example&idp_hint=lax&kc_idp_hint=&idp_notice=denied&idp_by_email=1")
 	asked, direct := fuzzed(f, ""), fuzzed(f, "lax")
-	away := get(f, direct, "/login", "", "")
-	session := cookiesOf(get(f, direct, strings.TrimPrefix(strings.Split(away.Header().Get("Location"), "?")[0], "https://app.example/id"),
-		strings.SplitN(away.Header().Get("Location"), "?", 2)[1], cookiesOf(away.Result())).Result())
+	session := goodSession(f, direct)
 	f.Fuzz(func(t *testing.T, query string) {
+		if query == good {
+			goodCode(t, direct, session)
+		}
 		for _, path := range []string{"/authorize", "/broker/lax/login", "/login"} {
 			allowed := append([]string{"https://app.example/id/broker/lax/endpoint?"}, registered...)
 			if path == "/login" {
@@ -105,6 +129,9 @@ func FuzzReturnTo(f *testing.F) {
 		away := get(t, b, "/login", url.Values{"return_to": {target}}.Encode(), "")
 		wantSafe(t, away, "https://app.example/id/broker/lax/endpoint?")
 		if away.Code != http.StatusSeeOther {
+			if target == "/deep?x=y#z" {
+				t.Fatalf("status %d", away.Code)
+			}
 			return
 		}
 		callback, err := url.Parse(away.Header().Get("Location"))
@@ -113,7 +140,8 @@ func FuzzReturnTo(f *testing.F) {
 		}
 		back := get(t, b, "/broker/lax/endpoint", callback.RawQuery, cookiesOf(away.Result()))
 		wantSafe(t, back, "https://app.example/")
-		if to, err := url.Parse(back.Header().Get("Location")); err != nil || to.Host != "app.example" || to.Scheme != "https" {
+		to, err := url.Parse(back.Header().Get("Location"))
+		if err != nil || to.Host != "app.example" || to.Scheme != "https" || target == "/deep?x=y#z" && to.String() != "https://app.example"+target {
 			t.Fatalf("%q leads to %q", target, back.Header().Get("Location"))
 		}
 	})
@@ -124,16 +152,29 @@ func FuzzCallback(f *testing.F) {
 	f.Add("state=AAAAAAAAAAAAAAAAAAAAAAAAAA&RelayState=AAAAAAAAAAAAAAAAAAAAAAAAAA", "")
 	f.Add("error=access_denied&error_description=%3Cb%3E", "__Host-idbroker-session=x; __Host-idbroker-session=y")
 	f.Add("%zz", "=;=;")
+	const good = "state=STATE&code=x"
+	f.Add(good, "COOKIE")
+	f.Add(good, "")
+	f.Add("state=STATE&state=STATE&code=x", "COOKIE")
+	f.Add("state=AAAAAAAAAAAAAAAAAAAAAAAAAA&code=x", "COOKIE")
 	b := fuzzed(f, "")
 	app := b.RequireLogin(http.NotFoundHandler())
 	f.Fuzz(func(t *testing.T, query, cookies string) {
-		w := get(t, b, "/broker/lax/endpoint", query, cookies)
-		wantSafe(t, w)
-		if w.Code < 400 {
-			t.Fatalf("status %d without a login under way", w.Code)
+		mustEnter := query == good && cookies == "COOKIE"
+		away := get(t, b, "/broker/lax/login", "", "")
+		begun, err := url.Parse(away.Header().Get("Location"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(w.Header().Get("Set-Cookie"), "session=") {
-			t.Fatalf("a session: %v", w.Header())
+		state, cookie := begun.Query().Get("state"), cookiesOf(away.Result())
+		query, cookies = strings.ReplaceAll(query, "STATE", state), strings.ReplaceAll(cookies, "COOKIE", cookie)
+		w := get(t, b, "/broker/lax/endpoint", query, cookies)
+		wantSafe(t, w, "https://app.example/")
+		params, _ := url.ParseQuery(query)
+		mayEnter := strings.Contains(cookies, cookie) && len(params["state"]) == 1 && params.Get("state") == state
+		entered := strings.Contains(strings.Join(w.Header().Values("Set-Cookie"), "\n"), "session=")
+		if entered && !mayEnter || !entered && mustEnter || entered != (w.Code < 400) {
+			t.Fatalf("status %d, %v", w.Code, w.Header())
 		}
 		if w := get(t, app, "", "", cookies); w.Code != http.StatusUnauthorized {
 			t.Fatalf("the cookies %q are a session: status %d", cookies, w.Code)
@@ -149,14 +190,35 @@ func FuzzToken(f *testing.F) {
 	f.Add("grant_type=authorization_code&code=%00.%ff&code=1")
 	f.Add("grant_type=refresh_token&client_secret=x&client_id=app")
 	f.Add(";;&%zz=1")
+	const good = "grant_type=authorization_code&code=CODE&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback&code_verifier=" + testVerifier
+	f.Add(good)
+	f.Add(good + "x")
+	f.Add(strings.Replace(good, "%2Fcallback", "%2F", 1))
 	b := fuzzed(f, "")
+	session := goodSession(f, b)
 	f.Fuzz(func(t *testing.T, body string) {
+		mustEnter, code := body == good, ""
+		if strings.Contains(body, "CODE") {
+			code = goodCode(t, b, session)
+			body = strings.ReplaceAll(body, "CODE", code)
+		}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://app.example/id/token", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.SetBasicAuth("app", "0123456789abcdef")
 		w := httptest.NewRecorder()
 		b.ServeHTTP(w, r)
 		got := &reply{w.Result(), w.Body.String()}
+		if got.StatusCode == http.StatusOK {
+			form, err := url.ParseQuery(body)
+			if err != nil || form.Get("code") != code || form.Get("redirect_uri") != "https://app.example/callback" || form.Get("code_verifier") != testVerifier {
+				t.Fatalf("%s gives %s", body, got.text)
+			}
+			got.tokens(t)
+			return
+		}
+		if mustEnter {
+			t.Fatalf("status %d %s", got.StatusCode, got.text)
+		}
 		if got.StatusCode != http.StatusBadRequest && got.StatusCode != http.StatusUnauthorized || got.answer(t).Error == "" {
 			t.Fatalf("status %d %s", got.StatusCode, got.text)
 		}

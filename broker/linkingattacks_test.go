@@ -14,6 +14,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/factor"
 	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -32,7 +33,7 @@ func TestProofIsForOneIdentity(t *testing.T) {
 		c.Providers = append(c.Providers, broker.Provider{Alias: "third", Name: "Third", IdP: l.upstream(l.other, "third", nil)})
 	}))
 	l.other.SetUser(providertest.User{Subject: "mallory", Username: "mallory", Email: "alice@example.com", EmailVerified: true, Name: "M"})
-	l.comeByMail(brokertest.NewBrowser(t))
+	typed := number(l.comeByMail(brokertest.NewBrowser(t)))
 	link := l.box.links()[0]
 
 	mallory, sameElsewhere, sameAgain := brokertest.NewBrowser(t), brokertest.NewBrowser(t), brokertest.NewBrowser(t)
@@ -41,7 +42,7 @@ func TestProofIsForOneIdentity(t *testing.T) {
 	l.other.LoginAs("mallory")
 	pages["somebody else at the same provider"] = l.comeByMail(mallory)
 
-	brokertest.NewBrowser(t).Get(link).Submit(nil) // alice confirms the first one
+	shows(t, brokertest.NewBrowser(t).Get(link).Submit(typed), http.StatusOK, "Go back to the browser") // alice confirms the first one
 	for who, page := range pages {
 		page = page.Submit(press("confirmed"))
 		shows(t, page, http.StatusOK, "not confirmed yet")
@@ -79,7 +80,7 @@ func TestProofDies(t *testing.T) {
 				if before {
 					row.kill(l)
 				}
-				page := confirm.Submit(nil)
+				page := confirm.Submit(number(waiting))
 				if before == strings.Contains(page.Body, "Go back to the browser") {
 					t.Errorf("killed before the click is %t: status %d\n%s", before, page.Status, page.Body)
 				}
@@ -236,6 +237,36 @@ func TestProvedAddressChangedBeforeTheEnd(t *testing.T) {
 	l.wantNoLink(b)
 }
 
+// Who proves the address for the first time comes in also if their second factor is among what is taken away by that.
+func TestDisownedSecondFactor(t *testing.T) {
+	t.Parallel()
+	l := &linkWorld{world: newWorld(t, nil), box: newMailbox()}
+	l.reconfigure(l.setup(func(c *broker.Config) {
+		c.Providers[0].TrustEmail = false
+		c.FirstLogin = flow.Flow{
+			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
+			{ID: "existing", When: flow.Alternative, Sub: flow.Flow{
+				{ID: "mail", Do: firstlogin.VerifyByEmail{}}, {ID: "second", Do: factor.SecondFactor{}},
+			}},
+		}
+	}))
+	l.login("Demo")
+	l.alice = l.named("alice")
+	codes, err := l.local().NewRecoveryCodes(t.Context(), l.alice.ID)
+	must(t, err)
+	l.other.LoginAs("alice")
+	b := brokertest.NewBrowser(t)
+	shows(t, b.Get(l.Origin+"/").Click("Other"), http.StatusOK, "Look into your mailbox")
+	page := b.Get(l.box.links()[0]).Submit(nil)
+	shows(t, page, http.StatusOK, `name="code"`)
+	if who := page.Submit(url.Values{"code": {codes[0]}}).Who(); who.ID != l.alice.ID {
+		t.Errorf("signed in as %+v, want alice", who)
+	}
+	if n := l.linksOf(l.alice); n["demo"] != 0 || n["other"] != 1 {
+		t.Errorf("links %v", n)
+	}
+}
+
 // Nor is anything taken away where the address had been verified before, or somebody proves otherwise.
 func TestProofTakesNothingOfAVerifiedAccount(t *testing.T) {
 	t.Parallel()
@@ -310,7 +341,7 @@ func TestFlowOfAnotherBrowser(t *testing.T) {
 		t.Fatal("no form")
 	}
 	form.Set("confirmed", "1")
-	brokertest.NewBrowser(t).Get(l.box.links()[0]).Submit(nil)
+	brokertest.NewBrowser(t).Get(l.box.links()[0]).Submit(number(page))
 	shows(t, attacker.Post(page.URL.String(), form, ""), http.StatusConflict, "expired")
 	shows(t, attacker.Get(page.URL.String()), http.StatusConflict, "expired")
 	l.wantNoLink(attacker)

@@ -53,6 +53,16 @@ func (m inbox) link(t testing.TB) string {
 	return link
 }
 
+// reset returns the link of the next mail by which a password can be set.
+func (m inbox) reset(t testing.TB) string {
+	t.Helper()
+	for {
+		if msg := m.next(t); strings.Contains(msg.Text, "/reset?") {
+			return links.FindString(msg.Text)
+		}
+	}
+}
+
 // newPasswordWorld is a world in which alice of demo has a password, and the login page asks for it.
 func newPasswordWorld(t testing.TB, edit func(*broker.Config)) (*world, *store.User, *brokertest.Browser, inbox) {
 	t.Helper()

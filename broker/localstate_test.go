@@ -98,10 +98,10 @@ func (v *localVisit) try(page *brokertest.Page, step string) *brokertest.Page {
 	}[step]))
 }
 
-// confirm opens the newest mail elsewhere.
-func (v *localVisit) confirm() {
+// confirm opens the newest mail elsewhere, while the page waits for that.
+func (v *localVisit) confirm(waiting *brokertest.Page) {
 	all := v.mails.demands()
-	v.sane(v.sane(brokertest.NewBrowser(v.t).Get(all[len(all)-1])).Submit(nil))
+	v.sane(v.sane(brokertest.NewBrowser(v.t).Get(all[len(all)-1])).Submit(number(waiting)))
 }
 
 // finish goes through all steps in another tab, with what is left of codes and passwords.
@@ -110,7 +110,7 @@ func (v *localVisit) finish() *brokertest.Page {
 	page := v.begin()
 	for _, step := range localSteps {
 		if step == "mail" {
-			v.confirm()
+			v.confirm(page)
 		}
 		if page.URL.Path != "/deep" {
 			page = v.try(page, step)
@@ -127,7 +127,7 @@ func (v *localVisit) walk(at, event string) {
 	var before []*brokertest.Page
 	for i, step := range localSteps {
 		if step == "mail" && len(v.mails.demands()) > 0 {
-			v.confirm()
+			v.confirm(page)
 		}
 		if step == at {
 			switch event {

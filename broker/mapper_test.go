@@ -46,19 +46,22 @@ func TestSyncTable(t *testing.T) {
 		mapper.Role("both", is("roles", "never")),
 		mapper.Group("team", is("roles", "r")),
 		mapper.Groups("groups", "corp/"),
-		mapper.FixedRole("member"), mapper.FixedAttribute("source", "corp"),
+		mapper.FixedRole("member"), mapper.FixedAttribute("source", "corp"), mapper.FixedGroup("all"), mapper.ExternalRole("app.w", "writer"),
 		mapper.Username("${CLAIM.dept}-user", mapper.Local),
 	}
 	join := func(list []string, keep func(string) bool) string {
 		return strings.Join(slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !keep(s) }), " ")
 	}
 	one := func(name string) func(string) bool { return func(s string) bool { return s == name } }
+	onLink := map[*store.User]string{}
 	under := func(s string) bool { return strings.HasPrefix(s, "corp/") }
 	rows := []struct {
 		name string
 		of   func(*store.User) string
 	}{
 		{"full name, without a mapper", func(u *store.User) string { return u.Name }},
+		{"last name, without a mapper", func(u *store.User) string { return u.LastName }},
+		{"locale, without a mapper", func(u *store.User) string { return u.Locale }},
 		{"picture, without a mapper", func(u *store.User) string { return u.Picture }},
 		{"e-mail address, without a mapper", func(u *store.User) string { return u.Email }},
 		{"first name", func(u *store.User) string { return u.FirstName }},
@@ -67,13 +70,17 @@ func TestSyncTable(t *testing.T) {
 		{"attribute given by hand", func(u *store.User) string { return strings.Join(u.Attributes["hand"], " ") }},
 		{"role on a condition", func(u *store.User) string { return join(u.Roles, one("reader")) }},
 		{"role of two mappers, one still holds", func(u *store.User) string { return join(u.Roles, one("both")) }},
+		{"role of an external one, taken by hand", func(u *store.User) string { return join(u.Roles, one("writer")) }},
 		{"role that is fixed, taken by hand", func(u *store.User) string { return join(u.Roles, one("member")) }},
 		{"role given by hand", func(u *store.User) string { return join(u.Roles, one("hand")) }},
 		{"group on a condition", func(u *store.User) string { return join(u.Groups, one("team")) }},
+		{"group that is fixed, taken by hand", func(u *store.User) string { return join(u.Groups, one("all")) }},
 		{"groups with the prefix corp/", func(u *store.User) string { return join(u.Groups, under) }},
 		{"group given by hand", func(u *store.User) string { return join(u.Groups, one("hand")) }},
 		{"username", func(u *store.User) string { return u.Username }},
+		{"username on the link", func(u *store.User) string { return onLink[u] }},
 	}
+	writer := map[string]any{"app": map[string]any{"roles": []any{"w"}}}
 	const line = "%-39s %-7s %-18s %-21s %s\n"
 	table := make([]strings.Builder, len(rows))
 	for _, mode := range []struct {
@@ -86,10 +93,13 @@ func TestSyncTable(t *testing.T) {
 			user   providertest.User
 			claims map[string]any
 		}{
-			{providertest.User{Name: "Alice A", Picture: "https://x.example"},
-				map[string]any{"dept": "a", "first": "Alice", "roles": []any{"r"}, "groups": []any{"x", "y"}, "kept": "yes"}},
-			{providertest.User{Name: "Alice B", Picture: "https://y.example"},
-				map[string]any{"dept": []any{"b", "c"}, "first": "Al", "roles": []any{"r", "s"}, "groups": []any{"y", "z"}, "kept": "yes", "email": "al@example.com"}},
+			{providertest.User{Name: "Alice A", FamilyName: "A", Locale: "de", Picture: "https://x.example"}, map[string]any{
+				"dept": "a", "first": "Alice", "roles": []any{"r"}, "groups": []any{"x", "y"}, "kept": "yes", "resource_access": writer,
+			}},
+			{providertest.User{Name: "Alice B", FamilyName: "B", Locale: "fr", Picture: "https://y.example"}, map[string]any{
+				"dept": []any{"b", "c"}, "first": "Al", "roles": []any{"r", "s"}, "groups": []any{"y", "z"}, "kept": "yes",
+				"email": "al@example.com", "resource_access": writer, "preferred_username": "al",
+			}},
 			{providertest.User{}, map[string]any{"kept": "yes", "email": nil}},
 		} {
 			w.says(said.user, said.claims)
@@ -99,10 +109,10 @@ func TestSyncTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := *user
-			stages[i] = &seen
+			stages[i], onLink[&seen] = &seen, w.linksOf(id)[0].Username
 			if i == 0 {
 				user.Roles = []string{"hand", "reader", "both"} // and no longer member
-				user.Groups = append(user.Groups, "hand")
+				user.Groups = append(slices.DeleteFunc(slices.Clone(user.Groups), one("all")), "hand")
 				user.Attributes = map[string][]string{"hand": {"yes"}, "dept": {"a"}}
 				if err := w.store.UpdateUser(t.Context(), user); err != nil {
 					t.Fatal(err)

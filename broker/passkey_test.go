@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -969,54 +970,119 @@ func TestPasskeyLoginOnAnotherNode(t *testing.T) {
 	}
 }
 
-// A login that has taken a passkey or a password, and waits at a page, ends when that is removed, changed or reset. One that takes
-// the new password goes on.
+// A login that has taken a passkey or a password, and waits at a page, ends when that is removed, changed or reset, whatever the clock
+// of the node says on which that happens. One that takes the new password goes on.
 func TestPausedLoginEndsWithItsCredential(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(w *world, hers *brokertest.Browser, alice *store.User){
-		"removed": func(w *world, hers *brokertest.Browser, alice *store.User) {
+	const changed = "words of hers"
+	for name, change := range map[string]func(w *world, box inbox, hers *brokertest.Browser, alice *store.User){
+		"removed": func(w *world, _ inbox, hers *brokertest.Browser, alice *store.User) {
 			page := hers.Post(w.at("remove"), url.Values{"credential": {w.passkeysOf(alice.ID)[0].ID}, "decision": {"yes"}}, "")
 			shows(w.t, page, http.StatusOK, "It was removed")
 		},
-		"changed": func(w *world, hers *brokertest.Browser, _ *store.User) {
-			page := hers.Post(w.at("password"), url.Values{"current": {password}, "password": {"words of hers"}, "repeat": {"words of hers"}}, "")
+		"changed": func(w *world, _ inbox, hers *brokertest.Browser, _ *store.User) {
+			page := hers.Post(w.at("password"), url.Values{"current": {password}, "password": {changed}, "repeat": {changed}}, "")
 			shows(w.t, page, http.StatusOK, "Your password was")
 		},
+		"reset": func(w *world, box inbox, hers *brokertest.Browser, _ *store.User) {
+			hers.Get(w.URL + "/reset").Submit(url.Values{"username": {"alice"}})
+			page := hers.Get(box.reset(w.t)).Submit(url.Values{"password": {changed}, "repeat": {changed}})
+			shows(w.t, page, http.StatusOK, "Your new password is set")
+		},
+		"by the host": func(w *world, _ inbox, _ *brokertest.Browser, alice *store.User) { w.setPassword(alice.ID, changed) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w, _ := newPasskeyWorld(t, nil)
-			hers := w.login("Demo")
-			alice := w.named("alice")
-			a := w.makePasskey(hers, "")
-			w.setPassword(alice.ID, password)
-			w.withPasskeys(func(c *broker.Config) {
-				c.LocalLogin = true
-				c.PostLogin = flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}}
-			})
-			w.makePasskey(hers, "second")
-			at := func(b *brokertest.Browser, secret string) *brokertest.Page {
-				return b.Post(w.URL+"/login/password", url.Values{"start": {"/login"}, "username": {"alice"}, "password": {secret}}, "")
-			}
-			thief := brokertest.NewBrowser(t)
-			paused := at(thief, password)
-			answer := url.Values{"turn": {field(t, paused, "turn", 0)}, "credential": {string(a.Get(asksPasskey(t, paused)))}}
-			w.advance(time.Second)
-			change(w, hers, alice)
-			if page := thief.Post(paused.URL.String(), answer, ""); page.Status != http.StatusConflict {
-				t.Errorf("the login goes on: status %d at %s", page.Status, page.URL)
-			}
-			if thief.Get(w.Origin+"/").URL.Path == "/" {
-				t.Error("signed in")
-			}
-			if name == "changed" {
-				w.advance(time.Second)
-				b := brokertest.NewBrowser(t)
-				page := at(b, "words of hers")
-				if who := page.Submit(url.Values{"credential": {string(a.Get(asksPasskey(t, page)))}}).Who(); who.ID != alice.ID {
-					t.Errorf("signed in as %+v", who)
+		for _, ahead := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
+			t.Run(name+"/"+ahead.String(), func(t *testing.T) {
+				t.Parallel()
+				w, box := newPasskeyWorld(t, func(c *broker.Config) { c.Providers[0].TrustEmail = true })
+				hers := w.login("Demo")
+				alice := w.named("alice")
+				a := w.makePasskey(hers, "")
+				w.setPassword(alice.ID, password)
+				w.withPasskeys(func(c *broker.Config) {
+					c.LocalLogin, c.Mailer = true, box
+					c.PostLogin = flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}}
+				})
+				w.makePasskey(hers, "second")
+				at := func(b *brokertest.Browser, secret string) *brokertest.Page {
+					return b.Post(w.URL+"/login/password", url.Values{"start": {"/login"}, "username": {"alice"}, "password": {secret}}, "")
 				}
+				thief := brokertest.NewBrowser(t)
+				paused := at(thief, password)
+				answer := url.Values{"turn": {field(t, paused, "turn", 0)}, "credential": {string(a.Get(asksPasskey(t, paused)))}}
+				w.advance(ahead)
+				change(w, box, hers, alice)
+				w.advance(-ahead)
+				shows(t, thief.Get(paused.URL.String()), http.StatusConflict) // nor is anything asked any more
+				if page := thief.Post(paused.URL.String(), answer, ""); page.Status != http.StatusConflict {
+					t.Errorf("the login goes on: status %d at %s", page.Status, page.URL)
+				}
+				if thief.Get(w.Origin+"/").URL.Path == "/" {
+					t.Error("signed in")
+				}
+				if name != "removed" {
+					b := brokertest.NewBrowser(t)
+					page := at(b, changed)
+					if who := page.Submit(url.Values{"credential": {string(a.Get(asksPasskey(t, page)))}}).Who(); who.ID != alice.ID {
+						t.Errorf("signed in as %+v", who)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Of two who know a temporary password the second is not let in, nor sets another one, once the first has changed it: not even one who
+// was asked for a new one before.
+func TestTemporaryPasswordIsChangedOnce(t *testing.T) {
+	t.Parallel()
+	w, alice, _, _ := newPasswordWorld(t, nil)
+	hash, err := w.local().Passwords.Hash(t.Context(), "given by an admin")
+	must(t, err)
+	must(t, w.local().SetPassword(t.Context(), alice.ID, hash, true))
+	var pages []*brokertest.Page
+	for range 2 {
+		page := brokertest.NewBrowser(t).Get(w.Origin + "/").Submit(answer("alice", "given by an admin"))
+		shows(t, page, http.StatusOK, `autocomplete="new-password"`)
+		pages = append(pages, page)
+	}
+	page := pages[0].Submit(url.Values{"password": {"her own words"}, "repeat": {"her own words"}})
+	if page.URL.Path != "/" {
+		t.Fatalf("the first is at %s, status %d\n%s", page.URL, page.Status, page.Body)
+	}
+	n := len(w.sessionsOf(alice.ID))
+	shows(t, pages[1].Submit(url.Values{"password": {"words of a thief"}, "repeat": {"words of a thief"}}), http.StatusConflict)
+	if got := len(w.sessionsOf(alice.ID)); got != n {
+		t.Errorf("%d sessions, were %d", got, n)
+	}
+	if _, err := w.local().VerifyPassword(t.Context(), factor.Attempt{UserID: alice.ID}, "her own words"); err != nil {
+		t.Errorf("her password: %v", err)
+	}
+}
+
+// Nor is one let in who was quick enough to answer while the first did.
+func TestTemporaryPasswordIsChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	var meanwhile atomic.Pointer[func()]
+	w, alice, _, _ := newPasswordWorld(t, func(c *broker.Config) {
+		c.Passwords = &factor.Passwords{Memory: 8, Time: 1, Breached: func(context.Context, string) error {
+			if f := meanwhile.Swap(nil); f != nil {
+				(*f)()
 			}
-		})
+			return nil
+		}}
+	})
+	hash, err := w.local().Passwords.Hash(t.Context(), "given by an admin")
+	must(t, err)
+	must(t, w.local().SetPassword(t.Context(), alice.ID, hash, true))
+	page := brokertest.NewBrowser(t).Get(w.Origin + "/").Submit(answer("alice", "given by an admin"))
+	n, change := len(w.sessionsOf(alice.ID)), func() { w.setPassword(alice.ID, "her own words") }
+	meanwhile.Store(&change)
+	shows(t, page.Submit(url.Values{"password": {"words of a thief"}, "repeat": {"words of a thief"}}), http.StatusConflict)
+	if got := len(w.sessionsOf(alice.ID)); got != n {
+		t.Errorf("%d sessions, were %d", got, n)
+	}
+	if _, err := w.local().VerifyPassword(t.Context(), factor.Attempt{UserID: alice.ID}, "her own words"); err != nil {
+		t.Errorf("her password: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func TestRefusedGuessesAreLogged(t *testing.T) {
 			if n := len(j.lines(t, "credential refused")); n < 4 || n > 6 {
 				t.Errorf("%d lines for 13 guesses, want no more than may be made", n)
 			}
-			for _, secret := range []string{"secret.example", "1 3 5", "BBBB", "alice@example.com", password} {
+			for _, secret := range []string{"secret.example", "1 3 5", "AAAA-BBBB", "AAAABBBBCCCC", "alice@example.com", password} {
 				if strings.Contains(j.String(), secret) {
 					t.Errorf("%q is in the log", secret)
 				}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/saml"
 	"github.com/go-idbroker/idbroker/store"
 )
@@ -55,7 +56,11 @@ var samlKey = sync.OnceValue(func() saml.Key {
 // newSAMLWorld has a provider "saml" beside the others.
 func newSAMLWorld(t *testing.T, edit func(*saml.Config, *broker.Provider)) *world {
 	t.Helper()
-	return newWorld(t, func(c *broker.Config) {
+	return newWorld(t, samlProvider(t, edit))
+}
+
+func samlProvider(t *testing.T, edit func(*saml.Config, *broker.Provider)) func(*broker.Config) {
+	return func(c *broker.Config) {
 		p := broker.Provider{Alias: "saml", Name: "SAML"}
 		s := saml.Config{
 			EntityID: c.BaseURL, IdPEntityID: samlIdP, Certificates: []*x509.Certificate{samlKey().Certificate},
@@ -71,7 +76,7 @@ func newSAMLWorld(t *testing.T, edit func(*saml.Config, *broker.Provider)) *worl
 		}
 		p.IdP = idp
 		c.Providers = append(c.Providers, p)
-	})
+	}
 }
 
 // samlMessage returns the message in a redirect, and the RelayState.
@@ -412,8 +417,7 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		if n := len(w.samlSessions()); n != 0 {
 			t.Errorf("%d sessions are left", n)
 		}
-		answer := w.samlSigned(fmt.Sprintf(`<p:LogoutResponse xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_b" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><p:Status><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></p:Status></p:LogoutResponse>`,
-			w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", request.SelectAttrValue("ID", ""), samlIdP))
+		answer := w.samlLogoutAnswer(request.SelectAttrValue("ID", ""), samlSuccess)
 		if !good { // forged, which changes nothing: the session here has ended
 			answer = base64.StdEncoding.EncodeToString([]byte("<x/>"))
 		}
@@ -423,7 +427,7 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		}
 		page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages)
 		shows(t, page, http.StatusOK, w.Origin+"/bye")
-		if told := strings.Contains(page.Body, "You may still be signed in at SAML"); told == good {
+		if told := strings.Contains(page.Body, "SAML has not confirmed"); told == good {
 			t.Errorf("the answer is good: %v, and visitors read that they may be signed in there: %v", good, told)
 		}
 		again := b.Get(w.URL + "/broker/saml/logout?state=" + state) // what the page offers
@@ -433,6 +437,79 @@ func TestSAMLLogoutAtUpstream(t *testing.T) {
 		if page = b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", form, samlPages); good && page.Status != http.StatusBadRequest {
 			t.Errorf("the answer a second time: status %d", page.Status)
 		}
+	}
+}
+
+// samlLogoutAnswer is a signed LogoutResponse to a request.
+func (w *world) samlLogoutAnswer(request, status string) string {
+	return w.samlSigned(fmt.Sprintf(`<p:LogoutResponse xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_b" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><p:Status>%s</p:Status></p:LogoutResponse>`,
+		w.clock().UTC().Format(time.RFC3339), brokertest.CallbackURL(w.URL, "saml")+"/logout", request, samlIdP, status))
+}
+
+const (
+	samlSuccess = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/>`
+	samlRefusal = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Responder"/>`
+	samlPartial = `<p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"><p:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:PartialLogout"/></p:StatusCode>`
+)
+
+// An application waits. Whoever may still be signed in at the upstream is told so, can try again, and can go on to the application;
+// where nothing is in doubt nobody is stopped.
+func TestSAMLLogoutInDoubt(t *testing.T) {
+	t.Parallel()
+	perform := samlProvider(t, func(_ *saml.Config, p *broker.Provider) { p.Logout = provider.LogoutPerform })
+	w := newWorld(t, also(perform, func(c *broker.Config) {
+		registerLogout(&c.Clients[0])
+		c.Clients[0].BackchannelLogoutURI = ""
+	}))
+	back := w.rp.SignedOutURL() + "?state=theirs"
+	tampered := func(message string) string {
+		text, _ := base64.StdEncoding.DecodeString(message)
+		return base64.StdEncoding.EncodeToString(bytes.Replace(text, []byte(`ID="_b"`), []byte(`ID="_c"`), 1))
+	}
+	for _, row := range []struct {
+		name   string
+		answer func(request string) string
+		doubt  bool
+	}{
+		{"signed out", func(id string) string { return w.samlLogoutAnswer(id, samlSuccess) }, false},
+		{"refused there", func(id string) string { return w.samlLogoutAnswer(id, samlRefusal) }, true},
+		{"others were not told", func(id string) string { return w.samlLogoutAnswer(id, samlPartial) }, true},
+		{"signature of something else", func(id string) string { return tampered(w.samlLogoutAnswer(id, samlSuccess)) }, true},
+		{"answer to another request", func(string) string { return w.samlLogoutAnswer("_x", samlSuccess) }, true},
+		{"no answer", func(string) string { return base64.StdEncoding.EncodeToString([]byte("<x/>")) }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := stopped(t)
+			w.samlLogin(t, b, "_"+rand.Text())
+			page := b.Post(w.URL+"/logout", url.Values{
+				"confirm": {"1"}, "client_id": {"rp"}, "post_logout_redirect_uri": {w.rp.SignedOutURL()}, "state": {"theirs"}, "ui_locales": {"de"},
+			}, "")
+			request, state := samlMessage(t, page.Header.Get("Location"), "SAMLRequest")
+			arrive := func(answer string) *brokertest.Page {
+				return b.Post(brokertest.CallbackURL(w.URL, "saml")+"/logout", url.Values{"SAMLResponse": {answer}, "RelayState": {state}}, samlPages)
+			}
+			id := request.SelectAttrValue("ID", "")
+			page = arrive(row.answer(id))
+			if row.doubt {
+				shows(t, page, http.StatusOK, "Sie sind abgemeldet", "SAML hat nicht bestätigt", "Zurück zu Test App")
+				links := page.Links()
+				has := func(to string) bool {
+					return slices.ContainsFunc(links, func(l brokertest.Link) bool { return l.URL == to })
+				}
+				again := w.URL + "/broker/saml/logout?state=" + state
+				if !has(back) || !has(again) {
+					t.Errorf("links %+v, want %s and %s", links, back, again)
+				}
+				if to := b.Get(again).Header.Get("Location"); !strings.HasPrefix(to, samlSLO) {
+					t.Errorf("trying again leads to %q", to)
+				}
+				page = arrive(w.samlLogoutAnswer(id, samlSuccess))
+			}
+			if to := page.Header.Get("Location"); page.Status != http.StatusSeeOther || to != back {
+				t.Errorf("status %d, leads to %q, want %q", page.Status, to, back)
+			}
+		})
 	}
 }
 

@@ -188,6 +188,7 @@ func TestVerifyEmailLink(t *testing.T) {
 	l := newDemandWorld(t, nil)
 	first, second := brokertest.NewBrowser(t), brokertest.NewBrowser(t)
 	page := l.comeAsCarol(first)
+	typed := number(page)
 	for range 3 {
 		page = first.Get(page.URL.String())
 	}
@@ -209,12 +210,12 @@ func TestVerifyEmailLink(t *testing.T) {
 	confirm := second.Get(link)
 	shows(t, confirm, http.StatusOK, "Is this your address?", "Other as carol (carol@other.example)")
 	l.wantSignedOut(first) // GET changes nothing
-	shows(t, confirm.Submit(nil), http.StatusOK, "Go back to the browser")
+	shows(t, confirm.Submit(typed), http.StatusOK, "Go back to the browser")
 	l.wantSignedOut(second)
 	shows(t, second.Get(link), http.StatusConflict, "confirmed already")
 	page = first.Get(page.URL.String()).Submit(press("confirmed"))
 	l.wantVerified(page, "carol")
-	if late := second.Get(l.box.demands()[1]).Submit(nil); late.Status < 400 {
+	if late := second.Get(l.box.demands()[1]).Submit(typed); late.Status < 400 {
 		t.Errorf("an older mail: status %d", late.Status)
 	}
 	if l.users("carol") != 1 {
@@ -253,8 +254,8 @@ func TestVerifyEmailIsBound(t *testing.T) {
 	// carol is a user now, so mallory's address is hers.
 	waiting = waiting.Submit(press("confirmed"))
 	shows(t, waiting, http.StatusOK, "not confirmed yet")
-	if waiting = brokertest.NewBrowser(t).Get(l.box.demands()[1]).Submit(nil); waiting.Status == http.StatusOK {
-		// Even who confirms it by mistake makes nobody a user with an address that is another's.
+	if waiting = brokertest.NewBrowser(t).Get(l.box.demands()[1]).Submit(number(waiting)); waiting.Status == http.StatusOK {
+		// Even who is talked into confirming it makes nobody a user with an address that is another's.
 		if page := others.Get(l.Origin + "/deep").Click("Other"); page.URL.Path == "/deep" {
 			t.Errorf("mallory is %+v", page.Who())
 		}
@@ -266,12 +267,12 @@ func TestVerifyEmailIsBound(t *testing.T) {
 	// The link that confirms an address links nobody, and takes no credentials.
 	l.editUser("alice", func(u *store.User) { u.EmailVerified = false })
 	hers := brokertest.NewBrowser(t)
-	hers.Get(l.Origin + "/deep").Click("Demo")
+	hersWaits := hers.Get(l.Origin + "/deep").Click("Demo")
 	demand := l.box.demands()[2]
 	l.other.LoginAs("alice")
 	b := brokertest.NewBrowser(t)
 	page := l.come(b).Submit(press("link"))
-	shows(t, brokertest.NewBrowser(t).Get(demand).Submit(nil), http.StatusOK, "Go back to the browser")
+	shows(t, brokertest.NewBrowser(t).Get(demand).Submit(number(hersWaits)), http.StatusOK, "Go back to the browser")
 	shows(t, page.Submit(press("confirmed")), http.StatusOK, "not confirmed yet")
 	l.wantNoLink(b)
 	if all, err := l.store.CredentialsOf(t.Context(), l.alice.ID); len(all) != 1 || err != nil {
@@ -323,7 +324,7 @@ func TestVerifyEmailOfAnotherAddress(t *testing.T) {
 	l.editUser("alice", func(u *store.User) { u.EmailVerified = false })
 	b := brokertest.NewBrowser(t)
 	page := b.Get(l.Origin + "/deep").Click("Demo")
-	brokertest.NewBrowser(t).Get(l.box.demands()[0]).Submit(nil)
+	brokertest.NewBrowser(t).Get(l.box.demands()[0]).Submit(number(page))
 	l.editUser("alice", func(u *store.User) { u.Email = "new@example.com" })
 	page = page.Submit(press("confirmed"))
 	shows(t, page, http.StatusOK, "Look into your mailbox", "new@example.com")

@@ -287,7 +287,8 @@ func (s *stroll) anything() url.Values {
 	return all[s.dice.IntN(len(all))]
 }
 
-// open is alice with a mail: in her browser or in another one. She confirms what she reads, whoever has asked for it.
+// open is alice with a mail: in her browser or in another one. She presses every button, whoever has asked for it, and types in the
+// number that her own browser shows, if it shows one.
 func (s *stroll) open(m mail) {
 	alice := s.walkers[0]
 	b := alice.browser
@@ -297,8 +298,13 @@ func (s *stroll) open(m mail) {
 	page := b.Get(m.link)
 	s.note("alice opens a mail for %s: %d %s", m.to.name, page.Status, kindOf(page))
 	if page.Status == http.StatusOK {
-		m.to.mailed = true
-		page = page.Submit(nil)
+		// What mallory has asked for she cannot confirm, however much she wants to.
+		m.to.mailed = m.to.mailed || m.to == alice
+		typed := url.Values{"number": {"a guess"}}
+		if alice.page != nil && s.dice.IntN(6) > 0 {
+			typed = number(alice.page)
+		}
+		page = page.Submit(typed)
 	}
 	if b == alice.browser {
 		s.show(alice, page)

@@ -28,6 +28,7 @@ import (
 type world struct {
 	t     testing.TB
 	store *memstore.Store
+	start time.Time
 	late  atomic.Int64       // nanoseconds that the clock was advanced
 	op    *providertest.OIDC // of provider "demo"
 	other *providertest.OIDC // of provider "other"
@@ -46,6 +47,7 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 			t.Fatal(err)
 		}
 	}
+	w.start = time.Now() // the keys are older
 	w.op = providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Alg: "ES256", Now: w.clock, Users: []providertest.User{
 		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
 		{Subject: "bob", Username: "bob", Email: "bob@example.com", Name: "Bob"},
@@ -59,6 +61,7 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 		w.base = base
 		return w.config(edit)
 	})
+	w.rp.Now = w.clock
 	w.rp.Connect(w.URL)
 	return w
 }
@@ -91,7 +94,11 @@ var madeKeys = sync.OnceValues(func() ([]*store.Key, error) {
 // worldSecrets are those of every world.
 var worldSecrets = [][]byte{[]byte("a secret of the tests: 32 bytes!")}
 
-func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
+// clock goes on by a microsecond each time that it is read, and by what advance says. It does not follow the machine's, so that
+// nothing expires in a test that has to wait for its turn.
+func (w *world) clock() time.Time {
+	return w.start.Add(time.Duration(w.late.Add(int64(time.Microsecond))))
+}
 
 // cookieName is what the broker calls one of its cookies here, on a port of its own.
 func (w *world) cookieName(name string) string {
@@ -129,7 +136,10 @@ func (w *world) upstream(op *providertest.OIDC, alias string, edit func(*oidc.Co
 	})
 	c := oidc.Config{
 		Issuer: op.Issuer(), ClientID: client.ID, ClientSecret: client.Secret, Now: w.clock,
-		InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true,
+		InsecureAllowHTTP: true,
+		HTTPClient: provider.NewHTTPClient(provider.HTTPOptions{
+			InsecureAllowHTTP: true, InsecureAllowPrivateNetworks: true, Timeout: 2 * time.Minute, // on a busy machine
+		}),
 	}
 	if edit != nil {
 		edit(&c)
@@ -161,7 +171,10 @@ func (w *world) twoNodes(edit func(*broker.Config)) {
 	balancer := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		nodes[bits.OnesCount64(asked.Add(1))%2].ServeHTTP(rw, r) // Thue and Morse
 	}))
-	w.t.Cleanup(balancer.Close)
+	w.t.Cleanup(func() {
+		balancer.Close()
+		balancer.Config.Handler = nil
+	})
 	w.base = balancer.URL + "/id"
 	for range 2 {
 		node := brokertest.Start(w.t, func(string) broker.Config { return w.config(edit) })

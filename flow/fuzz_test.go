@@ -10,10 +10,20 @@ import (
 )
 
 func FuzzRun(f *testing.F) {
-	for seed := range uint64(8) {
-		f.Add(seed)
+	mustEnd := map[uint64]bool{}
+	for seed := range uint64(64) {
+		if f.Add(seed); len(mustEnd) < 8 && walk(f, seed) == flow.Done {
+			mustEnd[seed] = true
+		}
 	}
-	f.Fuzz(func(t *testing.T, seed uint64) { walk(t, seed) })
+	if len(mustEnd) == 0 {
+		f.Fatal("no flow ends well")
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		if walk(t, seed) != flow.Done && mustEnd[seed] {
+			t.Errorf("seed %d ended well before", seed)
+		}
+	})
 }
 
 // Whatever a state says, it neither crashes the engine nor lets a flow succeed in which no step ever has: neither by its
@@ -34,6 +44,7 @@ func FuzzState(f *testing.F) {
 		}},
 		{ID: "g", When: flow.Conditional, Sub: flow.Flow{{ID: "if", Do: holds(true)}, {ID: "h", Do: do(prove)}}},
 	}
+	var last string // state, which one more success ends
 	for _, answers := range [][]string{{}, {"success"}, {"success", "skip"}, {"success", "success"}, {"success", "skip", "leave"}, {"restart"}} {
 		s, turn := &flow.State{}, newTurn()
 		if _, err := tree.Run(f.Context(), s, turn); err != nil {
@@ -45,7 +56,9 @@ func FuzzState(f *testing.F) {
 				f.Fatal(err)
 			}
 		}
-		f.Add([]byte(marshal(f, s)), "success")
+		if f.Add([]byte(marshal(f, s)), "success"); len(answers) == 2 && answers[1] == "success" {
+			last = marshal(f, s)
+		}
 	}
 	f.Add([]byte(`{"t":"x","s":"if","r":{"a":{"r":1},"b":{"r":1},"g":{"r":1}}}`), "success")
 	f.Add([]byte(`{"f":null,"r":{"a":{"r":9}}}`), "")
@@ -72,6 +85,9 @@ func FuzzState(f *testing.F) {
 		}
 		proved = false
 		out, err := tree.Run(t.Context(), &s, turn)
+		if string(text) == last && answer == "success" && (err != nil || out.Kind != flow.Done || !proved) {
+			t.Errorf("the last step: %+v, %v", out, err)
+		}
 		if err != nil && marshal(t, s) != before {
 			t.Errorf("failed and changed %s to %s", before, marshal(t, s))
 		}

@@ -220,7 +220,7 @@ func isCondition(s flow.Step) bool {
 }
 
 // walk goes through a random flow to its end, and checks on the way what must hold for every flow.
-func walk(t *testing.T, seed uint64) flow.Kind {
+func walk(t testing.TB, seed uint64) flow.Kind {
 	t.Helper()
 	f := newForest(seed)
 	tree := f.level(3)

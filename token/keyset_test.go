@@ -220,8 +220,9 @@ func TestParseKeySet(t *testing.T) { // RFC 7517 §5
 // a jti; and it is no ID token, though both may have the type JWT.
 func FuzzParseClientAssertion(f *testing.F) {
 	good := toJSON(assertion(nil))
-	f.Add(`{"alg":"EdDSA","typ":"JWT","kid":"EdDSA"}`, good, uint8(0))
-	f.Add(`{"alg":"HS256"}`, good, uint8(1))
+	const byRing, byPassword = `{"alg":"EdDSA","typ":"JWT","kid":"EdDSA"}`, `{"alg":"HS256"}`
+	f.Add(byRing, good, uint8(0))
+	f.Add(byPassword, good, uint8(1))
 	f.Add(`{"alg":"HS256","kid":"EdDSA"}`, good, uint8(2))
 	f.Add(`{"alg":"none"}`, good, uint8(3))
 	f.Add(`{"alg":"EdDSA","typ":"client-authentication+jwt","kid":"EdDSA"}`, `{"iss":"x",`+good[1:], uint8(0))
@@ -237,6 +238,9 @@ func FuzzParseClientAssertion(f *testing.F) {
 		b, errB := bySecret.Parse(t.Context(), raw)
 		if errA == nil && (errB == nil || key%4 != 0) || errB == nil && key%4 != 1 {
 			t.Fatalf("accepted %s by key %d", header, key%4)
+		}
+		if payload == good && (header == byRing && key == 0 && errA != nil || header == byPassword && key == 1 && errB != nil) {
+			t.Fatalf("%s is refused: %v, %v", header, errA, errB)
 		}
 		for _, c := range []*token.Claims{a, b} {
 			if c == nil {

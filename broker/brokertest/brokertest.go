@@ -61,8 +61,15 @@ func Start(t testing.TB, configure func(baseURL string) broker.Config) *Server {
 	mux.Handle("/", s.Broker.RequireLogin(http.HandlerFunc(whoAmI)))
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
 	server.Start()
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { stop(server) })
 	return s
+}
+
+// stop ends a server and forgets what it served. The testing package keeps clean-ups until the last test has ended, and with
+// them all that they refer to: a whole broker for each test that has one.
+func stop(server *httptest.Server) {
+	server.Close()
+	server.Config.Handler = nil
 }
 
 // CallbackURL returns the redirect URI of the provider with this alias at a broker with this BaseURL.

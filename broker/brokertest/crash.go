@@ -120,7 +120,7 @@ func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.serve.Load())(w, r) }))
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { stop(server) })
 	s.url = server.URL
 	s.upstream = providertest.StartOIDC(t, providertest.OIDCConfig{AutoLogin: "alice", Alg: "ES256", Users: []providertest.User{
 		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true},

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -23,6 +24,8 @@ type RelyingParty struct {
 	// Params are further parameters of each authentication request: prompt, idp_hint and the like. Set them before the
 	// login that is to have them.
 	Params url.Values
+	// Now is the clock by which ID tokens expire; nil is [time.Now]. Set it before the first login.
+	Now func() time.Time
 
 	t      testing.TB
 	url    string
@@ -62,7 +65,7 @@ func NewRelyingParty(t testing.TB) *RelyingParty {
 	mux.HandleFunc("GET /frontchannel", rp.frontchannel)
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "relying party") })
 	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { stop(server) })
 	rp.url = server.URL
 	rp.client = store.Client{
 		ID: "rp", Name: "Test App", HomeURL: rp.url, Secrets: [][]byte{[]byte("a secret with :, + and %")},
@@ -176,7 +179,7 @@ func (rp *RelyingParty) redeem(ctx context.Context, code string, a attempt) (*Lo
 		return nil, err
 	}
 	raw, _ := tokens.Extra("id_token").(string)
-	verifier := rp.provider.Verifier(&oidc.Config{ClientID: rp.client.ID})
+	verifier := rp.provider.Verifier(&oidc.Config{ClientID: rp.client.ID, Now: rp.Now})
 	id, err := verifier.Verify(ctx, raw)
 	if err != nil {
 		return nil, err

@@ -47,6 +47,7 @@ func TestAccountInChromium(t *testing.T) {
 	h.page(b, "verify-email", "Look into your mailbox")
 	other.open(h.mail.wait(t, u.Email).link(t))
 	h.page(other, "verify-email-proof", "Is this your address?")
+	other.copyNumber(b)
 	other.click("Yes")
 	h.page(other, "verify-email-done", "Confirmed")
 	b.click("I have confirmed it")

@@ -143,6 +143,7 @@ func walkToLink(b, mails *tab, origin, mailbox string) {
 	page(mails, "mailbox", "Link Globex Mail to your account")
 	mails.click("Open the link")
 	mails.see("Connect Globex Mail to your account?")
+	mails.copyNumber(b)
 	mails.click("Yes, it was me")
 	mails.see("Confirmed")
 	b.click("I have confirmed it")

@@ -244,6 +244,7 @@ func (h *linkingHost) byMail(b, other *tab) {
 	other.open(l.link(h.t))
 	h.page(other, "proof", "Connect Globex Mail to your account?")
 	h.wantOne("mia@mail.example") // opening it proves nothing
+	other.copyNumber(b)
 	other.click("Yes, it was me")
 	h.page(other, "proof-done", "Confirmed")
 	other.open(h.origin)
@@ -258,6 +259,12 @@ func (h *linkingHost) byMail(b, other *tab) {
 	other.open(l.link(h.t))
 	other.see("This is confirmed already")
 	other.said() // the page's own status
+}
+
+// copyNumber types in what the page shows on which a login waits.
+func (b *tab) copyNumber(waiting *tab) {
+	b.t.Helper()
+	b.do("type the number", chromedp.SetValue(chromedp.Search("#number"), evaluate[string](waiting, `document.querySelector(".usercode .code").innerText`)))
 }
 
 // byPassword proves the account by its password and a code of its app.

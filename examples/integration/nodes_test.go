@@ -36,6 +36,7 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 	"github.com/go-idbroker/idbroker/store/redisstore"
 	"github.com/go-idbroker/idbroker/store/sqlstore"
+	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
 // A nodeConfig is all that one node of several has to be told: users, links, grants and keys are in PostgreSQL, sessions and
@@ -44,10 +45,10 @@ type nodeConfig struct {
 	Base, Postgres, Redis, Issuer, ID, Secret string
 	Client                                    store.Client
 
-	HostUsers bool // users are in a table of the host's
-	Dies      bool // by kill -9, between a new user and their link
-	AutoLink  bool // the provider's word for an address is enough to be linked
-	Vault     bool // what the provider issues is kept, and everything is in PostgreSQL
+	HostUsers bool   // users are in a table of the host's
+	Dies      string // by kill -9, when the store has been called like that
+	AutoLink  bool   // the provider's word for an address is enough to be linked
+	Vault     bool   // what the provider issues is kept, and everything is in PostgreSQL
 }
 
 // newNodeConfig registers the brokers that are to be at base at an upstream, and an application there. Redis and PostgreSQL
@@ -89,9 +90,6 @@ func (c nodeConfig) broker() (broker.Config, func() error, error) {
 	if c.HostUsers {
 		users = hostusers.New(db)
 	}
-	if c.Dies {
-		users = diesAfterUser{users}
-	}
 	if c.AutoLink {
 		firstLogin = flow.Flow{
 			{ID: "create", When: flow.Alternative, Do: firstlogin.CreateUserIfUnique{}},
@@ -104,22 +102,24 @@ func (c nodeConfig) broker() (broker.Config, func() error, error) {
 		Providers: []broker.Provider{{Alias: "demo", IdP: idp, Logout: provider.LogoutNone, TrustEmail: c.HostUsers}}, DefaultProvider: "demo",
 		Clients: []store.Client{c.Client}, FirstLogin: firstLogin,
 	}
+	if c.Dies != "" {
+		made.Store = storetest.Faulty(made.Store, killedAfter(c.Dies))
+	}
 	if c.Vault {
 		made.Store, made.Providers[0].StoreTokens, made.Providers[0].TokensReadable = kept, provider.TokensOnLink, true
 	}
 	return made, func() error { return errors.Join(db.Close(), cache.Close()) }, nil
 }
 
-// diesAfterUser ends the process by kill -9 when it has written a new user.
-type diesAfterUser struct{ store.Users }
-
-func (s diesAfterUser) CreateUser(ctx context.Context, u *store.User) error {
-	if err := s.Users.CreateUser(ctx, u); err != nil {
-		return err
+// killedAfter ends the process by kill -9 when the store has done this, before anybody hears of it.
+func killedAfter(method string) func(storetest.Call) error {
+	return func(c storetest.Call) error {
+		if c.After && c.Method == method {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal takes a moment
+		}
+		return nil
 	}
-	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	<-ctx.Done() // the signal takes a moment
-	return ctx.Err()
 }
 
 // nodeEnv makes the test binary a node.

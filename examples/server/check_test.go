@@ -229,6 +229,8 @@ func TestCheckSAML(t *testing.T) {
 		{"no certificate of a key", ", certificate: cert.pem}", "}", "broker.yaml:13:11: providers[0].saml.signing_keys[0]: needs certificate"},
 		{"algorithm", "response_binding: post", "signature_algorithm: rsa-sha1", `broker.yaml:19:7: providers[1].saml.signature_algorithm: "rsa-sha1" is unknown`},
 		{"algorithm for another key", "certificates: cert.pem", "certificates: cert.pem\n      signature_algorithm: rsa-sha256", "broker.yaml:11:7: providers[0].saml.signature_algorithm: "},
+		{"kind of names", "certificates: cert.pem", "certificates: cert.pem\n      key_names: KEY_ID", `broker.yaml:11:7: providers[0].saml.key_names: "KEY_ID" is unknown; there is subject, id`},
+		{"extension without a name", "certificates: cert.pem", "certificates: cert.pem\n      key_name_extension: true", "broker.yaml:11:7: providers[0].saml.key_name_extension: the first of signing_keys has no name"},
 		{"index", "response_binding: post", "attribute_service: 65536", "broker.yaml:19:7: providers[1].saml.attribute_service: is to be between 0 and 65535"},
 		{"target elsewhere", "orders: /orders", "orders: https://evil.example/", `broker.yaml:20:`},
 		{"transient", "response_binding: post", "name_id_format: transient", "broker.yaml:19:7: providers[1].saml.name_id_format: a transient name is another one at each login: set subject_attribute"},

@@ -85,14 +85,17 @@ type schedule struct {
 
 // An upstream is one of providers. The keys of the type oidc stand in it, those of others in a mapping with the type's name.
 type upstream struct {
-	Type        upstreamType `yaml:"type"`
-	Alias       string       `yaml:"alias"`
-	Name        string       `yaml:"name"`
-	Icon        string       `yaml:"icon"`
-	Order       int          `yaml:"order"`
-	Disabled    bool         `yaml:"disabled"`
-	HideOnLogin bool         `yaml:"hide_on_login"`
-	LinkOnly    bool         `yaml:"link_only"`
+	Type  upstreamType `yaml:"type"`
+	Alias string       `yaml:"alias"`
+	Name  string       `yaml:"name"`
+	Icon  string       `yaml:"icon"`
+
+	ThemeData map[string]string `yaml:"theme_data"`
+
+	Order       int  `yaml:"order"`
+	Disabled    bool `yaml:"disabled"`
+	HideOnLogin bool `yaml:"hide_on_login"`
+	LinkOnly    bool `yaml:"link_only"`
 
 	ShowInAccount accountMode `yaml:"show_in_account"`
 

@@ -283,7 +283,11 @@ clients:
 	}
 	text, _ = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))) // the heads are no such text, and not asked for
 	link := regexp.MustCompile(`https?://\S+/proof\?\S+`).Find(text)
-	brokertest.NewBrowser(t).Get(string(link)).Submit(nil)
+	shown := regexp.MustCompile(`class="code" dir="ltr">([0-9]+)<`).FindStringSubmatch(page.Body)
+	if shown == nil {
+		t.Fatalf("the page that waits shows no number:\n%s", page.Body)
+	}
+	brokertest.NewBrowser(t).Get(string(link)).Submit(url.Values{"number": {shown[1]}})
 	if page = page.Submit(url.Values{"confirmed": {"1"}}); !strings.Contains(page.Body, "Signed in as Alice Liddell") {
 		t.Errorf("after the proof:\n%s", page.Body)
 	}

@@ -329,7 +329,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	for _, path := range slices.Sorted(maps.Keys(has)) {
 		// Of a secret, a parameter, an application, the name of a flow, and the steps in a step.
 		elsewhere := regexp.MustCompile(
-			`\.(file|env)$|(auth|login|token|userinfo)_params\.|\.header\.|unsolicited\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
+			`\.(file|env)$|(auth|login|token|userinfo)_params\.|\.header\.|unsolicited\.|theme_data\.|^flows\.NAME$|\.sub\[\]\.`).MatchString(path)
 		if !elsewhere && !slices.Contains(known, path) {
 			t.Errorf("example.yaml shows %s, which is no key", path)
 		}

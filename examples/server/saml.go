@@ -33,6 +33,8 @@ type samlIdP struct {
 	Certificates                     string               `yaml:"certificates"`
 	SigningKeys                      []samlKey            `yaml:"signing_keys"`
 	SignatureAlgorithm               signatureAlgorithm   `yaml:"signature_algorithm"`
+	KeyNames                         keyName              `yaml:"key_names"`
+	KeyNameExtension                 bool                 `yaml:"key_name_extension"`
 	DecryptionKeys                   []samlKey            `yaml:"decryption_keys"`
 	NameIDFormat                     string               `yaml:"name_id_format"`
 	DisallowCreate                   bool                 `yaml:"disallow_create"`
@@ -101,11 +103,13 @@ type samlKey struct {
 type (
 	samlBinding        string
 	samlComparison     string
+	keyName            string
 	signatureAlgorithm string
 )
 
 func (samlBinding) names() []string    { return []string{"redirect", "post", "artifact"} }
 func (samlComparison) names() []string { return []string{"exact", "minimum", "maximum", "better"} }
+func (keyName) names() []string        { return []string{"subject", "id"} }
 func (signatureAlgorithm) names() []string {
 	return []string{"rsa-sha256", "rsa-sha384", "rsa-sha512", "ecdsa-sha256", "ecdsa-sha384", "ecdsa-sha512"}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
@@ -22,6 +23,9 @@ type vendor struct {
 	Prompt                       []string          `yaml:"prompt"`
 	AuthParams                   map[string]string `yaml:"auth_params"`
 	ForwardLoginHint             bool              `yaml:"forward_login_hint"`
+	ForwardUILocales             bool              `yaml:"forward_ui_locales"`
+	ForwardMaxAge                bool              `yaml:"forward_max_age"`
+	ClockSkew                    time.Duration     `yaml:"clock_skew"`
 	EssentialClaim               string            `yaml:"essential_claim"`
 	EssentialValue               string            `yaml:"essential_value"`
 	ExchangeAudiences            []string          `yaml:"exchange_audiences"`

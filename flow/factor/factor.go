@@ -108,7 +108,10 @@ func (l *Local) put(ctx context.Context, userID string, kind store.CredentialKin
 		if c == nil {
 			write, c = l.Credentials.CreateCredential, newCredential(userID, kind, l.Now())
 		}
-		edit(c)
+		before := c.CreatedAt
+		if edit(c); c.Version > 0 && !c.CreatedAt.After(before) { // another one shows by when it was made, whatever the clocks say
+			c.CreatedAt = before.Add(time.Microsecond)
+		}
 		err = write(ctx, c)
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
 			return err

@@ -240,6 +240,27 @@ func TestVerifyPassword(t *testing.T) {
 	want(t, "store for limits down", w.try(t, ann, "another password"), errBroken)
 }
 
+// A password that is set anew is told from the one before by when it was made, also where two clocks, or one that stands still, say
+// otherwise: who was let in by the former one depends on it.
+func TestSetPasswordIsAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.user(t, "ann")
+	last := w.credential(t, "ann", store.CredentialPassword).CreatedAt
+	for _, d := range []time.Duration{0, 0, -time.Hour, time.Hour + time.Second} {
+		w.pass(d)
+		w.setPassword(t, "ann", right, false)
+		made := w.credential(t, "ann", store.CredentialPassword).CreatedAt
+		if made.UnixMicro() <= last.UnixMicro() {
+			t.Errorf("%v later: made at %v, the one before at %v", d, made, last)
+		}
+		last = made
+	}
+	if !last.Equal(w.now) {
+		t.Errorf("made at %v, want now: %v", last, w.now)
+	}
+}
+
 // What was made with other parameters is made anew at the next success, and only then.
 func TestVerifyPasswordRehash(t *testing.T) {
 	t.Parallel()
@@ -337,6 +358,7 @@ func BenchmarkVerify(b *testing.B) {
 
 func FuzzVerify(f *testing.F) {
 	f.Add("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password")
+	f.Add("HASH", right) // the processes of a fuzz run have one each
 	f.Add("$2a$04$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "x")
 	p := quick()
 	hash, err := p.Hash(f.Context(), right)
@@ -344,11 +366,12 @@ func FuzzVerify(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(string(hash), right)
-	f.Fuzz(func(t *testing.T, hash, password string) {
+	f.Add(string(hash), right+"x")
+	f.Fuzz(func(t *testing.T, text, password string) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		ok, better, err := p.Verify(ctx, []byte(hash), password)
-		if ok && err != nil || !ok && better != nil {
+		ok, better, err := p.Verify(ctx, []byte(strings.ReplaceAll(text, "HASH", string(hash))), password)
+		if ok && err != nil || !ok && better != nil || (text == "HASH" || text == string(hash)) && ok != (password == right) {
 			t.Errorf("got %t, %q, %v", ok, better, err)
 		}
 	})

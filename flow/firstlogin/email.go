@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-idbroker/idbroker/flow"
@@ -23,6 +26,9 @@ const (
 	mailsOfJourney = 5
 	mailsOfAccount = 10
 	mailsForget    = time.Hour
+
+	numberDigits   = 4
+	triesOfNumbers = 3 // a link
 )
 
 // Purposes of [store.Transient], each a name space of its own.
@@ -32,6 +38,7 @@ const (
 	proofPurpose   = "linkproof" // what a click has proved, until the journey takes it
 	revokedPurpose = "linkproof revoked"
 	sentPurpose    = "linkmail sent"
+	triesPurpose   = "linkmail tries"
 )
 
 // PageVerifyEmail is the name of the page of [VerifyByEmail].
@@ -41,6 +48,10 @@ const PageVerifyEmail = "verify-email"
 // opened in any browser. Opening it changes nothing, as mail scanners do that too: a button on the page below it, at
 // {BaseURL}/proof, proves once that whoever has pressed it reads the account's mail ([ConfirmProof]). The proof is good for this
 // login alone, with this upstream identity, this account and this address, for a quarter of an hour, and once.
+//
+// In any other browser than the login's own, the button comes with a question: which number the page of this step shows. Who is sent
+// such a mail because a stranger has signed in with their address does not see that page, so that they give nothing away by a button
+// that they press in good faith. Three wrong numbers end the link.
 //
 // The mail goes out when the step is reached, and again on request, at most five times a login and ten times an hour an account;
 // each link that was mailed stays good until one of them is used.
@@ -120,7 +131,15 @@ func sentPage(t *flow.Turn) flow.Page {
 	// The address is the visitor's own, from the upstream: it is what the account was found by.
 	return flow.Page{Name: PageVerifyEmail, Data: map[string]any{
 		"email": t.Draft.Profile.Email, "provider": t.Provider.Name, "minutes": minutes(proofLifetime), "another": t.Others(),
+		"number": number(t.Journey),
 	}}
+}
+
+// number is what the page of a login shows, and whoever confirms a link of that login in another browser has to know. It is the same
+// for all links of a login, and follows from its name, which nobody else can guess.
+func number(journey string) string {
+	h := sha256.Sum256([]byte("number of the login " + journey))
+	return fmt.Sprintf("%0*d", numberDigits, binary.BigEndian.Uint64(h[:])%10_000)
 }
 
 func minutes(d time.Duration) string { return strconv.Itoa(int(d / time.Minute)) }
@@ -157,22 +176,26 @@ func maySend(ctx context.Context, t *flow.Turn, whose string) (bool, error) {
 		name string
 		most int
 	}{{"journey " + t.Journey, mailsOfJourney}, {whose, mailsOfAccount}} {
-		ok, err := mark(ctx, t, bound.name, bound.most)
-		if !ok || err != nil {
+		nth, err := mark(ctx, t.Transient, sentPurpose, bound.name, bound.most, t.Now.Add(mailsForget))
+		if nth == 0 || err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func mark(ctx context.Context, t *flow.Turn, name string, most int) (bool, error) {
+// mark counts something that may be done most times, and returns the how manieth time it is, 0 if it may not be done any more.
+func mark(ctx context.Context, marks store.Transient, purpose, name string, most int, until time.Time) (int, error) {
 	for i := range most {
-		err := t.Transient.Add(ctx, sentPurpose, hashOf(sentPurpose, name, strconv.Itoa(i)), nil, t.Now.Add(mailsForget))
-		if !errors.Is(err, store.ErrExists) {
-			return err == nil, err
+		err := marks.Add(ctx, purpose, hashOf(purpose, name, strconv.Itoa(i)), nil, until)
+		switch {
+		case err == nil:
+			return i + 1, nil
+		case !errors.Is(err, store.ErrExists):
+			return 0, err
 		}
 	}
-	return false, nil
+	return 0, nil
 }
 
 // A Proof is what a mailed link says: whoever confirms it proves that the account UserID, whose address is Email, is theirs, and
@@ -205,7 +228,9 @@ var (
 	ErrProofUsed = errors.New("firstlogin: mailed link was used before")
 	// ErrProofExpired means that it is too late.
 	ErrProofExpired = errors.New("firstlogin: mailed link has expired")
-	// ErrProofRevoked means that the account, its address or its links have changed since.
+	// ErrProofNumber means that the number is not the one that the login's page shows. It can be tried again.
+	ErrProofNumber = errors.New("firstlogin: number for mailed link is wrong")
+	// ErrProofRevoked means that the account, its address or its links have changed since, or that the number was wrong too often.
 	ErrProofRevoked = errors.New("firstlogin: mailed link was revoked")
 )
 
@@ -234,9 +259,20 @@ func ReadProof(ctx context.Context, marks store.Transient, handle string, now ti
 	return &p, nil
 }
 
+// A Confirmation is somebody's word that a mailed link was for them.
+type Confirmation struct {
+	Handle string // of the link
+	// Journey is as [Proof].Journey where the word is from the browser in which that login is under way: the caller has to know, by
+	// a secret that no other browser has. It is "" for any other browser.
+	Journey string
+	Number  string // what was typed in where Journey is ""; "" is no try
+}
+
 // ConfirmProof uses the mailed link up, so that the login that has asked for it can go on: of any number of racing callers one
-// does. users tells whether the account is still what it was. Errors are as those of [ReadProof], or [ErrProofRevoked].
-func ConfirmProof(ctx context.Context, marks store.Transient, users users, handle string, now time.Time) (*Proof, error) {
+// does. users tells whether the account is still what it was. Errors are as those of [ReadProof], or [ErrProofRevoked], or
+// [ErrProofNumber].
+func ConfirmProof(ctx context.Context, marks store.Transient, users users, c Confirmation, now time.Time) (*Proof, error) {
+	handle := c.Handle
 	p, err := ReadProof(ctx, marks, handle, now)
 	if err != nil {
 		return p, err
@@ -251,6 +287,11 @@ func ConfirmProof(ctx context.Context, marks store.Transient, users users, handl
 	if revoked {
 		return p, ErrProofRevoked
 	}
+	if c.Journey == "" || c.Journey != p.Journey {
+		if err := p.match(ctx, marks, c); err != nil {
+			return p, err
+		}
+	}
 	if _, err := marks.Take(ctx, linkPurpose, hashOf(linkPurpose, handle)); errors.Is(err, store.ErrNotFound) {
 		return p, ErrProofUsed
 	} else if err != nil {
@@ -263,6 +304,33 @@ func ConfirmProof(ctx context.Context, marks store.Transient, users users, handl
 		return p, fmt.Errorf("keep proof: %w", err)
 	}
 	return p, nil
+}
+
+// match returns nil if the number is the one that the login's page shows. Every try is counted before it is looked at, so that those
+// at once are no more than those in turn.
+func (p *Proof) match(ctx context.Context, marks store.Transient, c Confirmation) error {
+	typed := strings.Join(strings.Fields(c.Number), "")
+	if typed == "" || p.Journey == "" {
+		return ErrProofNumber
+	}
+	key := hashOf(linkPurpose, c.Handle)
+	nth, err := mark(ctx, marks, triesPurpose, key, triesOfNumbers, p.Expires)
+	if err != nil {
+		return fmt.Errorf("count numbers of mailed link: %w", err)
+	}
+	if nth > 0 && subtle.ConstantTimeCompare([]byte(typed), []byte(number(p.Journey))) == 1 {
+		return nil
+	}
+	switch nth {
+	case 0:
+		return ErrProofRevoked
+	case triesOfNumbers:
+		if _, err := marks.Take(ctx, linkPurpose, key); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("end mailed link: %w", err)
+		}
+		return ErrProofRevoked
+	}
+	return ErrProofNumber
 }
 
 type users interface {

@@ -151,7 +151,9 @@ func ExampleVerifyByEmail() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := firstlogin.ConfirmProof(context.Background(), marks, v.turn.Accounts, link.Query().Get("link"), time.Now()); err != nil {
+	if _, err := firstlogin.ConfirmProof(context.Background(), marks, v.turn.Accounts, firstlogin.Confirmation{
+		Handle: link.Query().Get("link"), Number: v.out.Page.Data["number"].(string), // as the page of the first one shows it
+	}, time.Now()); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("mailed:", mailed.Name, "to", mailed.To)
@@ -175,7 +177,9 @@ func ExampleVerifyEmail() {
 			return err
 		}
 		// What the broker does when somebody confirms below the link.
-		_, err = firstlogin.ConfirmProof(context.Background(), marks, v.turn.Accounts, link.Query().Get("link"), time.Now())
+		_, err = firstlogin.ConfirmProof(context.Background(), marks, v.turn.Accounts, firstlogin.Confirmation{
+			Handle: link.Query().Get("link"), Journey: v.turn.Journey, // in the same browser
+		}, time.Now())
 		return err
 	}
 	v.answer(nil)

@@ -108,6 +108,9 @@ func FuzzNames(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
+		if s == "Ann@Example.com" && (firstlogin.Username(s) == "" || firstlogin.Email(s) == "") {
+			t.Errorf("%q is nobody", s)
+		}
 		if u := firstlogin.Username(s); u != "" {
 			if again := firstlogin.Username(u); again != u {
 				t.Errorf("Username(%+q) got %+q, then %+q", s, u, again)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +198,15 @@ func (o *office) lent() flow.Lent {
 	}}
 }
 
+// confirm confirms the first link that was mailed, in the browser that has asked for it.
+func (o *office) confirm(t *testing.T, users *flowtest.Accounts, now time.Time) {
+	t.Helper()
+	c := firstlogin.Confirmation{Handle: handleOf(t, o.sent[0]), Journey: "journey"}
+	if _, err := firstlogin.ConfirmProof(t.Context(), o.marks, users, c, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // emailOnly asks for a proof by mail, and then for one that is none of the package's.
 func emailOnly(mode firstlogin.ReviewMode) flow.Flow {
 	return flow.Flow{
@@ -314,9 +325,7 @@ func TestProofIsBound(t *testing.T) {
 		l := login()
 		flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), l).Page("verify-email")
 		users := l.Accounts.(*flowtest.Accounts)
-		if _, err := firstlogin.ConfirmProof(t.Context(), o.marks, users, handleOf(t, o.sent[0]), start); err != nil {
-			t.Fatal(err)
-		}
+		o.confirm(t, users, start)
 		l = login()
 		row.change(&l)
 		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), l)
@@ -352,9 +361,7 @@ func TestProofOfAddressLinksNobody(t *testing.T) {
 	found := login
 	found.Draft = &flow.Draft{UserID: "user-0"}
 	flowtest.Start(t, flow.Flow{{ID: "verify", Do: firstlogin.VerifyEmail{}}}, found).Page("verify-email")
-	if _, err := firstlogin.ConfirmProof(t.Context(), o.marks, login.Accounts.(*flowtest.Accounts), handleOf(t, o.sent[0]), start); err != nil {
-		t.Fatal(err)
-	}
+	o.confirm(t, login.Accounts.(*flowtest.Accounts), start)
 	d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), login)
 	d.Page("verify-email")
 	d.Answer(url.Values{"confirmed": {"1"}})
@@ -371,7 +378,7 @@ func TestProofIsRevoked(t *testing.T) {
 		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
 		handle := handleOf(t, o.sent[0])
 		confirm := func() error {
-			_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, handle, now)
+			_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, firstlogin.Confirmation{Handle: handle, Journey: "journey"}, now)
 			return err
 		}
 		if clicked {
@@ -400,7 +407,7 @@ func TestProofErrors(t *testing.T) {
 	flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), l)
 	handle := handleOf(t, o.sent[0])
 	confirm := func(handle string, at time.Time) error {
-		_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, handle, at)
+		_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, firstlogin.Confirmation{Handle: handle, Journey: "journey"}, at)
 		return err
 	}
 	for _, bad := range []string{"", "x", handle[:len(handle)-1], handle + "A", strings.ToLower(handle)} {
@@ -541,5 +548,94 @@ func TestNoAnswerLinksWithoutProof(t *testing.T) {
 		if draft := d.Draft(); draft.UserID != "" {
 			t.Fatalf("%v led to user %s", walk, draft.UserID)
 		}
+	}
+}
+
+// Who confirms in another browser than the login's own has to know what its page shows, has three tries a link, and wins no more by
+// trying all at once.
+func TestProofNeedsTheNumber(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
+	for name, row := range map[string]struct {
+		tries []string // "right" is the number
+		path  string   // the journey that is claimed
+		want  error
+	}{
+		"right":                       {[]string{"right"}, "", nil},
+		"right, with spaces":          {[]string{" r i g h t "}, "", nil},
+		"right at the last try":       {[]string{"x", "right1", "right"}, "", nil},
+		"nothing":                     {[]string{""}, "", firstlogin.ErrProofNumber},
+		"nothing is no try":           {[]string{"", " ", "", "", "right"}, "", nil},
+		"wrong":                       {[]string{"x"}, "", firstlogin.ErrProofNumber},
+		"wrong thrice":                {[]string{"x", "y", "z"}, "", firstlogin.ErrProofRevoked},
+		"right, but too late":         {[]string{"x", "y", "z", "right"}, "", store.ErrNotFound},
+		"another login's browser":     {[]string{""}, "another", firstlogin.ErrProofNumber},
+		"its own browser":             {[]string{""}, "journey", nil},
+		"its own browser, too late":   {[]string{"x", "y", "z", "journey"}, "", store.ErrNotFound},
+		"its own browser, in between": {[]string{"x", "y", "journey"}, "", nil},
+	} {
+		o := newOffice()
+		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
+		shown, _ := d.Page("verify-email").Data["number"].(string)
+		if len(shown) != 4 {
+			t.Fatalf("the page shows %q", shown)
+		}
+		var err error
+		for _, try := range row.tries {
+			c := firstlogin.Confirmation{Handle: handleOf(t, o.sent[0]), Journey: row.path}
+			switch c.Number = try; strings.Join(strings.Fields(try), "") {
+			case "right":
+				c.Number = shown
+				if try != "right" {
+					c.Number = " " + shown[:2] + " " + shown[2:] + " "
+				}
+			case "journey":
+				c.Number, c.Journey = "", try
+			}
+			_, err = firstlogin.ConfirmProof(t.Context(), o.marks, all, c, now)
+		}
+		if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) {
+			t.Errorf("%s: got %v, want %v", name, err, row.want)
+		}
+		d.Answer(url.Values{"confirmed": {"1"}})
+		if done := d.Outcome().Kind == flow.Done; done != (row.want == nil) {
+			t.Errorf("%s: the login goes on is %t", name, done)
+		}
+	}
+}
+
+// Of all ten thousand numbers at once, three are looked at.
+func TestProofNumbersAtOnce(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	o := newOffice()
+	all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
+	d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
+	shown, _ := d.Page("verify-email").Data["number"].(string)
+	handle := handleOf(t, o.sent[0])
+	var tried sync.WaitGroup
+	var looked atomic.Int32
+	for i := range 64 {
+		tried.Go(func() {
+			number := fmt.Sprintf("%04d", i)
+			if number == shown { // by the hundredth run or so
+				number = "9999"
+			}
+			_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, firstlogin.Confirmation{Handle: handle, Number: number}, now)
+			if errors.Is(err, firstlogin.ErrProofNumber) {
+				looked.Add(1)
+			}
+			if err == nil {
+				t.Errorf("the number %s is good, %s is shown", number, shown)
+			}
+		})
+	}
+	tried.Wait()
+	if n := looked.Load(); n != 2 { // the third wrong one ends the link
+		t.Errorf("%d were told to try again, want two", n)
+	}
+	if _, err := firstlogin.ReadProof(t.Context(), o.marks, handle, now); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the link after that: %v", err)
 	}
 }

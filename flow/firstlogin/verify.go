@@ -13,9 +13,8 @@ import (
 // confirms it; it is good for this login, this account, this address, and once. Then the address counts as verified
 // ([flow.Draft].VerifiedEmail). What else is known of the account stays: whoever could sign in to it before still can.
 //
-// As in Keycloak, who owns a mailbox and confirms a link that a stranger's login has sent there gives the stranger's account a verified
-// address, although mail and page name that account and warn. So it says that the account's user had somebody with the mailbox agree,
-// and no more: an application that takes users for who they are by the address alone should look at the subject instead.
+// Who owns a mailbox, and presses the button below a link that a stranger's login has sent there, is asked for the number that the
+// page of that login shows, which they do not see: so they do not give the stranger's account a verified address by it.
 //
 // It succeeds where the address is verified already, by a provider that is trusted for it or because a step has proved it
 // ([flow.Draft].ProvedEmail). Its page is that of VerifyByEmail, "verify-email". It skips where nobody was decided on, where the
@@ -46,7 +45,7 @@ func (VerifyEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result,
 	}
 	proof := mailProof(t)
 	proof.UserID, proof.Account, proof.Email, proof.Verifies = who.id, who.name, who.email, true
-	page := flow.Page{Name: PageVerifyEmail, Data: map[string]any{"email": who.email, "minutes": minutes(proofLifetime), "own": true}}
+	page := flow.Page{Name: PageVerifyEmail, Data: map[string]any{"email": who.email, "minutes": minutes(proofLifetime), "own": true, "number": number(t.Journey)}}
 	proved, res, err := proof.ask(ctx, t, "confirm-address", "address "+who.email, page)
 	if proved {
 		note(t, "verified", "email")

@@ -157,6 +157,7 @@ type login struct {
 	draft   []byte
 	page    *flow.Page
 	alias   string // where the browser was sent to
+	number  string // that the page of a mailed link has shown
 	token   string
 	tokens  []string // of earlier pauses
 	expires time.Time
@@ -364,6 +365,9 @@ func (w *walk) run(l *login, t flow.Turn) {
 	switch out.Kind {
 	case flow.Asked:
 		w.note("page " + out.Page.Name)
+		if number, ok := out.Page.Data["number"].(string); ok {
+			l.number = number
+		}
 	case flow.Left:
 		w.note("away")
 	case flow.Denied:
@@ -467,12 +471,27 @@ func (w *walk) open(m *mailed) {
 	if w.off[m.login.at] {
 		return
 	}
-	p, err := firstlogin.ConfirmProof(w.ctx, w.store, w.store, m.handle, w.now)
+	c := firstlogin.Confirmation{Handle: m.handle, Number: pick(w.dice, []string{"", "a guess"})}
+	own := m.login.who == m.account // whoever they are, they know what their own browser shows
+	switch n := w.dice.IntN(4); {
+	case own && n < 2:
+		c.Journey = m.login.id
+	case own && n == 2:
+		c.Number = m.login.number
+	case n == 3: // another login of theirs waits in that browser
+		if l := pick(w.dice, w.logins); l.who == m.account {
+			c.Journey = l.id
+			own = l == m.login
+		}
+	}
+	p, err := firstlogin.ConfirmProof(w.ctx, w.store, w.store, c, w.now)
 	w.note("open mail", " of ", m.login.id, " to ", m.to, ": ", err)
 	if err != nil {
 		return
 	}
 	switch {
+	case !own:
+		w.wrong("who owns the mailbox confirms what somebody else has asked for")
 	case m.used:
 		w.wrong("a mailed link is good for two")
 	case !w.now.Before(m.made.Add(15 * time.Minute)):

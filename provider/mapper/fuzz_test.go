@@ -21,6 +21,7 @@ func FuzzAttribute(f *testing.F) {
 		if json.Unmarshal([]byte(text), &all) != nil {
 			return
 		}
+		imported := 0
 		for _, m := range []provider.Mapper{
 			mapper.Attribute(path, "x"), mapper.Note(path, "x"), mapper.Groups(path, "p/"), mapper.Username("${CLAIM."+path+"}", mapper.BrokerID),
 		} {
@@ -32,10 +33,14 @@ func FuzzAttribute(f *testing.F) {
 				t.Errorf("%s: an empty subject", m.Name)
 			}
 			for _, value := range append(on.Profile.Attributes["x"], append(on.Profile.Groups, on.Profile.Notes["x"])...) {
+				imported += len(value)
 				if len(value) > 1<<16 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
 					t.Errorf("%s: got %q", m.Name, value)
 				}
 			}
+		}
+		if imported == 0 && text == document && path == "list[3]" {
+			t.Error("nothing comes of it")
 		}
 	})
 }

@@ -88,12 +88,24 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// What is too long to be stored counts as missing, alone and in a list.
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	longest, longer := strings.Repeat("x", 4096), strings.Repeat("x", 4097)
+	on := mapping(map[string]any{"list": []any{longer, longest}, "alone": longer})
+	run(t, mapper.Attribute("list", "list"), on)
+	run(t, mapper.Attribute("alone", "alone"), on)
+	if got := on.Profile.Attributes; len(got) != 1 || !slices.Equal(got["list"], []string{longest}) {
+		t.Errorf("got %d attributes, of %d values", len(got), len(got["list"]))
+	}
+}
+
 // A SAML attribute is found like any claim, whatever its name looks like; a []string of somebody's own provider is a list.
 func TestOtherKindsOfClaims(t *testing.T) {
 	t.Parallel()
 	all := map[string]any{"list": []string{"x", "y"}, "n": 5, "n64": int64(6), "f": 2.5, "urn:oid:1.2": []any{"p", "q"}}
 	for path, want := range map[string][]string{
-		"list": {"x", "y"}, "list[1]": {"y"}, "list[2]": nil, "n": {"5"}, "n64": {"6"}, "f": {"2.5"}, "urn:oid:1.2": {"p", "q"},
+		"list": {"x", "y"}, "list[1]": {"y"}, "list[2]": nil, "list.x": nil, "n": {"5"}, "n64": {"6"}, "f": {"2.5"}, "urn:oid:1.2": {"p", "q"},
 	} {
 		on := mapping(all)
 		run(t, mapper.Attribute(path, "x"), on)
@@ -151,6 +163,10 @@ func TestMistakes(t *testing.T) {
 		"bad claim":              mapper.Username("${CLAIM.}", mapper.Local),
 		"target":                 mapper.Username("${CLAIM.a}", 7),
 		"one id for all":         mapper.Username("${ALIAS}", mapper.BrokerID),
+		"an id of two in one":    mapper.Username("${CLAIM.a}${CLAIM.b}", mapper.BrokerID),
+		"a former id of two":     mapper.Username("x${CLAIM.a}${CLAIM.b}", mapper.FormerID),
+		"after an index, longer": mapper.Attribute("a[0]bc", "x"),
+		"a role with a space":    mapper.FixedRole("r "),
 		"an id for each login":   mapper.Username("${CLAIM.a}${UUID}", mapper.BrokerID),
 	} {
 		if m.Err == nil || m.Name == "" {
@@ -383,6 +399,68 @@ func TestBrokerID(t *testing.T) {
 	}
 	if mapper.Username("x${CLAIM.none}", mapper.BrokerID).Map(mapping(nil)) == nil {
 		t.Error("an identity without claims has an id")
+	}
+}
+
+// CVE-2026-110863: names with separators are not two people's one id. Whatever the claims are, different ones make different ids,
+// or none.
+func TestBrokerIDsStayApart(t *testing.T) {
+	t.Parallel()
+	id := func(template, a, b string, target mapper.Target) (string, bool) {
+		on := mapping(map[string]any{"a": a, "b": b})
+		m := mapper.Username(template, target)
+		if m.Err != nil {
+			t.Fatal(m.Err)
+		}
+		err := m.Map(on)
+		if target == mapper.FormerID {
+			return on.Identity.FormerSubject, on.Identity.FormerSubject != ""
+		}
+		return on.Identity.Subject, err == nil
+	}
+	texts := []string{"x", "x-", "-x", "-", "--", "x--", "--x", "x-y", "x--y", "y", "y-x", "corp", "x-corp", "CORP", "é", "ê"}
+	for _, template := range []string{"${CLAIM.a}-${CLAIM.b}", "${CLAIM.a}--${CLAIM.b}", "${CLAIM.a}-${ALIAS}-${CLAIM.b}",
+		"${CLAIM.a}${ALIAS|uppercase}${CLAIM.b}", "${CLAIM.a}-${CLAIM.b}-", "${CLAIM.a}é${CLAIM.b}"} {
+		for _, target := range []mapper.Target{mapper.BrokerID, mapper.FormerID} {
+			made := map[string][2]string{}
+			for _, a := range texts {
+				for _, b := range texts {
+					s, ok := id(template, a, b, target)
+					if other, taken := made[s]; ok && taken {
+						t.Errorf("%s: %q is both %q and %q", template, s, other, [2]string{a, b})
+					}
+					if ok {
+						made[s] = [2]string{a, b}
+					}
+				}
+			}
+			if len(made) < 40 {
+				t.Errorf("%s: only %d of the pairs have an id", template, len(made))
+			}
+		}
+	}
+	if _, ok := id("${CLAIM.a}-${ALIAS}", "x-y", "", mapper.BrokerID); !ok {
+		t.Error("a claim that no other one follows has to end nowhere")
+	}
+}
+
+// Names that decide something in a token are nobody's to write, whichever the mapper and however they are spelt (CVE-2024-29892).
+func TestReservedNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "acr", "amr", "azp", "sid", "nonce", "auth_time", "at_hash", "c_hash", "cnf", "act",
+		"client_id", "scope", "typ", "active", "token_type", "identity_provider", "id", "username", "preferred_username", "roles", "groups",
+		"email_verified", "emailVerified", "disabled",
+	} {
+		for _, spelt := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+			for _, m := range []provider.Mapper{
+				mapper.Attribute("a", spelt), mapper.FixedAttribute(spelt, "x"), mapper.Note("a", spelt), mapper.FixedNote(spelt, "x"),
+			} {
+				if m.Err == nil || m.Map != nil {
+					t.Errorf("%s: can be written", m.Name)
+				}
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/internal/claim"
@@ -17,7 +18,8 @@ type Target int
 const (
 	Local Target = iota // the name of a user who is created
 	// BrokerID is the subject by which the user is known: who gets another one is somebody else. What it is made of has to be
-	// unique and stable at the upstream, as e-mail addresses and names are not.
+	// unique and stable at the upstream, as e-mail addresses and names are not. Between two claims there has to be a text, whose
+	// first character the former claim must not contain: "a" with "b-c" is not to be "a-b" with "c".
 	BrokerID
 	// BrokerUsername is the name on the link and, unless another mapper says otherwise, that of a user who is created.
 	BrokerUsername
@@ -63,8 +65,8 @@ var pipes = map[string]func(string) string{
 // one, CLAIM.path (or ATTRIBUTE.path) a claim, of a list the first element, and NAMEID the NameID of SAML. Each may be followed by
 // pipes: "${CLAIM.email | localpart | lowercase}"; there is uppercase, lowercase and localpart, which is what stands before the last "@".
 //
-// A claim that is not there is empty. With [BrokerID] it ends the login, as do null, lists, objects, booleans and the number 0:
-// what all who lack something have in common would be one account.
+// A claim that is not there is empty. With [BrokerID] it ends the login, as do null, lists, objects, booleans, the number 0, and a
+// claim that has the character which ends it: what several have in common would be one account.
 func Username(text string, target Target) provider.Mapper {
 	m := provider.Mapper{Name: "username " + text, Stage: provider.StageLookup}
 	t, err := parseTemplate(text)
@@ -77,6 +79,8 @@ func Username(text string, target Target) provider.Mapper {
 		return broken(m, errors.New("an id without a claim would be the same for everybody"))
 	case (target == BrokerID || target == FormerID) && t.has(uuid):
 		return broken(m, errors.New("an id with a UUID would be another one at each login"))
+	case (target == BrokerID || target == FormerID) && t.runsTogether():
+		return broken(m, errors.New("two claims of an id stand side by side: different people could have it in common"))
 	}
 	switch target {
 	case Local:
@@ -119,6 +123,16 @@ func Username(text string, target Target) provider.Mapper {
 func (t template) has(k kind) bool {
 	for _, p := range t {
 		if p.kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+// runsTogether reports whether a claim follows another one at once.
+func (t template) runsTogether() bool {
+	for i := 1; i < len(t); i++ {
+		if t[i].kind == value && t[i-1].kind == value {
 			return true
 		}
 	}
@@ -183,9 +197,9 @@ func parsePart(inside string) (p part, err error) {
 	return p, nil
 }
 
-// fill fills the template in. With strict, each claim has to be what can identify somebody.
+// fill fills the template in. With strict, each claim has to be what can identify somebody, and to end where it seems to.
 func (t template) fill(m *provider.Mapping, strict bool) (string, error) {
-	var b strings.Builder
+	parts := make([]string, len(t))
 	for i := range t {
 		p := &t[i]
 		s := p.text
@@ -210,9 +224,13 @@ func (t template) fill(m *provider.Mapping, strict bool) (string, error) {
 		if strict && p.kind == value && strings.TrimSpace(s) == "" {
 			return "", fmt.Errorf("nothing is left of claim %q", p.text)
 		}
-		b.WriteString(s)
+		if parts[i] = s; strict && p.kind != value && i > 0 && t[i-1].kind == value && t[i:].has(value) {
+			if end, _ := utf8.DecodeRuneInString(s); strings.ContainsRune(parts[i-1], end) {
+				return "", fmt.Errorf("claim %q has the character %q, which is to end it", t[i-1].text, end)
+			}
+		}
 	}
-	return b.String(), nil
+	return strings.Join(parts, ""), nil
 }
 
 // newUUID returns a random UUID (RFC 9562 §5.4).

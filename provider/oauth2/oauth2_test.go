@@ -412,7 +412,8 @@ func ExampleNew() {
 
 // Whatever a server says, there is an error or a subject.
 func FuzzUserInfo(f *testing.F) {
-	f.Add(`{"sub":"u1","email":"a@x.example","email_verified":true}`, `[{"email":"a@x.example","verified":true,"primary":true}]`)
+	const good, mails = `{"sub":"u1","email":"a@x.example","email_verified":true}`, `[{"email":"a@x.example","verified":true,"primary":true}]`
+	f.Add(good, mails)
 	f.Add(`{"sub":0}`, `{}`)
 	f.Add(`{"sub":[1]}`, `[[]]`)
 	s := newServer(f)
@@ -420,6 +421,9 @@ func FuzzUserInfo(f *testing.F) {
 	f.Fuzz(func(t *testing.T, userinfo, emails string) {
 		s.userinfo.body, s.emails.body = userinfo, emails
 		id, err := login(t, p, nil)
+		if userinfo == good && emails == mails && (err != nil || id.Subject != "u1" || id.Email != "a@x.example" || !id.EmailVerified) {
+			t.Fatalf("%+v, %v", id, err)
+		}
 		if (id == nil) == (err == nil) {
 			t.Fatalf("%+v, %v", id, err)
 		}
@@ -431,8 +435,10 @@ func FuzzUserInfo(f *testing.F) {
 
 // Whatever a token endpoint says, there is an error or a token that can be sent.
 func FuzzTokenAnswer(f *testing.F) {
-	f.Add(`{"access_token":"x","token_type":"bearer"}`, "application/json")
-	f.Add(`access_token=x`, "text/plain")
+	mustEnter := map[[2]string]bool{{`{"access_token":"x","token_type":"bearer"}`, "application/json"}: true, {`access_token=x`, "text/plain"}: true}
+	for seed := range mustEnter {
+		f.Add(seed[0], seed[1])
+	}
 	s := newServer(f)
 	p := s.provider(f, func(c *oauth2.Config) { c.FormTokens, c.AssumeBearer = true, true })
 	f.Fuzz(func(t *testing.T, body, contentType string) {
@@ -441,7 +447,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		}
 		s.token = answer{body: body, contentType: contentType}
 		id, err := login(t, p, nil)
-		if (id == nil) == (err == nil) {
+		if (id == nil) == (err == nil) || err != nil && mustEnter[[2]string{body, contentType}] {
 			t.Fatalf("%+v, %v", id, err)
 		}
 		if err == nil && id.Tokens.AccessToken == "" {

@@ -15,12 +15,13 @@ import (
 // Whatever the browser brings: an error is a *provider.Error with a code that is one, nothing is redeemed but the one
 // code of an answer that is unambiguous and this provider's.
 func FuzzCallback(f *testing.F) {
+	const begun = `{"r":"https://x","t":1}`
 	for _, seed := range []string{
 		"state=s&code=c", "state=s&code=c&iss=ISSUER", "state=s&code=c&iss=https://evil", "state=s&error=access_denied",
 		"state=s&error=login_required&error_description=x%0ay", "state=s&state=s&code=c", "code=c", "", "state=s&code=c&error=",
 		"state=s&error=%22%5c+", "state=s&code=%00", "iss=&state=s&code=c", "state=s&code=c&code=d",
 	} {
-		f.Add(seed, []byte(`{"r":"https://x","t":1}`))
+		f.Add(seed, []byte(begun))
 	}
 	o := newOP(f)
 	var redeemed string
@@ -48,6 +49,9 @@ func FuzzCallback(f *testing.F) {
 			t.Errorf("error %q", e)
 		}
 		if redeemed == "" {
+			if query == "state=s&code=c&iss=ISSUER" && string(data) == begun {
+				t.Errorf("nothing was redeemed: %v", err)
+			}
 			return
 		}
 		for _, name := range []string{"state", "code"} {
@@ -89,7 +93,7 @@ func FuzzIDTokenClaims(f *testing.F) {
 				t.Fatal(err)
 			}
 			nonce = c.Nonce
-			payload = []byte(strings.NewReplacer("ISSUER", o.URL, "NONCE", nonce, "NOW", string(c.Iat)).Replace(string(payload)))
+			payload = []byte(strings.NewReplacer("ISSUER", o.URL, `"nonce":"NONCE"`, `"nonce":"`+nonce+`"`, "NOW", string(c.Iat)).Replace(string(payload)))
 			return payload
 		}
 		id, err := o.login(t, p)
@@ -116,15 +120,19 @@ func FuzzIDTokenClaims(f *testing.F) {
 
 // Whatever is configured: New says no or the provider works as far as the request, and neither panics.
 func FuzzNew(f *testing.F) {
-	f.Add("https://op.example", "https://op.example/a?b", "openid", "^a$", "x")
+	const issuer, at = "https://op.example", "https://op.example/a?b"
+	f.Add(issuer, at, "openid", "^a$", "x")
 	f.Add("https://op.example/{tenantid}", "javascript:x", "a b", "(", "redirect_uri")
-	f.Fuzz(func(t *testing.T, issuer, endpoint, scope, pattern, param string) {
+	f.Fuzz(func(t *testing.T, name, endpoint, scope, pattern, param string) {
 		p, err := oidc.New(oidc.Config{
-			Issuer: issuer, ClientID: clientID, ClientSecret: clientSecret, Scopes: []string{scope}, ForwardParams: []string{param},
+			Issuer: name, ClientID: clientID, ClientSecret: clientSecret, Scopes: []string{scope}, ForwardParams: []string{param},
 			Endpoints:      oidc.Endpoints{Authorization: endpoint, Token: endpoint, JWKS: endpoint},
 			EssentialClaim: "c", EssentialValue: pattern,
 		})
 		if err != nil {
+			if name == issuer && endpoint == at && scope == "openid" && pattern == "^a$" && param == "x" {
+				t.Error(err)
+			}
 			return
 		}
 		r, err := p.Begin(t.Context(), provider.Request{RedirectURI: callback, State: "s", Params: url.Values{param: {"forwarded"}}})

@@ -179,7 +179,7 @@ func StartSAML(t testing.TB, cfg SAMLConfig) *SAML {
 	}
 	server.Config.Handler = idp
 	server.Start()
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { stop(server) })
 	return idp
 }
 

@@ -43,8 +43,15 @@ func StartOIDC(t testing.TB, cfg OIDCConfig) *OIDC {
 	server.Config.Handler = op
 	server.Start()
 	t.Cleanup(func() {
-		op.Break() // releases who waits for a slow answer
-		server.Close()
+		server.Config.Handler.(*OIDC).Break() // releases who waits for a slow answer
+		stop(server)
 	})
 	return op
+}
+
+// stop ends a server and forgets what it served. The testing package keeps clean-ups until the last test has ended, and with
+// them all that they refer to.
+func stop(server *httptest.Server) {
+	server.Close()
+	server.Config.Handler = nil
 }

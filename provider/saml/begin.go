@@ -57,7 +57,7 @@ func (p *Provider) Begin(ctx context.Context, r provider.Request) (*provider.Red
 	if err != nil {
 		return nil, fail(provider.Misconfigured, "begin login: %w", err)
 	}
-	redirect, err := send("SAMLRequest", to, binding, m, r.State, p.signingKey(), p.cfg.SignatureAlgorithm)
+	redirect, err := p.send("SAMLRequest", to, binding, m, r.State)
 	if err != nil {
 		return nil, fail(provider.Misconfigured, "sign request: %w", err)
 	}

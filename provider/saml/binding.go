@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/beevik/etree"
+
 	"github.com/go-idbroker/idbroker/provider"
 )
 
@@ -194,9 +196,9 @@ func inflate(data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// send returns the redirect that takes a message of ours to the identity provider. A key that is nil signs nothing.
-func send(name, to string, binding Binding, m *message, relayState string,
-	key *Key, algorithm SignatureAlgorithm) (*provider.Redirect, error) {
+// send returns the redirect that takes a message of ours to the identity provider, signed if there is a key to sign with.
+func (p *Provider) send(name, to string, binding Binding, m *message, relayState string) (*provider.Redirect, error) {
+	key, algorithm := p.signingKey(), p.cfg.SignatureAlgorithm
 	if binding == HTTPPost {
 		if key != nil {
 			if err := key.envelop(algorithm, m.root); err != nil {
@@ -212,6 +214,9 @@ func send(name, to string, binding Binding, m *message, relayState string,
 			form.Set("RelayState", relayState)
 		}
 		return &provider.Redirect{URL: to, Form: form}, nil
+	}
+	if p.cfg.KeyNameExtension {
+		m.nameKey(key.Name)
 	}
 	data, err := m.bytes()
 	if err != nil {
@@ -234,4 +239,20 @@ func send(name, to string, binding Binding, m *message, relayState string,
 		separator = "&"
 	}
 	return &provider.Redirect{URL: to + separator + query}, nil
+}
+
+// nsKeyName is the namespace of Keycloak's extension that names the key of a detached signature.
+const nsKeyName = "urn:keycloak:ext:key:1.0"
+
+// nameKey says which key signs where the signature itself cannot, in samlp:Extensions behind the Issuer (SAML Core §3.2.1).
+func (m *message) nameKey(name string) {
+	extensions := etree.NewElement("samlp:Extensions")
+	info := extensions.CreateElement("kckey:KeyInfo")
+	info.CreateAttr("xmlns:kckey", nsKeyName)
+	info.CreateAttr("MessageSigningKeyId", name)
+	at := 0
+	if issuer, _ := maybe(m.root, nsAssertion, "Issuer"); issuer != nil {
+		at = issuer.Index() + 1
+	}
+	m.root.InsertChildAt(at, extensions)
 }

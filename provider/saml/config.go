@@ -4,7 +4,11 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +57,15 @@ const (
 	ECDSASHA512 SignatureAlgorithm = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512"
 )
 
+// A KeyName is what a key of the broker is called in messages and in metadata, so that it is found among others.
+type KeyName string
+
+// The ways to name a key that has no Name of its own. The zero value names it not at all.
+const (
+	KeyNameSubject KeyName = "subject" // as the subject of its certificate is written: AD FS looks for that
+	KeyNameID      KeyName = "id"      // by the SHA-256 of its public key, in base64url, as Keycloak does
+)
+
 // A Comparison says how what the user did must compare with Config.AuthnContextClasses (SAML Core §3.3.2.2.1).
 type Comparison string
 
@@ -79,7 +92,7 @@ type Key struct {
 	Private crypto.Signer `json:"-"`
 	// Certificate is how the identity provider knows its public half. Who has issued it and until when does not matter.
 	Certificate *x509.Certificate
-	// Name, if there is one, is sent beside the certificate as ds:KeyName. AD FS wants the certificate's subject there.
+	// Name, if there is one, is sent beside the certificate as ds:KeyName. Config.KeyNames makes one up if it is empty.
 	Name string
 }
 
@@ -136,6 +149,11 @@ type Config struct {
 	SigningKeys []Key `json:"-"`
 	// SignatureAlgorithm is RSASHA256 or ECDSASHA256 if empty, as the first key is.
 	SignatureAlgorithm SignatureAlgorithm
+	// KeyNames names the keys that have no Name, signing and decryption keys alike; they have none if it is empty.
+	KeyNames KeyName
+	// KeyNameExtension says in the samlp:Extensions of what is signed and travels by HTTP-Redirect, where there is no ds:KeyInfo,
+	// the name of the key, which it must have. Keycloak and its adapters read it (urn:keycloak:ext:key:1.0), others pass it over.
+	KeyNameExtension bool
 	// DecryptionKeys decrypt assertions: each is tried, the first one is published.
 	DecryptionKeys []Key `json:"-"`
 
@@ -273,6 +291,11 @@ func (c Config) withDefaults() Config {
 		c.ForceAuthn = c.ForceAuthn || *c.MaxAge <= 0
 	}
 	c.SigningKeys, c.DecryptionKeys = slices.Clone(c.SigningKeys), slices.Clone(c.DecryptionKeys)
+	for _, keys := range [][]Key{c.SigningKeys, c.DecryptionKeys} {
+		for i := range keys {
+			keys[i].nameBy(c.KeyNames)
+		}
+	}
 	if c.SignatureAlgorithm == "" && len(c.SigningKeys) > 0 {
 		c.SignatureAlgorithm = RSASHA256
 		if k := c.SigningKeys[0]; k.Certificate != nil {
@@ -399,7 +422,8 @@ func (c *Config) checkKeys(bad report) {
 			bad("DecryptionKeys[%d]: is no RSA key that decrypts", i)
 		}
 	}
-	if len(c.SigningKeys) == 0 && (c.SignatureAlgorithm != "" || c.SignMetadata) {
+	c.checkKeyNames(bad)
+	if len(c.SigningKeys) == 0 && (c.SignatureAlgorithm != "" || c.SignMetadata || c.KeyNameExtension) {
 		bad("SigningKeys: there is none to sign with")
 	}
 	if len(c.DecryptionKeys) == 0 && c.WantAssertionsEncrypted {
@@ -413,6 +437,53 @@ func (c *Config) checkAlgorithm(bad report) {
 	if !ok || method.rsa != isRSA {
 		bad("SignatureAlgorithm: %q is unknown, or is not for the first of SigningKeys", c.SignatureAlgorithm)
 	}
+}
+
+func (c *Config) checkKeyNames(bad report) {
+	switch c.KeyNames {
+	case "", KeyNameSubject, KeyNameID:
+	default:
+		bad("KeyNames: %q is unknown", c.KeyNames)
+	}
+	if c.KeyNames != "" && len(c.SigningKeys)+len(c.DecryptionKeys) == 0 {
+		bad("KeyNames: there are no keys")
+	}
+	for i, k := range c.SigningKeys {
+		if k.Name == "" && c.KeyNames == KeyNameSubject && k.Certificate != nil {
+			bad("KeyNames: the certificate of SigningKeys[%d] has no subject", i)
+		}
+	}
+	if c.KeyNameExtension && len(c.SigningKeys) > 0 && c.SigningKeys[0].Name == "" {
+		bad("KeyNameExtension: the first of SigningKeys has no name: set its Name or KeyNames")
+	}
+}
+
+// nameBy gives the key a name if it has none.
+func (k *Key) nameBy(how KeyName) {
+	if k.Name != "" || k.Certificate == nil {
+		return
+	}
+	switch how {
+	case KeyNameSubject:
+		k.Name = subjectOf(k.Certificate)
+	case KeyNameID:
+		sum := sha256.Sum256(k.Certificate.RawSubjectPublicKeyInfo)
+		k.Name = base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+}
+
+// subjectOf writes the subject of a certificate as .NET and Java do, most specific first and with space behind the commas: AD FS
+// compares text.
+func subjectOf(c *x509.Certificate) string {
+	var parts pkix.RDNSequence
+	if _, err := asn1.Unmarshal(c.RawSubject, &parts); err != nil {
+		return ""
+	}
+	var names []string
+	for _, part := range slices.Backward(parts) {
+		names = append(names, pkix.RDNSequence{part}.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // check signs once: only a signature shows that the key can make one.

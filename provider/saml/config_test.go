@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,6 +70,15 @@ func TestNewRefuses(t *testing.T) {
 			c.SigningKeys, c.SignatureAlgorithm = []saml.Key{spKey()}, "http://www.w3.org/2000/09/xmldsig#rsa-sha1"
 		}},
 		{"signed metadata without key", "SigningKeys", func(c *saml.Config) { c.SignMetadata = true }},
+		{"names without keys", "KeyNames", func(c *saml.Config) { c.KeyNames = saml.KeyNameID }},
+		{"names of an unknown kind", "KeyNames", func(c *saml.Config) { c.SigningKeys, c.KeyNames = []saml.Key{spKey()}, "KEY_ID" }},
+		{"names of nothing", "has no subject", func(c *saml.Config) {
+			c.SigningKeys, c.KeyNames = []saml.Key{subjectKey(pkix.Name{})}, saml.KeyNameSubject
+		}},
+		{"extension without key", "SigningKeys", func(c *saml.Config) { c.KeyNameExtension = true }},
+		{"extension without name", "KeyNameExtension", func(c *saml.Config) {
+			c.SigningKeys, c.KeyNameExtension = []saml.Key{spKey()}, true
+		}},
 		{"encryption without key", "DecryptionKeys", func(c *saml.Config) { c.WantAssertionsEncrypted = true }},
 		{"CBC without key", "InsecureAllowCBC", func(c *saml.Config) { c.InsecureAllowCBC = true }},
 		{"transient subject", "transient", func(c *saml.Config) { c.NameIDFormat = saml.NameIDTransient }},

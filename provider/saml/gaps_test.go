@@ -38,26 +38,48 @@ func TestCanonicalFails(t *testing.T) {
 	}
 }
 
+// longNamespace puts elements into e that share a namespace whose name is long.
+func longNamespace(e *etree.Element, length, elements int) {
+	e.CreateAttr("xmlns:b", "urn:"+strings.Repeat("b", length))
+	for range elements {
+		e.CreateElement("b:b")
+	}
+}
+
+// manyPrefixes puts elements into e whose attributes have prefixes, all declared so deep above them, with attributes between.
+func manyPrefixes(e *etree.Element, deep, wide, elements int) {
+	e = e.CreateElement("x")
+	for i := range wide {
+		e.CreateAttr(fmt.Sprint("xmlns:p", i), fmt.Sprint("urn:", i))
+	}
+	for range deep {
+		e = e.CreateElement("x")
+		for i := range wide + 10 {
+			e.CreateAttr(fmt.Sprint("a", i), "")
+		}
+	}
+	for range elements {
+		x := e.CreateElement("x")
+		for i := range wide {
+			x.CreateAttr(fmt.Sprintf("p%d:a", i), "")
+		}
+	}
+}
+
 // Canonicalization declares a namespace at each element that uses it. A message that a few kilobytes of a query, or anybody's form,
 // become gigabytes by is refused before that: in a SignedInfo that nobody signed, and in a body beside one that was signed.
 func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the process allocates
 	p := newProvider(t, config())
 	data, id := begin(t, p, provider.Request{})
-	swell := func(e *etree.Element) {
-		e.CreateAttr("xmlns:b", "urn:"+strings.Repeat("b", 64<<10))
-		for range 4 << 10 {
-			e.CreateElement("b:b")
-		}
-	}
 	info := newForge(id)
 	info.signed, info.after = "r", func(r *etree.Element) {
 		method := r.FindElement("./ds:Signature/ds:SignedInfo/ds:CanonicalizationMethod")
 		kept := method.CreateElement("ec:InclusiveNamespaces")
 		kept.CreateAttr("xmlns:ec", "http://www.w3.org/2001/10/xml-exc-c14n#")
-		swell(kept)
+		longNamespace(kept, 64<<10, 4<<10)
 	}
 	body := newForge(id)
-	body.signed, body.after = "r", func(r *etree.Element) { swell(r.FindElement("./samlp:Status")) }
+	body.signed, body.after = "r", func(r *etree.Element) { longNamespace(r.FindElement("./samlp:Status"), 64<<10, 4<<10) }
 	for _, bomb := range []struct {
 		name, want string
 		f          *forge
@@ -74,66 +96,31 @@ func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the proces
 	}
 }
 
-// What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
-// message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
-func TestPrefixBomb(t *testing.T) { // alone, since it takes the time
-	const deep, wide, elements = 30, 60, 900
-	p := newProvider(t, config())
-	data, id := begin(t, p, provider.Request{})
-	swell := func(r *etree.Element) {
-		e := r.FindElement("./samlp:Status").CreateElement("x")
-		for i := range wide - 10 {
-			e.CreateAttr(fmt.Sprint("xmlns:p", i), fmt.Sprint("urn:", i))
-		}
-		for range deep {
-			e = e.CreateElement("x")
-			for i := range wide {
-				e.CreateAttr(fmt.Sprint("a", i), "")
-			}
-		}
-		for range elements {
-			x := e.CreateElement("x")
-			for i := range wide - 10 {
-				x.CreateAttr(fmt.Sprintf("p%d:a", i), "")
-			}
-		}
-	}
-	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
-		f := newForge(id)
-		f.signed, f.after = signed, swell
-		doc := f.response(t)
-		begun := time.Now()
-		identity, err := finish(t, p, data, doc)
-		took := time.Since(begun)
-		t.Logf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		refused(t, identity, err, want)
-		if took > 4*time.Second {
-			t.Errorf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
-		}
-	}
+// bombOf inflates to so many blanks.
+func bombOf(size int) string {
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestCompression)
+	must(err)
+	_, err = w.Write(bytes.Repeat([]byte(" "), size))
+	must(err)
+	must(w.Close())
+	return base64Of(deflated.Bytes())
 }
 
 // What inflates without end is inflated up to a bound (CVE-2023-28119 and its kind).
 func TestBomb(t *testing.T) { // alone, since it counts what the process allocates
-	var deflated bytes.Buffer
-	w, err := flate.NewWriter(&deflated, flate.BestCompression)
-	must(err)
-	for range 40 << 10 {
-		_, err := w.Write(bytes.Repeat([]byte(" "), 1<<10))
-		must(err)
-	}
-	must(w.Close())
+	bomb := bombOf(40 << 20)
 	cfg := config()
 	cfg.ResponseBinding = saml.HTTPRedirect
 	p := newProvider(t, cfg)
 	data, _ := begin(t, p, provider.Request{})
-	query := url.Values{"SAMLResponse": {base64Of(deflated.Bytes())}, "RelayState": {state}}
+	query := url.Values{"SAMLResponse": {bomb}, "RelayState": {state}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err = p.Finish(t.Context(), provider.Callback{URL: acs + "?" + query.Encode(), Params: query, Data: data})
+	_, err := p.Finish(t.Context(), provider.Callback{URL: acs + "?" + query.Encode(), Params: query, Data: data})
 	runtime.ReadMemStats(&after)
 	allocated := (after.TotalAlloc - before.TotalAlloc) >> 10
-	t.Logf("%d KiB inflate to 40 MiB: %d KiB allocated", deflated.Len()>>10, allocated)
+	t.Logf("%d KiB inflate to 40 MiB: %d KiB allocated", len(bomb)*3/4>>10, allocated)
 	if err == nil || !strings.Contains(err.Error(), "more than") || allocated > 4<<10 {
 		t.Errorf("%v, %d KiB allocated", err, allocated)
 	}
@@ -145,7 +132,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	cfg.SigningKeys = []saml.Key{spKey()}
 	p := newProvider(t, cfg)
 	begin(t, p, provider.Request{})
-	const n = 20
+	const n = 200
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range n {
@@ -155,7 +142,7 @@ func TestBeginAllocates(t *testing.T) { // alone, as above
 	}
 	runtime.ReadMemStats(&after)
 	each := (after.TotalAlloc - before.TotalAlloc) / n >> 10
-	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // a collection may empty the pool, and the race detector has it drop some
+	if t.Logf("%d KiB allocated for a signed request", each); each > 400 { // the race detector has the pool drop a quarter of them
 		t.Errorf("%d KiB allocated for a signed request", each)
 	}
 }

@@ -74,7 +74,7 @@ func newRSA(bits int) *rsa.PrivateKey {
 }
 
 func newKey(name string, private crypto.Signer, from, until time.Time) saml.Key {
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: until}
+	template := &x509.Certificate{SerialNumber: big.NewInt(until.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: until}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(err)
 	cert, err := x509.ParseCertificate(der)

@@ -33,9 +33,8 @@ type parting struct {
 // BeginLogout sends the browser to the single logout service (SAML Profiles §4.4), or nowhere if the identity provider has
 // none, or there is nothing by which it would know whose session is meant, or no key to sign the request with.
 func (p *Provider) BeginLogout(ctx context.Context, r provider.LogoutRequest) (*provider.Redirect, error) {
-	key := p.signingKey()
 	name := p.nameOf(r)
-	if key == nil || name == nil {
+	if p.signingKey() == nil || name == nil {
 		return nil, nil
 	}
 	up, err := p.upstream(ctx)
@@ -61,7 +60,7 @@ func (p *Provider) BeginLogout(ctx context.Context, r provider.LogoutRequest) (*
 	if r.Session != "" {
 		m.root.CreateElement("samlp:SessionIndex").SetText(r.Session)
 	}
-	redirect, err := send("SAMLRequest", to.location, binding, m, r.State, key, p.cfg.SignatureAlgorithm)
+	redirect, err := p.send("SAMLRequest", to.location, binding, m, r.State)
 	if err != nil {
 		return nil, fail(provider.Misconfigured, "sign logout request: %w", err)
 	}
@@ -196,8 +195,7 @@ func (p *Provider) readLogout(e *etree.Element, h *header) (*provider.Logout, er
 
 // AnswerLogout sends the browser back with a LogoutResponse.
 func (p *Provider) AnswerLogout(ctx context.Context, l *provider.Logout, done bool) (*provider.Redirect, error) {
-	key := p.signingKey()
-	if key == nil {
+	if p.signingKey() == nil {
 		return nil, fail(provider.Misconfigured, "answer logout: there are no SigningKeys")
 	}
 	up, err := p.upstream(ctx)
@@ -219,7 +217,7 @@ func (p *Provider) AnswerLogout(ctx context.Context, l *provider.Logout, done bo
 	if len(state) > maxRelayState {
 		state = ""
 	}
-	redirect, err := send("SAMLResponse", to.response, binding, m, state, key, p.cfg.SignatureAlgorithm)
+	redirect, err := p.send("SAMLResponse", to.response, binding, m, state)
 	if err != nil {
 		return nil, fail(provider.Misconfigured, "sign logout response: %w", err)
 	}

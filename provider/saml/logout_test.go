@@ -91,6 +91,13 @@ func TestBeginLogoutNowhere(t *testing.T) {
 
 const logoutTemplate = `<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_out" Version="2.0" IssueInstant="%s" Destination="%s" NotOnOrAfter="%s"><saml:Issuer>%s</saml:Issuer><saml:NameID>alice-1</saml:NameID><samlp:SessionIndex>session-1</samlp:SessionIndex></samlp:LogoutRequest>`
 
+const logoutAnswer = `<samlp:LogoutResponse xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_bye" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><samlp:Status><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status></samlp:LogoutResponse>`
+
+// logoutResponse answers the request of that id.
+func logoutResponse(request string) string {
+	return fmt.Sprintf(logoutAnswer, stamp(epoch), slo, request, idpEntity)
+}
+
 func logoutRequest() string {
 	return fmt.Sprintf(logoutTemplate, stamp(epoch), slo, stamp(epoch.Add(time.Minute)), idpEntity)
 }
@@ -257,7 +264,6 @@ func TestAnswerLogout(t *testing.T) {
 
 func TestFinishLogout(t *testing.T) {
 	t.Parallel()
-	const template = `<samlp:LogoutResponse xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_bye" Version="2.0" IssueInstant="%s" Destination="%s" InResponseTo="%s"><saml:Issuer>%s</saml:Issuer><samlp:Status><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"/></samlp:Status></samlp:LogoutResponse>`
 	key, other := idpKey(), otherKey()
 	p := newProvider(t, leaving())
 	tests := []struct {
@@ -286,7 +292,7 @@ func TestFinishLogout(t *testing.T) {
 				t.Fatal(err)
 			}
 			id := sent(t, redirect, "SAMLRequest").SelectAttrValue("ID", "")
-			cb := deliver(t, "SAMLResponse", fmt.Sprintf(template, stamp(epoch), slo, id, idpEntity), binding, test.key, test.edit, nil)
+			cb := deliver(t, "SAMLResponse", logoutResponse(id), binding, test.key, test.edit, nil)
 			cb.Data = redirect.Data
 			err = p.FinishLogout(t.Context(), cb)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,12 +49,16 @@ func (d descriptor) String() string {
 		d.keys = keyDescriptor(signing, idpKey())
 	}
 	if d.sso == "" {
-		d.sso = `<md:SingleSignOnService Binding="` + string(saml.HTTPRedirect) + `" Location="` + ssoURL + `"/>`
+		d.sso = ssoAt(ssoURL)
 	}
 	return `<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="` + d.entity + `"` + d.attrs +
 		`><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"` + d.role + `>` + d.keys +
 		`<md:SingleLogoutService Binding="` + string(saml.HTTPRedirect) + `" Location="` + sloURL + `"/>` + d.more + d.sso +
 		`</md:IDPSSODescriptor></md:EntityDescriptor>`
+}
+
+func ssoAt(address string) string {
+	return `<md:SingleSignOnService Binding="` + string(saml.HTTPRedirect) + `" Location="` + address + `"/>`
 }
 
 func group(attrs string, all ...string) string {
@@ -170,7 +175,7 @@ func TestMetadataRefused(t *testing.T) {
 	newProvider(t, cfg)
 }
 
-func signMetadata(t *testing.T, metadata string, key saml.Key) string {
+func signMetadata(t testing.TB, metadata string, key saml.Key) string {
 	t.Helper()
 	root := read(t, metadata)
 	ctx, err := dsig.NewSigningContext(key.Private, [][]byte{key.Certificate.Raw})
@@ -304,9 +309,9 @@ func TestMetadataURL(t *testing.T) {
 // wait waits until something is so that happens in the background.
 func wait(t *testing.T, so func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for !so() {
+	for ; !so(); runtime.Gosched() {
 		if ctx.Err() != nil {
 			t.Fatal("it did not come to be so")
 		}

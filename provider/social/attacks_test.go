@@ -429,7 +429,6 @@ func TestAppleNameOnce(t *testing.T) {
 	}
 }
 
-// An address of the relay is one of this account, and verified.
 // The client secret is made for each request, of the key as it was when the constructor read it.
 func TestAppleSecretIsRenewed(t *testing.T) {
 	t.Parallel()
@@ -467,6 +466,7 @@ func issuedAt(t *testing.T, jwt string) time.Time {
 	return time.Unix(claims.Iat, 0)
 }
 
+// An address of the relay is one of this account, and verified.
 func TestAppleRelay(t *testing.T) {
 	t.Parallel()
 	w, d := one(t, apple(), autoLink)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
@@ -41,7 +42,7 @@ func TestBitbucketEmails(t *testing.T) {
 	}
 }
 
-// PayPal's addresses are a list as well, and what its newer answers call "confirmed" its older ones do not know.
+// PayPal's address counts as verified by its own word, not by that of an older interface, nor because the account is.
 func TestPayPalEmails(t *testing.T) {
 	t.Parallel()
 	const victim = "victim@initech.example"
@@ -51,15 +52,12 @@ func TestPayPalEmails(t *testing.T) {
 		email    string
 		verified bool
 	}{
-		{"an unconfirmed one first", object{"emails": list{
-			object{"value": victim, "primary": false, "confirmed": false},
-			object{"value": "b@x.example", "primary": true, "confirmed": true},
-		}}, "b@x.example", true},
-		{"an unconfirmed primary one", object{"emails": list{object{"value": "b@x.example", "primary": true,
-			"confirmed": false}}}, "b@x.example", false},
-		{"a member of another schema", object{"email": victim, "email_verified": true}, "", false},
-		{"a verified account", object{"emails": list{object{"value": "b@x.example", "primary": true}},
-			"verified_account": "true"}, "b@x.example", false},
+		{"verified", object{"email": "b@x.example", "email_verified": true}, "b@x.example", true},
+		{"verified, as a text", object{"email": "b@x.example", "email_verified": "true"}, "b@x.example", true},
+		{"not verified", object{"email": "b@x.example", "email_verified": "false"}, "b@x.example", false},
+		{"a verified account", object{"email": "b@x.example", "verified_account": true, "verified": "true"}, "b@x.example", false},
+		{"a member of another schema", object{"email_verified": true,
+			"emails": list{object{"value": victim, "primary": true, "confirmed": true}}}, "", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +70,20 @@ func TestPayPalEmails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Spotify's id may change, and be somebody else's then: who it is says account_id alone.
+func TestSpotifyIdentifier(t *testing.T) {
+	t.Parallel()
+	v := spotify()
+	w, d := one(t, v, autoLink)
+	ann := w.in(d)
+	d.set(func(d *double) { d.who.id, d.who.email = "acc-evil", "evil@initech.example" })
+	if evil := w.signIn(d); evil.URL.Path == "/" && w.user(evil).ID == ann.ID {
+		t.Error("who took Ann's id signs in as Ann")
+	}
+	v.apis[0].says = func(p *person) any { return object{"id": p.user, "email": p.email} } // as before May 2026
+	w.refused(w.signIn(d), notVerified)
 }
 
 // Kakao's address counts while it is this account's (is_email_valid) and was verified, not one of both.
@@ -259,6 +271,62 @@ func TestEssentialClaim(t *testing.T) {
 	}
 }
 
+// Options.ForwardMaxAge and ForwardUILocales pass on what the application asked for, and the former holds the vendor to it.
+func TestForwarded(t *testing.T) {
+	t.Parallel()
+	v, age := google(), 5*time.Minute
+	var idp *social.OpenID
+	v.idp = func(c *http.Client) provider.IdentityProvider {
+		idp = social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, ForwardMaxAge: true, ForwardUILocales: true})
+		return idp
+	}
+	_, d := one(t, v, nil)
+	for _, row := range []struct {
+		name string
+		ago  time.Duration
+		in   bool
+	}{{"a minute ago", time.Minute, true}, {"an hour ago", time.Hour, false}, {"it does not say when", 0, false}} {
+		redirect, err := idp.Begin(t.Context(), provider.Request{RedirectURI: d.callback, State: "s", MaxAge: &age, UILocales: []string{"de", "fr"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.set(func(d *double) {
+			d.edit = func(c map[string]any) {
+				if row.ago > 0 {
+					c["auth_time"] = time.Now().Add(-row.ago).Unix()
+				}
+			}
+		})
+		at, answer := d.agree(t, redirect.URL)
+		if at.Get("max_age") != "300" || at.Get("ui_locales") != "de fr" {
+			t.Errorf("asked for are %v", at)
+		}
+		_, err = idp.Finish(t.Context(), provider.Callback{Params: answer, Data: redirect.Data})
+		if (err == nil) != row.in {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+}
+
+// Options.ClockSkew bounds how far the vendor's clock may be off.
+func TestClockSkew(t *testing.T) {
+	t.Parallel()
+	for skew, in := range map[time.Duration]bool{0: false, 4 * time.Minute: true} {
+		v := google()
+		v.idp = func(c *http.Client) provider.IdentityProvider {
+			return social.Google(clientID, clientSecret).With(social.Options{HTTPClient: c, ClockSkew: skew})
+		}
+		w, d := one(t, v, nil)
+		d.set(func(d *double) {
+			d.edit = func(c map[string]any) { c["exp"] = time.Now().Add(-2 * time.Minute).Unix() }
+		})
+		page := w.signIn(d)
+		if got := page.Status == http.StatusOK && page.URL.Path == "/"; got != in {
+			t.Errorf("skew %v: status %d at %s", skew, page.Status, page.URL)
+		}
+	}
+}
+
 // Options.ExchangeAudiences are whose ID tokens may be exchanged beside this client's own; nobody else's are.
 func TestExchangeAudiences(t *testing.T) {
 	t.Parallel()
@@ -333,7 +401,7 @@ func TestFacebookFields(t *testing.T) {
 	w, d = one(t, v, nil)
 	d.bystander = true
 	w.refused(w.signIn(d), "")
-	if !slices.Contains(d.complaints, "GET https://graph.facebook.com/v24.0/me: the appsecret_proof is missing or wrong") {
+	if !slices.Contains(d.complaints, "GET https://graph.facebook.com/v26.0/me: the appsecret_proof is missing or wrong") {
 		t.Errorf("complaints: %q", d.complaints)
 	}
 }

@@ -347,6 +347,18 @@ func (d *double) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// agree sends a browser that wants no page to the vendor, and returns what it was asked and what it answers.
+func (d *double) agree(t *testing.T, address string) (asked, answer url.Values) {
+	t.Helper()
+	r, w := httptest.NewRequestWithContext(t.Context(), http.MethodGet, address, nil), httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	to, err := url.Parse(w.Header().Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.URL.Query(), to.Query()
+}
+
 func s256(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

@@ -28,6 +28,7 @@ func GitHub(clientID, clientSecret string) *OAuth2 {
 		config: oauth2.Config{
 			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretPost,
 			Scopes: []string{"read:user", "user:email"},
+			// There is a later version, which servers of one's own refuse that are older.
 			Header: map[string]string{"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
 			Claims: oauth2.Claims{
 				Subject: "id", Username: "login", Name: "name", Picture: "avatar_url", FirstName: "-", LastName: "-", Locale: "-", Groups: "-",
@@ -50,8 +51,8 @@ func GitHub(clientID, clientSecret string) *OAuth2 {
 	}.build(Options{})
 }
 
-// facebookVersion is of Facebook's interface: each lives about two years.
-const facebookVersion = "v24.0"
+// facebookVersion is of Facebook's interface: the latest, of July 2026. Each lives about two years.
+const facebookVersion = "v26.0"
 
 // Facebook is Facebook Login. Documentation looked up in 2026-11.
 //
@@ -205,7 +206,7 @@ func unescape(_ *Options, id *provider.Identity) error {
 
 // PayPal is Log in with PayPal, with Options.Sandbox its sandbox. Documentation looked up in 2026-11.
 //
-// The subject is user_id, an address. The e-mail address is verified if PayPal says so (confirmed). Scopes: openid, profile, email,
+// The subject is user_id, an address. The e-mail address is verified if PayPal says so (email_verified). Scopes: openid, profile, email,
 // without which PayPal says nothing; its ID tokens, and with them a nonce, are not used. PayPal's documentation does not know PKCE
 // either: the challenge is sent, but a code that was stolen on its way may be good in the thief's browser all the same. Insecure does
 // not name that.
@@ -221,11 +222,8 @@ func PayPal(clientID, clientSecret string) *OAuth2 {
 		config: oauth2.Config{
 			ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oauth2.ClientSecretBasic,
 			Scopes: []string{"openid", "profile", "email"}, IgnoreIDToken: true,
-			UserInfoParams: map[string]string{"schema": "paypalv1.1"},
-			Claims: oauth2.Claims{
-				Subject: "user_id", Email: "-", EmailVerified: "-", Username: "-", Picture: "-", Groups: "-",
-			},
-			EmailList: oauth2.EmailList{List: "emails", Email: "value", Verified: "confirmed"},
+			UserInfoParams: map[string]string{"schema": "openid"},
+			Claims:         oauth2.Claims{Subject: "user_id", Username: "-", Groups: "-"},
 		},
 		configure: func(c *oauth2.Config, o *Options) error {
 			domain := "paypal.com"
@@ -235,7 +233,7 @@ func PayPal(clientID, clientSecret string) *OAuth2 {
 			c.Issuer = "https://www." + domain
 			c.Endpoints = oauth2.Endpoints{
 				Authorization: "https://www." + domain + "/signin/authorize", Token: "https://api-m." + domain + "/v1/oauth2/token",
-				UserInfo: "https://api-m." + domain + "/v1/identity/oauth2/userinfo",
+				UserInfo: "https://api-m." + domain + "/v1/identity/openidconnect/userinfo",
 			}
 			return nil
 		},
@@ -281,8 +279,9 @@ func discordAvatar(_ *Options, id *provider.Identity) error {
 
 // Spotify is Spotify. Documentation looked up in 2026-11.
 //
-// The subject is id. The e-mail address is not verified, as Spotify's documentation says, which calls it deprecated too: it may be
-// missing. Scopes: user-read-email.
+// The subject is account_id, which Spotify gives since May 2026 for this very purpose: id, which is the username here, may change. The
+// e-mail address is not verified, as Spotify's documentation says, and new applications that are still in development mode are told
+// none. Scopes: user-read-email.
 //
 //  1. Open the Spotify developer dashboard and create an app.
 //  2. Enter the redirect URI {BaseURL}/broker/{alias}/endpoint, which has to be https, and tick Web API.
@@ -300,7 +299,7 @@ func Spotify(clientID, clientSecret string) *OAuth2 {
 			},
 			Scopes: []string{"user-read-email"},
 			Claims: oauth2.Claims{
-				Subject: "id", Username: "id", Name: "display_name", Picture: "images[0].url",
+				Subject: "account_id", Username: "id", Name: "display_name", Picture: "images[0].url",
 				EmailVerified: "-", FirstName: "-", LastName: "-", Locale: "-", Groups: "-",
 			},
 		},
@@ -376,9 +375,8 @@ func yandexAvatar(_ *Options, id *provider.Identity) error {
 // Kakao is Kakao Login. Its client's id is the REST API key. Documentation looked up in 2026-11.
 //
 // The subject is id, the user's number for this app. The e-mail address is verified if Kakao says that it is both valid, which one is
-// not that another account has taken over, and verified. Scopes: account_email, profile_nickname, profile_image. There is no nonce, and
-// Kakao's documentation does not know PKCE: the challenge is sent, but a code that was stolen on its way may be good in the thief's
-// browser all the same. Insecure does not name that.
+// not that another account has taken over, and verified. Scopes: account_email, profile_nickname, profile_image. There is no nonce; that
+// Kakao knows PKCE stands in its metadata and not in its guides.
 //
 //  1. Open Kakao Developers and add an app, a business app if e-mail addresses are wanted.
 //  2. Under Kakao Login activate it.

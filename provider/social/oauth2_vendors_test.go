@@ -82,14 +82,14 @@ func facebook() *vendor {
 		idp: func(c *http.Client) provider.IdentityProvider {
 			return social.Facebook(clientID, clientSecret).With(social.Options{HTTPClient: c})
 		},
-		authorize: "https://www.facebook.com/v24.0/dialog/oauth", token: "https://graph.facebook.com/v24.0/oauth/access_token",
+		authorize: "https://www.facebook.com/v26.0/dialog/oauth", token: "https://graph.facebook.com/v26.0/oauth/access_token",
 		scopes: "email public_profile", separator: ",", auth: "client_secret_post",
 		denial: url.Values{"error": {"access_denied"}, "error_reason": {"user_denied"}, "error_description": {confidential}},
 		answer: func(_ *double, _ *grant, access string, _ *http.Request) reply {
 			return reply{body: toJSON(object{"access_token": access, "token_type": "bearer"})} // expires_in may be missing
 		},
 		apis: []api{{
-			url: "https://graph.facebook.com/v24.0/me", proof: true, broken: fault(400, 190, "OAuthException"),
+			url: "https://graph.facebook.com/v26.0/me", proof: true, broken: fault(400, 190, "OAuthException"),
 			query: map[string]string{"fields": "id,name,first_name,last_name,email,picture"},
 			says: func(p *person) any {
 				return with(some(object{
@@ -111,7 +111,7 @@ func discord() *vendor {
 			return social.Discord(clientID, clientSecret).With(social.Options{HTTPClient: c})
 		},
 		authorize: "https://discord.com/oauth2/authorize", token: "https://discord.com/api/oauth2/token", scopes: "identify email",
-		auth: "client_secret_basic client_secret_post", pkce: pkceTaken, denial: denied("access_denied"),
+		auth: "client_secret_basic client_secret_post", pkce: pkceTaken, iss: "https://discord.com", denial: denied("access_denied"),
 		answer: jsonTokens(object{"expires_in": 604800, "refresh_token": "D-1", "scope": "identify email"}),
 		apis: []api{{
 			url: "https://discord.com/api/v10/users/@me", header: map[string]string{"User-Agent": "DiscordBot ("},
@@ -259,15 +259,15 @@ func spotify() *vendor {
 				body: toJSON(object{"error": object{"status": 401, "message": confidential}})},
 			says: func(p *person) any {
 				return with(some(object{
-					"display_name": p.name, "email": p.email,
+					"display_name": p.name, "email": p.email, "id": p.user,
 					"images": list{object{"url": p.picture, "height": nil, "width": nil}}, "type": "user",
-					"uri": "spotify:user:" + p.id, "followers": object{"href": nil, "total": 1},
-				}), "id", null(p.id))
+					"uri": "spotify:user:" + p.user, "followers": object{"href": nil, "total": 1},
+				}), "account_id", null(p.id))
 			},
 		}},
 		badCode: oauthError(400, "invalid_grant"), expired: tryAgain, badClient: oauthError(400, "invalid_client"),
-		issuer: "https://accounts.spotify.com", id: "ann31", number: "4711",
-		want: want{"ann31", "ann31", "Ann Lee", "", "", picture},
+		issuer: "https://accounts.spotify.com", id: "acc-ann1", number: "4711", user: "ann31",
+		want: want{"acc-ann1", "ann31", "Ann Lee", "", "", picture},
 	}
 }
 
@@ -310,24 +310,17 @@ func payPal(sandbox bool) *vendor {
 		answer: jsonTokens(object{"scope": "openid profile email", "expires_in": 28800, "refresh_token": "R-1", "nonce": "n",
 			"id_token": "not.to.be-used"}),
 		apis: []api{{
-			url: apiBase + "/v1/identity/oauth2/userinfo", query: map[string]string{"schema": "paypalv1.1"},
+			url: apiBase + "/v1/identity/openidconnect/userinfo", query: map[string]string{"schema": "openid"},
 			broken: reply{status: 401, body: toJSON(object{"name": "AUTHENTICATION_FAILURE", "message": confidential,
 				"debug_id": "1"})},
 			says: func(p *person) any {
-				o := some(object{"name": p.name, "given_name": p.first, "family_name": p.last, "payer_id": "ANNPAYER1",
-					"verified_account": "true"})
-				if p.email != "" {
-					o["emails"] = list{
-						object{"value": "unconfirmed@initech.example", "primary": false, "confirmed": false},
-						object{"value": p.email, "primary": true, "confirmed": p.verified},
-					}
-				}
-				return with(with(o, "user_id", null(p.id)), "sub", null(p.id))
+				o := with(with(standard(p), "payer_id", "ANNPAYER1"), "verified_account", true)
+				return with(o, "user_id", null(p.id))
 			},
 		}},
 		badCode: oauthError(400, "invalid_grant"), expired: tryAgain, badClient: oauthError(401, "invalid_client"),
 		issuer: www, id: account, number: "4711", verifies: true,
-		want: want{account, "ann@initech.example", "Ann Lee", "Ann", "Lee", ""},
+		want: want{account, "ann@initech.example", "Ann Lee", "Ann", "Lee", picture},
 	}
 }
 
@@ -373,7 +366,7 @@ func kakao() *vendor {
 			return social.Kakao(clientID, clientSecret).With(social.Options{HTTPClient: c})
 		},
 		authorize: "https://kauth.kakao.com/oauth/authorize", token: "https://kauth.kakao.com/oauth/token",
-		scopes: "account_email profile_nickname profile_image", separator: ",", auth: "client_secret_post",
+		scopes: "account_email profile_nickname profile_image", separator: ",", auth: "client_secret_post", pkce: pkceTaken,
 		denial: denied("access_denied"),
 		answer: jsonTokens(object{
 			"token_type": "bearer", "expires_in": 21599, "refresh_token": "ka-r1", "refresh_token_expires_in": 5183999,

@@ -15,8 +15,9 @@
 // application is registered at the vendor with the redirect URI {BaseURL}/broker/{alias}/endpoint, as each constructor's comment says
 // step by step.
 //
-// Instagram is not among them: since the end of its Basic Display API in December 2024 it signs in professional accounts only, to
-// manage them, and tells no e-mail address. Nor is whatever speaks OAuth 1.0a.
+// Left out are Instagram, which since the end of its Basic Display API in December 2024 signs in professional accounts only, to
+// manage them, and tells no e-mail address; OpenShift, whose cluster is an [oauth2.Config] with the subject metadata.uid and the username
+// metadata.name; and whatever speaks OAuth 1.0a alone. A vendor that is not here is a few lines for [oidc.New] or [oauth2.New].
 //
 // Whether an e-mail address is verified is what the vendor says, and each comment says how much that is. The broker believes it only
 // with broker.Provider.TrustEmail.
@@ -49,8 +50,15 @@ type Options struct {
 	Prompt []string
 	// AuthParams are sent with every authorization request, in addition.
 	AuthParams map[string]string
-	// ForwardLoginHint passes the application's login_hint on.
+	// ForwardLoginHint passes the application's login_hint on, and ForwardUILocales its ui_locales.
 	ForwardLoginHint bool
+	ForwardUILocales bool
+	// ForwardMaxAge passes the application's max_age on and holds the vendor to it: an answer that does not say when the user proved
+	// who they are (auth_time) is refused. Without it the broker asks for a new proof after an answer that is too old or does not say.
+	// OpenID Providers only.
+	ForwardMaxAge bool
+	// ClockSkew is how far the vendor's clock may be off; one minute if zero, five at most. OpenID Providers only.
+	ClockSkew time.Duration
 	// EssentialClaim is a claim without which nobody gets in, as in [oidc.Config] and [oauth2.Config], and EssentialValue the regular
 	// expression that it must match. If empty: none.
 	EssentialClaim string
@@ -89,6 +97,8 @@ func (o *Options) check(takes []string) error {
 		set  bool
 	}{
 		{"ExchangeAudiences", o.ExchangeAudiences != nil},
+		{"ForwardMaxAge", o.ForwardMaxAge},
+		{"ClockSkew", o.ClockSkew != 0},
 		{"BaseURL", o.BaseURL != ""},
 		{"Sandbox", o.Sandbox},
 		{"HostedDomains", o.HostedDomains != nil},
@@ -196,11 +206,12 @@ func (preset openIDPreset) build(o Options) *OpenID {
 		c.Scopes = []string{"openid", "profile", "email"}
 	}
 	c.Scopes = preset.scopes(&o, c.Scopes)
-	c.Prompt, c.ForwardLoginHint, c.ExchangeAudiences = o.Prompt, o.ForwardLoginHint, o.ExchangeAudiences
+	c.Prompt, c.ForwardLoginHint, c.ForwardUILocales = o.Prompt, o.ForwardLoginHint, o.ForwardUILocales
+	c.ForwardMaxAge, c.ClockSkew, c.ExchangeAudiences = o.ForwardMaxAge, o.ClockSkew, o.ExchangeAudiences
 	c.EssentialClaim, c.EssentialValue = o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
 	c.AuthParams = merged(c.AuthParams, o.AuthParams)
-	p.err = errors.Join(preset.err, o.check(append(preset.takes, "ExchangeAudiences")))
+	p.err = errors.Join(preset.err, o.check(append([]string{"ExchangeAudiences", "ForwardMaxAge", "ClockSkew"}, preset.takes...)))
 	if preset.configure != nil {
 		p.err = errors.Join(p.err, preset.configure(&c, &p.options))
 	}
@@ -307,7 +318,8 @@ func (preset oAuth2Preset) build(o Options) *OAuth2 {
 	p := &OAuth2{preset: preset, options: o}
 	c := preset.config
 	c.Scopes = preset.scopes(&o, c.Scopes)
-	c.ForwardLoginHint, c.EssentialClaim, c.EssentialValue = o.ForwardLoginHint, o.EssentialClaim, o.EssentialValue
+	c.ForwardLoginHint, c.ForwardUILocales = o.ForwardLoginHint, o.ForwardUILocales
+	c.EssentialClaim, c.EssentialValue = o.EssentialClaim, o.EssentialValue
 	c.HTTPClient, c.InsecureAllowPrivateNetworks, c.Now = o.HTTPClient, o.InsecureAllowPrivateNetworks, o.Now
 	c.AuthParams = merged(c.AuthParams, o.AuthParams)
 	if o.Prompt != nil {

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
@@ -135,6 +136,21 @@ func TestEveryConstructorIsTriedAndDocumented(t *testing.T) {
 	}
 }
 
+// Who looks for a vendor that Keycloak has and this package has not finds it named, and what to do instead.
+func TestWhatIsLeftOutIsSaid(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "social.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := constructors(t)
+	for _, name := range []string{"Instagram", "OpenShift", "OAuth 1.0a"} {
+		if _, there := all[name]; there == strings.Contains(file.Doc.Text(), name) {
+			t.Errorf("%s: is here %v, and the package comment says that it is left out: %v", name, there, !there)
+		}
+	}
+}
+
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	names := map[string]string{}
@@ -227,6 +243,10 @@ func TestMistakes(t *testing.T) {
 		{"no id", social.Google("", "secret"), "ClientID is missing"},
 		{"no secret", social.GitHub("client", ""), "ClientSecret"},
 		{"foreign option", social.GitHub("client", "secret").With(social.Options{HostedDomains: []string{"*"}}), "HostedDomains: this vendor"},
+		{"max_age where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ForwardMaxAge: true}),
+			"ForwardMaxAge: this vendor"},
+		{"a clock where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ClockSkew: 1}), "ClockSkew: this vendor"},
+		{"a long skew", social.Google("client", "secret").With(social.Options{ClockSkew: time.Hour}), "ClockSkew"},
 		{"exchange where there are no ID tokens", social.GitHub("client", "secret").With(social.Options{ExchangeAudiences: []string{"app"}}),
 			"ExchangeAudiences: this vendor"},
 		{"no hosted domain", social.Google("client", "secret").With(social.Options{HostedDomains: []string{}}), "HostedDomains"},
@@ -324,9 +344,10 @@ func TestBegin(t *testing.T) {
 func TestOptionsAreSent(t *testing.T) {
 	t.Parallel()
 	o := social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}, Prompt: []string{"select_account"}, ForwardLoginHint: true,
-		AuthParams: map[string]string{"display": "page"}}
+		ForwardUILocales: true, AuthParams: map[string]string{"display": "page"}}
 	for name, p := range presets(t, o) {
-		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", LoginHint: "ann@example.com"})
+		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", LoginHint: "ann@example.com",
+			UILocales: []string{"de"}})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -336,7 +357,7 @@ func TestOptionsAreSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := at.Query()
-		if q.Get("prompt") != "select_account" || q.Get("login_hint") != "ann@example.com" || q.Get("display") != "page" {
+		if q.Get("prompt") != "select_account" || q.Get("login_hint") != "ann@example.com" || q.Get("ui_locales") != "de" || q.Get("display") != "page" {
 			t.Errorf("%s: sent are %v", name, q)
 		}
 	}
@@ -411,7 +432,7 @@ func TestTrustIsForEver(t *testing.T) {
 	t.Parallel()
 	openID := map[string]string{"Microsoft": "tid.oid", "Slack": "https://slack.com/team_id.https://slack.com/user_id"}
 	oAuth2 := map[string]string{"Amazon": "user_id", "Bitbucket": "uuid", "Discord": "id", "Facebook": "id", "GitHub": "id", "Kakao": "id",
-		"PayPal": "user_id", "Spotify": "id", "StackOverflow": "items[0].user_id", "X": "data.id", "Yandex": "id"}
+		"PayPal": "user_id", "Spotify": "account_id", "StackOverflow": "items[0].user_id", "X": "data.id", "Yandex": "id"}
 	for name, p := range presets(t, social.Options{}) {
 		want := []string{"protocol=openid-connect", "subject=" + cmp.Or(openID[name], "sub")}
 		if subject, ok := oAuth2[name]; ok {
@@ -454,7 +475,7 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s and %s are the same: %q", name, other, mark)
 		}
 		marks[mark] = name
-		if strings.Contains(mark, "oauth/access_token") || strings.Contains(mark, "/v24.0") {
+		if strings.Contains(mark, "oauth/access_token") || strings.Contains(mark, "/v26.0") {
 			t.Errorf("%s: a new version of the vendor's interface would hold all links: %q", name, mark)
 		}
 	}

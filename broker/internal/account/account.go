@@ -323,10 +323,9 @@ func (s *Service) endSessions(v *visit) {
 // endOthers ends the user's other sessions, after something was changed that may have been known to others, and what was granted
 // to outlive sessions.
 func (s *Service) endOthers(v *visit, reason string) error {
-	return errors.Join(s.Login.RevokeProofs(v.Context(), v.user.ID),
-		s.Logouts.EndWhere(v.Context(), reason, v.user.ID, func(sessionID string, _ store.LinkKey) bool {
-			return sessionID != v.session.ID
-		}))
+	return s.Logouts.EndWhere(v.Context(), reason, v.user.ID, func(sessionID string, _ store.LinkKey) bool {
+		return sessionID != v.session.ID
+	})
 }
 
 // ways are those in which a user can sign in.

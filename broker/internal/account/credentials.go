@@ -308,8 +308,7 @@ func (s *Service) endLocal(ctx context.Context, v *visit, kind store.CredentialK
 	if kind != store.CredentialPassword && kind != store.CredentialPasskey {
 		return nil
 	}
-	return errors.Join(s.Login.RevokeProofs(ctx, v.user.ID),
-		s.Logouts.EndWhere(ctx, string(kind)+" removed by the user", v.user.ID, func(sessionID string, by store.LinkKey) bool {
-			return sessionID != v.session.ID && by.Provider == ""
-		}))
+	return s.Logouts.EndWhere(ctx, string(kind)+" removed by the user", v.user.ID, func(sessionID string, by store.LinkKey) bool {
+		return sessionID != v.session.ID && by.Provider == ""
+	})
 }

@@ -33,7 +33,7 @@ func (s *Service) showLinks(v *visit, data *web.AccountData, w *ways) error {
 			continue
 		}
 		shown[[2]string{l.Provider, l.Subject}] = true
-		row := web.AccountLink{ID: linkID(l.LinkKey), Provider: p.Title(), Icon: s.icon(p), As: l.Username, Off: p.Disabled}
+		row := web.AccountLink{ID: linkID(l.LinkKey), Provider: p.Title(), Icon: s.icon(p), ThemeData: p.ThemeData, As: l.Username, Off: p.Disabled}
 		if row.As == "" {
 			row.As = l.Email
 		}
@@ -45,7 +45,7 @@ func (s *Service) showLinks(v *visit, data *web.AccountData, w *ways) error {
 			continue
 		}
 		data.Linkable = append(data.Linkable, web.Button{
-			Name: p.Title(), Icon: s.icon(p),
+			Name: p.Title(), Icon: s.icon(p), ThemeData: p.ThemeData,
 			URL: s.Base.String() + "/link?" + url.Values{"provider": {p.Alias}, "return_to": {v.base + "/"}}.Encode(),
 		})
 	}

@@ -53,6 +53,7 @@ type Provider struct {
 	IdP                   provider.IdentityProvider
 	Name                  string
 	Icon                  []byte
+	ThemeData             map[string]string
 	Order                 int
 	Disabled              bool
 	HideOnLogin           bool

@@ -140,7 +140,7 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, e
 		data.Providers = append(data.Providers, web.Button{
 			Name: p.Title(),
 			URL:  s.url("/broker/" + p.Alias + "/login?" + again),
-			Icon: s.icon(p),
+			Icon: s.icon(p), ThemeData: p.ThemeData,
 		})
 	}
 	if s.localAllowed(t, false) == nil {

@@ -42,7 +42,7 @@ func (s *Service) Conclude(w http.ResponseWriter, r *http.Request, t *Target, se
 // finish writes what the journey decided, signs the browser in, and sends it on.
 func (s *Service) finish(w http.ResponseWriter, r *http.Request, j *journey) {
 	cookie, answer, err := s.commit(r, j)
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, errConflict) || errors.Is(err, errUnproved) {
 		web.RecordOf(r.Context()).Err = err
 		s.Expired(w, r, j.target, "")
 		return
@@ -127,6 +127,13 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 	if err := store.Commit(ctx, s.Store, login); err != nil {
 		return "", Answer{}, errors.Join(fmt.Errorf("commit login: %w", err), s.takePasswordBack(ctx, login, err))
 	}
+	if login.EndSession != "" {
+		gone()
+		s.Ended(ctx, "another user logged in", login.EndSession)
+	}
+	if err := s.stillProved(ctx, j); err != nil {
+		return "", Answer{}, errors.Join(err, s.takeBack(ctx, j, login))
+	}
 	s.afterLinking(r, j, login, user)
 	if login.Session.Version > 1 {
 		s.prolong(ctx, login.Session)
@@ -135,10 +142,6 @@ func (s *Service) tryCommit(r *http.Request, j *journey) (cookie string, answer 
 		s.Vault.Revoke(ctx, by.Provider, had)
 	}
 	j.user = user.ID
-	if login.EndSession != "" {
-		gone()
-		s.Ended(ctx, "another user logged in", login.EndSession)
-	}
 	return cookie, answer, nil
 }
 

@@ -2,7 +2,6 @@ package login
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,8 +95,10 @@ func (s *Service) kept(r *http.Request, id string,
 	if j.provider.TransientUsers != (j.Transient != nil) { // its users are kept from now on, or no more
 		return nil, flow.ErrStale
 	}
-	if revoked, err := s.proofRevoked(r.Context(), j); revoked || err != nil {
-		return nil, cmp.Or(err, flow.ErrStale)
+	if err := s.stillProved(r.Context(), j); errors.Is(err, errUnproved) {
+		return nil, flow.ErrStale
+	} else if err != nil {
+		return nil, err
 	}
 	if j.Linked == "" {
 		return j, nil

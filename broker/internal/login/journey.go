@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -43,7 +42,7 @@ type journey struct {
 	Stage     stage
 	State     flow.State // of the flow of Stage
 	Expires   time.Time  // when it can no longer be committed
-	Proved    time.Time  // when its steps last took a credential of the broker's own
+	Held      []held     // what its user had when they proved who they are to the broker itself; nil if they have not
 
 	target   *Target
 	provider *gate.Provider
@@ -51,6 +50,7 @@ type journey struct {
 	user     string        // id of who logged in, once it is committed
 	begun    *begunPasskey // the login by passkey that the request is the answer to; nil for none
 	session  string        // id of the session that the browser had when the commit was first tried
+	witness  *witness      // of this request; nil until somebody's credentials are looked at
 }
 
 // A decision is who logs in, as a draft says it.
@@ -212,11 +212,10 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		if len(f) == 0 {
 			continue
 		}
-		before := j.Draft.AMR
 		out, err := f.Run(r.Context(), &j.State, s.turn(r, j, turn))
 		turn = nil
-		if !slices.Equal(before, j.Draft.AMR) {
-			j.Proved = s.Now()
+		if err == nil {
+			err = s.noteHeld(r.Context(), j)
 		}
 		if err != nil {
 			s.flowFailed(w, r, j, err)

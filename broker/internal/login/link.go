@@ -28,6 +28,7 @@ func (s *Service) linkUser(ctx context.Context, j *journey, login *store.Login, 
 		if err := s.disown(ctx, user); err != nil {
 			return nil, err
 		}
+		j.Held = nil // what else was proved was of the former owner's making
 		if after.Email == proved {
 			after.EmailVerified, changed = true, true
 		}
@@ -49,6 +50,9 @@ func (s *Service) linkUser(ctx context.Context, j *journey, login *store.Login, 
 // whoever set it up had not, and may have waited for the address's owner to come. It comes before the login is written, so that
 // nothing of it survives where the process ends in between; the owner of the address proves it again then.
 func (s *Service) disown(ctx context.Context, user *store.User) error {
+	if err := s.dropCredentials(ctx, user.ID); err != nil { // first: see takeBack
+		return fmt.Errorf("credentials of disowned account: %w", err)
+	}
 	links, err := s.Store.LinksOf(ctx, user.ID)
 	if err != nil {
 		return fmt.Errorf("links of disowned account: %w", err)
@@ -58,11 +62,7 @@ func (s *Service) disown(ctx context.Context, user *store.User) error {
 			return fmt.Errorf("unlink disowned account: %w", err)
 		}
 	}
-	if err := s.dropCredentials(ctx, user.ID); err != nil {
-		return fmt.Errorf("credentials of disowned account: %w", err)
-	}
-	err = errors.Join(s.RevokeProofs(ctx, user.ID), s.EndEverything(ctx, "the account's address was proved for the first time", user.ID))
-	if err != nil {
+	if err := s.EndEverything(ctx, "the account's address was proved for the first time", user.ID); err != nil {
 		return fmt.Errorf("sessions and grants of disowned account: %w", err)
 	}
 	return nil

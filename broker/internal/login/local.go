@@ -39,7 +39,7 @@ func (s *Service) lend(r *http.Request, j *journey) flow.Lent {
 		}
 	}
 	if s.Credentials != nil && j.Transient == nil {
-		lent.Credentials, lent.Passwords, lent.Refused = s.Credentials, s.Passwords, s.Refused
+		lent.Credentials, lent.Passwords, lent.Refused = s.witness(j), s.Passwords, s.Refused
 		if lent.Passkeys = s.Passkeys; j.begun != nil && j.Stage == stageFirstLogin {
 			lent.Passkeys = j.begun
 		}
@@ -69,7 +69,16 @@ func (s *Service) setPassword(ctx context.Context, j *journey, userID string) er
 	if len(j.Draft.Password) == 0 || s.Credentials == nil || j.Transient != nil {
 		return nil
 	}
-	return s.Factors().SetPassword(ctx, userID, j.Draft.Password, false)
+	// Somebody else who knew the former one may have been quicker to change it.
+	if err := s.stillProved(ctx, j); err != nil {
+		return err
+	}
+	local := s.Factors()
+	local.Credentials = s.witness(j)
+	if err := local.SetPassword(ctx, userID, j.Draft.Password, false); err != nil {
+		return err
+	}
+	return s.noteHeld(ctx, j)
 }
 
 // takePasswordBack removes the password of a user whom the login did not create, if it is certain that it did not. What a process
@@ -79,34 +88,6 @@ func (s *Service) takePasswordBack(ctx context.Context, login *store.Login, fail
 		return nil
 	}
 	return s.dropCredentials(context.WithoutCancel(ctx), login.NewUser.ID)
-}
-
-const revokedPurpose = "credentials revoked"
-
-// RevokeProofs has logins end that are paused, and in which the user has proved themselves by a password or a passkey until now:
-// whoever it was may have known what is another one, or none, from now on.
-func (s *Service) RevokeProofs(ctx context.Context, userID string) error {
-	at, err := s.Now().UTC().MarshalText()
-	if err != nil {
-		return err
-	}
-	return s.Store.Put(ctx, revokedPurpose, userID, at, s.Now().Add(2*journeyLifetime))
-}
-
-// proofRevoked reports whether RevokeProofs was called since the user of the journey has proved themselves in it.
-func (s *Service) proofRevoked(ctx context.Context, j *journey) (bool, error) {
-	if len(j.Draft.AMR) == 0 || j.Draft.UserID == "" {
-		return false, nil
-	}
-	text, err := s.Store.Get(ctx, revokedPurpose, j.Draft.UserID)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	var at time.Time
-	if err == nil {
-		err = at.UnmarshalText(text)
-	}
-	return err == nil && !at.Before(j.Proved), err
 }
 
 const (

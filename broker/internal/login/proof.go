@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/flow"
@@ -13,45 +14,69 @@ import (
 )
 
 const (
-	fieldLink = "link" // of the address that was mailed and of its page's form
-	maxProof  = 4 << 10
+	fieldLink   = "link" // of the address that was mailed and of its page's form
+	fieldNumber = "number"
+	maxProof    = 4 << 10
 )
 
 // ShowProof handles GET /proof: somebody, or their mail server, has opened a link that was mailed. It changes nothing.
 func (s *Service) ShowProof(w http.ResponseWriter, r *http.Request) {
-	handle := r.URL.Query().Get(fieldLink)
+	s.askProof(w, r, r.URL.Query().Get(fieldLink), "")
+}
+
+// askProof asks whoever has opened the link to confirm it. problem says why their answer did not, "" for who has given none.
+func (s *Service) askProof(w http.ResponseWriter, r *http.Request, handle, problem string) {
 	p, err := firstlogin.ReadProof(r.Context(), s.Store, handle, s.Now())
 	t := s.proofTarget(r.Context(), p)
 	if err != nil {
 		s.proofFailed(w, r, t, err)
 		return
 	}
-	provider, err := s.proofProvider(p)
+	data, err := s.proofData(r, p)
 	if err != nil {
 		s.proofFailed(w, r, t, err)
 		return
 	}
-	data := web.ProofData{
-		Action: s.url("/proof"), Hidden: url.Values{fieldLink: {handle}}, Provider: provider, Username: p.Upstream, Account: p.Account,
+	data.Hidden, data.Problem = url.Values{fieldLink: {handle}}, problem
+	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: *data})
+}
+
+// proofData returns what the page says of a mailed link that is good still.
+func (s *Service) proofData(r *http.Request, p *firstlogin.Proof) (*web.ProofData, error) {
+	provider, err := s.proofProvider(p)
+	if err != nil {
+		return nil, err
+	}
+	data := &web.ProofData{
+		Action: s.url("/proof"), Provider: provider, Username: p.Upstream, Account: p.Account, Elsewhere: s.waiting(r, p) == nil,
 	}
 	if p.Verifies {
 		data.Email = p.Email
 	}
-	if p.UserID != "" {
-		user, err := s.addressees(p).User(r.Context(), p.UserID)
-		if err == nil && user.Email != p.Email && !p.Verifies {
-			err = firstlogin.ErrProofRevoked
-		}
-		if err == nil && s.Gate.Transient(user, p.UserID, p.Link) != nil {
-			err = s.Gate.User(user)
-		}
-		if err != nil {
-			s.proofFailed(w, r, t, err)
-			return
-		}
-		data.Disowns = !user.EmailVerified && !p.Verifies
+	if p.UserID == "" {
+		return data, nil
 	}
-	s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: data})
+	user, err := s.addressees(p).User(r.Context(), p.UserID)
+	if err == nil && user.Email != p.Email && !p.Verifies {
+		err = firstlogin.ErrProofRevoked
+	}
+	if err == nil && s.Gate.Transient(user, p.UserID, p.Link) != nil {
+		err = s.Gate.User(user)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data.Disowns = !user.EmailVerified && !p.Verifies
+	return data, nil
+}
+
+// waiting returns the login that has asked for the mail if it is under way in the browser of the request, otherwise nil.
+func (s *Service) waiting(r *http.Request, p *firstlogin.Proof) *journey {
+	j, err := s.kept(r, p.Journey, s.Store.Get)
+	if err != nil {
+		return nil
+	}
+	return j
 }
 
 // addressees are the users whom mailed links are about. A transient one, whom no store has, is there for as long as a login with who
@@ -85,30 +110,42 @@ func (s *Service) proofProvider(p *firstlogin.Proof) (string, error) {
 }
 
 // AnswerProof handles POST /proof: who has opened the link confirms. In the browser that has asked for the mail the login goes on
-// at once; in any other there is a page that says so.
+// at once; in any other they have to know the number that the login's page shows there, and are sent back to it.
 func (s *Service) AnswerProof(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxProof)
 	if err := r.ParseForm(); err != nil {
 		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
 		return
 	}
-	handle := r.PostForm.Get(fieldLink)
-	read, err := firstlogin.ReadProof(r.Context(), s.Store, handle, s.Now())
+	answer := firstlogin.Confirmation{Handle: r.PostForm.Get(fieldLink), Number: r.PostForm.Get(fieldNumber)}
+	read, err := firstlogin.ReadProof(r.Context(), s.Store, answer.Handle, s.Now())
 	t := s.proofTarget(r.Context(), read)
 	if err == nil {
 		_, err = s.proofProvider(read)
 	}
+	var j *journey
 	if err == nil {
-		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.addressees(read), handle, s.Now())
+		if j = s.waiting(r, read); j != nil {
+			answer.Journey = j.ID
+		}
+		_, err = firstlogin.ConfirmProof(r.Context(), s.Store, s.addressees(read), answer, s.Now())
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, firstlogin.ErrProofNumber):
+		web.RecordOf(r.Context()).Err = err
+		problem := "wrong"
+		if strings.TrimSpace(answer.Number) == "" {
+			problem = "required"
+		}
+		s.askProof(w, r, answer.Handle, problem)
+		return
+	case err != nil:
 		s.proofFailed(w, r, t, err)
 		return
 	}
 	web.RecordOf(r.Context()).Note("user", read.UserID)
-	j, err := s.kept(r, read.Journey, s.Store.Get)
 	switch {
-	case err != nil: // another browser, or the login is over
+	case j == nil: // another browser, or the login is over
 		s.Render(w, r, t, web.Page{Name: "proof", Status: http.StatusOK, Data: s.proofDone(t)})
 	case j.State.Page() == nil || j.State.Page().Name != firstlogin.PageVerifyEmail:
 		s.leave(w, r, s.flowURL(j))

@@ -242,7 +242,7 @@ func (s *Service) SetReset(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err = s.Factors().SetPassword(ctx, user.ID, hash, false); err == nil {
-		err = errors.Join(s.RevokeProofs(ctx, user.ID), s.EndAll(ctx, "password reset", user.ID))
+		err = s.EndEverything(ctx, "password reset", user.ID)
 	}
 	if err != nil {
 		s.Fail(w, r, nil, err)

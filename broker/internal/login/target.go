@@ -94,8 +94,8 @@ type Service struct {
 	Mail func(ctx context.Context, language string, m flow.Mail) error
 	// Ended tells the applications of sessions that were deleted because others took their place.
 	Ended func(ctx context.Context, reason string, sessionIDs ...string) (frames []string)
-	// EndAll ends every session of a user, with all that was granted to outlive sessions.
-	EndAll func(ctx context.Context, reason, userID string) error
+	// End ends sessions, and tells the applications.
+	End func(ctx context.Context, reason string, sessionIDs ...string) (frames []string, err error)
 	// EndEverything ends every session of a user, and all that was granted to outlive sessions.
 	EndEverything func(ctx context.Context, reason, userID string) error
 	// Resolve makes the target that Start names again, or says why it may not be served any more.

@@ -81,9 +81,9 @@ func (s *Service) asked(w http.ResponseWriter, r *http.Request, p *gate.Provider
 	s.Login.Send(w, r, &login.Target{}, login.Answer{URL: redirect.URL, Form: redirect.Form})
 }
 
-// answered goes on with a sign-out that led to the upstream. The session here has ended whatever the upstream says. What is wrong
-// with its answer is for the log; visitors who stay here read that they may be signed in there still, and can try again. One whom
-// an application waits for goes on to that.
+// answered goes on with a sign-out that led to the upstream. The session here has ended whatever the upstream says. Where its answer
+// is in doubt, be it forged, a refusal, or that not everybody was told, the visitor reads that they may be signed in there still,
+// and can try again or go on, to an application that waits too: nothing but the visitor's own eyes would notice otherwise.
 func (s *Service) answered(w http.ResponseWriter, r *http.Request, p *gate.Provider, answerer provider.LogoutAnswerer,
 	cb provider.Callback) {
 	states := cb.Params["RelayState"]
@@ -95,11 +95,9 @@ func (s *Service) answered(w http.ResponseWriter, r *http.Request, p *gate.Provi
 	cb.Data = kept.Data
 	if err := answerer.FinishLogout(r.Context(), cb); err != nil {
 		s.Log.WarnContext(r.Context(), "the upstream may not have signed out", "provider", p.Alias, "error", err)
-		if !s.place(r.Context(), kept.Target).leads {
-			again := &way{url: s.tripURL(p.Alias, "/logout?state="+state), name: p.Title(), mode: provider.LogoutOffer}
-			s.leave(w, r, kept.Target, nil, again)
-			return
-		}
+		again := &way{url: s.tripURL(p.Alias, "/logout?state="+state), name: p.Title(), mode: provider.LogoutOffer, doubtful: true}
+		s.leave(w, r, kept.Target, nil, again)
+		return
 	}
 	if _, _, err := s.kept(r, states, s.Store.Take); err != nil { // it has come twice at once
 		s.Login.Fail(w, r, nil, err)

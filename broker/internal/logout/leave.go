@@ -102,7 +102,7 @@ func (s *Service) leave(w http.ResponseWriter, r *http.Request, t Target, frames
 	case up != nil && up.mode == provider.LogoutPerform:
 		data.Onward = up.url
 	case up != nil:
-		data.Upstream = &web.Link{Text: up.name, URL: up.url}
+		data.Upstream, data.Unconfirmed = &web.Link{Text: up.name, URL: up.url}, up.doubtful
 	case to.leads:
 		data.Onward = to.url
 	}

@@ -38,6 +38,8 @@ type way struct {
 	url  string // of ours, where the trip begins
 	name string // of the provider
 	mode provider.LogoutMode
+	// doubtful says that the browser was there, and that nobody knows whether it is signed out.
+	doubtful bool
 }
 
 // prepare returns the way to the upstream's own sign-out, nil if there is none. Whatever fails here leaves that out: the

@@ -40,12 +40,13 @@ type AccountLocale struct {
 
 // An AccountLink is an identity that the user is linked to.
 type AccountLink struct {
-	ID       string // for the form
-	Provider string
-	Icon     string // see [Button]
-	As       string // who they are there; may be empty
-	Off      bool   // nobody can sign in with it
-	Needed   bool   // it is the last way in
+	ID        string // for the form
+	Provider  string
+	Icon      string            // see [Button]
+	ThemeData map[string]string // likewise
+	As        string            // who they are there; may be empty
+	Off       bool              // nobody can sign in with it
+	Needed    bool              // it is the last way in
 }
 
 // AccountCredentials are what the broker itself keeps for the user.

@@ -62,6 +62,9 @@ func FuzzLocalPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, target string) {
 		local, ok := LocalPath(base, target)
 		if !ok {
+			if target == "/" || target == "https://app.example/x" {
+				t.Errorf("LocalPath(%q) is refused", target)
+			}
 			return
 		}
 		// What a browser makes of it, relative to a page of ours, is ours.

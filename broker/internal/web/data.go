@@ -45,7 +45,9 @@ type Button struct {
 	// Icon is a path on this origin or a data:image/ URL. Anything else would be stopped by the page's
 	// Content-Security-Policy, so that a tile with the name's initial stands in its place, as it does if Icon is "".
 	Icon string
-	Last bool // the visitor chose it the last time
+	// ThemeData is what the host gives to the templates of its theme.
+	ThemeData map[string]string
+	Last      bool // the visitor chose it the last time
 }
 
 // EmailForm is the part of the login page that asks for an e-mail address. It is posted to Action as "email".
@@ -118,6 +120,8 @@ type ProofData struct {
 	Provider, Username, Account string
 	Email                       string // to be verified; "" if it is the link that is to be confirmed
 	Disowns                     bool   // every other way to sign in to Account goes with it
+	Elsewhere                   bool   // it is not the browser that waits: ask for the number that is shown there
+	Problem                     string // of the number; "" for none
 
 	Done        bool
 	Application string // its name; "" if it has none
@@ -227,7 +231,7 @@ func sample(page string) (data any, builtin bool) {
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":
 		return SignedOutData{
-			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Onward: "/",
+			Login: "/", Back: "/", Application: "A", Upstream: &Link{Text: "A", URL: "/"}, Unconfirmed: true, Onward: "/",
 			Frames: []string{"https://a.example/"},
 		}, true
 	case "logout":
@@ -239,7 +243,7 @@ func sample(page string) (data any, builtin bool) {
 		}, true
 	case "proof":
 		return ProofData{
-			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Email: "a@a.example", Disowns: true, Application: "A", Back: "/", Restart: "/",
+			Action: "/", Hidden: url.Values{"k": {"v"}}, Provider: "A", Username: "u", Account: "a", Email: "a@a.example", Disowns: true, Elsewhere: true, Problem: "wrong", Application: "A", Back: "/", Restart: "/",
 		}, true
 	case "continue":
 		return ContinueData{URL: "/"}, true
@@ -255,7 +259,7 @@ func sample(page string) (data any, builtin bool) {
 	flow := FlowData{Action: "/", Hidden: map[string]string{"k": "v"}, Errors: map[string]string{"f": "invalid"}}
 	errors, builtin := flowPages[page]
 	if builtin {
-		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1", "passkey": "{}"}, errors
+		flow.Data, flow.Errors = map[string]any{"another": true, "field": "email", "provider": "A", "email": "a@a.example", "minutes": "1", "number": "0", "passkey": "{}"}, errors
 	}
 	return flow, builtin
 }

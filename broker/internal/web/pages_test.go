@@ -94,6 +94,10 @@ func pages() map[string]web.Page {
 			Upstream: &web.Link{Text: "Universität & École", URL: "/id/broker/uni/logout?state=x"},
 			Frames:   []string{"https://a.example:8443/out?iss=https%3A%2F%2Fid&sid=s", "http://127.0.0.1:1/out", "https://a.example:8443/2"},
 		}},
+		"signedout-unconfirmed": {Name: "signedout", Data: web.SignedOutData{
+			Back: "https://inventory.example/out?state=s", Application: "Inventory", Unconfirmed: true,
+			Upstream: &web.Link{Text: "Universität & École", URL: "/id/broker/uni/logout?state=x"},
+		}},
 		"signedout-onward": {Name: "signedout", Data: web.SignedOutData{
 			Login: "/id/login", Back: "https://inventory.example/out", Onward: "https://inventory.example/out?a=1&b='2'",
 			Frames: []string{"https://a.example/out"},
@@ -158,11 +162,11 @@ func pages() map[string]web.Page {
 		}},
 		"verify-email": {Name: "verify-email", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
-			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "another": true},
+			Data:   map[string]any{"email": "anna@example.com", "provider": "Google", "minutes": "15", "number": "0471", "another": true},
 			Errors: map[string]string{"confirmed": "not_yet"},
 		}},
 		"verify-email-own": {Name: "verify-email", Data: web.FlowData{
-			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"email": "anna@example.com", "minutes": "15", "own": true},
+			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"}, Data: map[string]any{"email": "anna@example.com", "minutes": "15", "number": "0471", "own": true},
 		}},
 		"verify-email-failed": {Name: "verify-email", Data: web.FlowData{
 			Action: "/id/flow/1", Hidden: map[string]string{"turn": "t"},
@@ -187,6 +191,12 @@ func pages() map[string]web.Page {
 		}},
 		"proof-verify-local": {Name: "proof", Data: web.ProofData{
 			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Account: "anna", Email: "anna@example.com",
+		}},
+		"proof-elsewhere": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Provider: "Google", Username: "<anna>", Account: "anna", Elsewhere: true,
+		}},
+		"proof-elsewhere-wrong": {Name: "proof", Data: web.ProofData{
+			Action: "/id/proof", Hidden: url.Values{"link": {"h"}}, Account: "anna", Email: "anna@example.com", Elsewhere: true, Problem: "wrong",
 		}},
 		"proof-done": {Name: "proof", Data: web.ProofData{
 			Done: true, Application: "Inventory", Back: "https://inventory.example/", Restart: "/id/login",
@@ -401,7 +411,8 @@ func TestHostile(t *testing.T) {
 			"logout":      web.LogoutData{Action: script, Back: script, Application: markup},
 			"signedout": web.SignedOutData{
 				Login: script, Back: script, Application: markup, Upstream: &web.Link{Text: markup, URL: script}, Onward: script,
-				Frames: []string{script, markup, "https://a.example;script-src *"},
+				Unconfirmed: true,
+				Frames:      []string{script, markup, "https://a.example;script-src *"},
 			},
 			"consent": web.ConsentData{
 				Application: markup, Account: markup, Scopes: []string{markup}, Action: script,

@@ -13,6 +13,7 @@ type SignedOutData struct {
 	Back        string // URL of the application; "" for none
 	Application string
 	Upstream    *Link  // offers to sign out at the provider with this name as well; nil does not
+	Unconfirmed bool   // the browser comes from Upstream, which did not say, or not credibly, that it is signed out there
 	Onward      string // URL that the page leads to by itself once the frames had their time; "" stays
 	// Frames are addresses of applications, which sign the browser out there (OpenID Connect Front-Channel Logout 1.0 §2).
 	// What is no address of an http or https site is left out.

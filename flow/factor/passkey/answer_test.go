@@ -236,9 +236,11 @@ func FuzzAnswers(f *testing.F) {
 	}
 	good := string(ann.Get(text))
 	made := string(flowtest.NewAuthenticator(f, origin).Create(creation))
+	// The processes of a fuzz run have answers of their own, which stand here by name.
+	written := strings.NewReplacer("GOOD", good, "MADE", made, "OPEN", good[:len(good)-1])
 	for _, seed := range []string{
-		good, made, "", "null", "[]", `""`, "{", "7", good + good, good[:len(good)-1] + `,"response":null}`, good[:len(good)-1] + `,"response":{"signature":""}}`,
-		good[:len(good)-1] + `,"rawId":"AA"}`, strings.Repeat("[", 20000), `{"id":` + strings.Repeat(`{"id":`, 5000), `{"response":{"attestationObject":"oA"}}`,
+		"GOOD", "MADE", good, made, "", "null", "[]", `""`, "{", "7", "GOODGOOD", `OPEN,"response":null}`, `OPEN,"response":{"signature":""}}`,
+		`OPEN,"rawId":"AA"}`, `OPEN,"x":{}}`, strings.Repeat("[", 20000), `{"id":` + strings.Repeat(`{"id":`, 5000), `{"response":{"attestationObject":"oA"}}`,
 		strings.Replace(made, `"fmt"`, `"x"`, 1), "\xff", strings.Replace(good, `"id":"`, `"id":"=`, 1),
 	} {
 		f.Add(seed)
@@ -258,12 +260,14 @@ func FuzzAnswers(f *testing.F) {
 		if err := kept.CreateCredential(t.Context(), all[0]); err != nil {
 			t.Fatal(err)
 		}
+		name := answer
+		answer = written.Replace(answer)
 		proof, err := site.FinishLogin(t.Context(), kept, strict(kept), login, []byte(answer), now)
-		if err == nil && proof.User.ID != "ann" || err != nil && !errors.Is(err, factor.ErrRefused) {
+		if err == nil && proof.User.ID != "ann" || err != nil && (!errors.Is(err, factor.ErrRefused) || name == "GOOD") {
 			t.Errorf("login: got %+v, %v", proof, err)
 		}
 		err = site.FinishRegistration(t.Context(), kept, u, "", making, []byte(answer), now)
-		if err != nil && !errors.Is(err, factor.ErrRefused) {
+		if err != nil && (!errors.Is(err, factor.ErrRefused) || name == "MADE") {
 			t.Errorf("registration: got %v", err)
 		}
 	})
