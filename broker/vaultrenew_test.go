@@ -388,7 +388,8 @@ func TestRefreshRefused(t *testing.T) {
 		want := func(want error) {
 			t.Helper()
 			asked := idp.asked.Load()
-			if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, want) || want == broker.ErrRefreshFailed && errors.Is(err, broker.ErrLinkAgain) {
+			_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+			if !errors.Is(err, want) || errors.Is(err, broker.ErrRefreshFailed) && errors.Is(err, broker.ErrLinkAgain) {
 				t.Errorf("mode %d: %v, want %v", mode, err, want)
 			}
 			if idp.asked.Load() != asked+1 {

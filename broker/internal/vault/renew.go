@@ -153,12 +153,14 @@ func (v *Vault) lead(ctx context.Context, p *gate.Provider, s *shelf, put func(c
 	}
 	since := r.Refused
 	if errors.Is(err, errRefused) {
+		verdict := ErrRefresh
 		switch now := v.Now().UTC(); {
 		case since.IsZero():
 			since = now
 		case now.Sub(since) >= refusedFor: // it is asked again all the same, as it may come to its senses
-			err = fmt.Errorf("%w: %w", ErrLinkAgain, err)
+			verdict = ErrLinkAgain
 		}
+		err = fmt.Errorf("%w: %w", verdict, err)
 	}
 	v.free(ctx, p, s, put, r, since)
 	return nil, err
@@ -188,7 +190,13 @@ func (v *Vault) free(ctx context.Context, p *gate.Provider, s *shelf, put func(c
 }
 
 // ask has the upstream renew the tokens, until a time.
-func (v *Vault) ask(ctx context.Context, p *gate.Provider, r *record, until time.Time) (*provider.Tokens, error) {
+func (v *Vault) ask(ctx context.Context, p *gate.Provider, r *record, until time.Time) (_ *provider.Tokens, err error) {
+	defer func() { // so that the lease is given back
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: panic of type %T", ErrRefresh, r)
+			v.Log.ErrorContext(ctx, "panic while tokens were renewed", "provider", p.Alias, "error", err)
+		}
+	}()
 	refresher, ok := p.IdP.(provider.TokenRefresher)
 	if !ok {
 		return nil, ErrLinkAgain
@@ -212,7 +220,7 @@ func (v *Vault) ask(ctx context.Context, p *gate.Provider, r *record, until time
 	case ok && failure.Kind == provider.Expired:
 		why = ErrLinkAgain
 	case ok && failure.Kind == provider.Denied:
-		why = fmt.Errorf("%w: %w", ErrRefresh, errRefused)
+		why = errRefused
 	}
 	v.Log.WarnContext(ctx, "tokens not renewed", "provider", p.Alias, "error", err)
 	return nil, fmt.Errorf("%w: %w", why, err)

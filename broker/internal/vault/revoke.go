@@ -73,8 +73,11 @@ func (v *Vault) ForgetDisabled(ctx context.Context, holders store.Holders) (err 
 			return errors.Join(err, failed)
 		}
 		for _, id := range page {
-			err = errors.Join(err, v.forget(ctx, id, v.tell))
-			v.Log.InfoContext(ctx, "tokens of a disabled user are given up", "user", id)
+			failed := v.forget(ctx, id, v.tell)
+			if failed == nil {
+				v.Log.InfoContext(ctx, "tokens of a disabled user are given up", "user", id)
+			}
+			err = errors.Join(err, failed)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
