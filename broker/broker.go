@@ -147,7 +147,7 @@ func New(c Config) (*Broker, error) {
 		case "/link":
 			return b.linkTarget(query)
 		}
-		return b.hostTarget(query)
+		return b.hostTarget(ctx, query)
 	}
 	b.handler = b.routes(server)
 	for i := range c.Clients {
