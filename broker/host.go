@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -89,8 +91,8 @@ func SessionFrom(ctx context.Context) (*store.Session, bool) {
 	return active.Session, true
 }
 
-// hostLogin handles GET and POST /login: the host application, or a person, wants a session. Parameters: return_to,
-// idp_hint, login_hint, ui_locales and prompt.
+// hostLogin handles GET and POST /login: the host application, or a person, wants a session. Parameters: return_to or
+// application, idp_hint, login_hint, ui_locales and prompt.
 func (b *Broker) hostLogin(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.RawQuery
 	if r.Method == http.MethodPost {
@@ -102,7 +104,7 @@ func (b *Broker) hostLogin(w http.ResponseWriter, r *http.Request) {
 		login.ReadForm(r.PostForm)
 		query = r.PostForm.Encode()
 	}
-	t, err := b.hostTarget(query)
+	t, err := b.hostTarget(r.Context(), query)
 	if err != nil {
 		b.login.Fail(w, r, nil, err)
 		return
@@ -125,7 +127,7 @@ const (
 )
 
 // hostTarget makes a login target of the parameters of /login.
-func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
+func (b *Broker) hostTarget(ctx context.Context, rawQuery string) (*login.Target, error) {
 	if len(rawQuery) > maxQuery {
 		return nil, &login.Problem{Status: http.StatusRequestURITooLong, Message: "too_large"}
 	}
@@ -133,7 +135,7 @@ func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
 	if err != nil {
 		return nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
 	}
-	where, err := b.returnTo(params)
+	where, client, err := b.leadsTo(ctx, params)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +150,9 @@ func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
 		Grant: func(context.Context, *store.Session) (*store.Grant, login.Answer, error) {
 			return nil, login.Answer{URL: where}, nil
 		},
+	}
+	if client != nil {
+		t.Application, t.Back, t.Providers = cmp.Or(client.Name, client.ID), where, client.Providers
 	}
 	if user := params.Get(login.ParamAgain); user != "" {
 		t.Again(user)
@@ -164,6 +169,25 @@ func (b *Broker) hostTarget(rawQuery string) (*login.Target, error) {
 	}
 	t.ReadHints(params)
 	return t, nil
+}
+
+// leadsTo returns where a login of nobody's request leads: to a page of the host's, or to the home page of the client that
+// application names, which then asks for a login of its own and finds a session.
+func (b *Broker) leadsTo(ctx context.Context, params url.Values) (string, *store.Client, error) {
+	if !params.Has(login.ParamClient) {
+		where, err := b.returnTo(params)
+		return where, nil, err
+	}
+	client, err := b.gate.Client(ctx, params.Get(login.ParamClient))
+	if err != nil {
+		return "", nil, err
+	}
+	home, err := url.Parse(client.HomeURL)
+	if params.Has("return_to") || err != nil || home.Host == "" || home.Scheme != "https" && home.Scheme != "http" {
+		err := fmt.Errorf("client %q has no HomeURL to lead to, or return_to stands beside it", client.ID)
+		return "", nil, &login.Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err}
+	}
+	return client.HomeURL, client, nil
 }
 
 // returnTo returns the URL that return_to names, which must be on BaseURL's site.

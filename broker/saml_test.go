@@ -299,6 +299,65 @@ func TestSAMLUnsolicitedRefused(t *testing.T) {
 	}
 }
 
+// Row 67: a login that nobody asked for here lands at the application that its RelayState stands for, which then finds a session; not
+// at one that nobody knows, that is switched off, that has no home page, or that this provider may not vouch to.
+func TestRow67UnsolicitedToClient(t *testing.T) {
+	t.Parallel()
+	perClient := samlProvider(t, func(s *saml.Config, _ *broker.Provider) {
+		s.Unsolicited = map[string]string{"app": "client:rp", "nobody": "client:nobody", "": "client:homeless", "off": "client:off", "others": "client:others"}
+	})
+	w := newWorld(t, also(perClient, func(c *broker.Config) {
+		for _, id := range []string{"homeless", "off", "others"} {
+			client := c.Clients[0]
+			client.ID, client.Disabled = id, id == "off"
+			if id == "homeless" {
+				client.HomeURL = ""
+			}
+			if id == "others" {
+				client.Providers = []string{"demo"}
+			}
+			c.Clients = append(c.Clients, client)
+		}
+	}))
+	for relayState, want := range map[string]int{
+		"nobody": http.StatusBadRequest, "": http.StatusBadRequest, "off": http.StatusBadRequest, "others": http.StatusForbidden, "other": http.StatusBadGateway,
+	} {
+		b := stopped(t)
+		form := url.Values{"SAMLResponse": {w.samlAnswer("_"+rand.Text(), "")}, "RelayState": {relayState}}
+		page := b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+		if page.Status != want || page.Header.Get("Location") != "" || w.signedIn(b) || w.users("samlalice") != 0 {
+			t.Errorf("RelayState %q: status %d, want %d, leads to %q", relayState, page.Status, want, page.Header.Get("Location"))
+		}
+	}
+	b := stopped(t)
+	form := url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}, "RelayState": {"app"}}
+	page := b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+	if to := page.Header.Get("Location"); page.Status != http.StatusSeeOther || to != w.rp.Client().HomeURL {
+		t.Fatalf("status %d, leads to %q, want %q", page.Status, to, w.rp.Client().HomeURL)
+	}
+	page = b.Get(b.Get(w.rp.LoginURL()).Header.Get("Location"))
+	if to := page.Header.Get("Location"); !strings.HasPrefix(to, w.rp.Client().RedirectURIs[0]+"?") || !strings.Contains(to, "code=") {
+		t.Errorf("the application's own login: status %d, leads to %q", page.Status, to)
+	}
+}
+
+// Whoever names an application at the login comes to its home page and nowhere else.
+func TestLoginToApplication(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	home := w.rp.Client().HomeURL
+	page := brokertest.NewBrowser(t).Get(w.URL + "/login?application=rp")
+	shows(t, page, http.StatusOK, "Test App")
+	if page = page.Click("Demo"); page.Status != http.StatusOK || strings.TrimSuffix(page.URL.String(), "/") != home {
+		t.Errorf("status %d at %s, want %s", page.Status, page.URL, home)
+	}
+	for _, query := range []string{"application=", "application=nobody", "application=rp&return_to=/x", "application=" + url.QueryEscape(home)} {
+		if page := stopped(t).Get(w.URL + "/login?" + query); page.Status != http.StatusBadRequest {
+			t.Errorf("%s: status %d, leads to %q", query, page.Status, page.Header.Get("Location"))
+		}
+	}
+}
+
 // An answer of one provider is none of another's, the state least of all.
 func TestSAMLOtherProvider(t *testing.T) {
 	t.Parallel()

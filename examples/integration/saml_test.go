@@ -137,7 +137,7 @@ func TestSAMLThroughLemonLDAP(t *testing.T) {
 		return broker.Config{
 			Store: sqlstore.New(openSQLite(t, newFile(t)+pragmas)),
 			Providers: []broker.Provider{
-				upstream("plain", func(*saml.Config) {}),
+				upstream("plain", func(c *saml.Config) { c.KeyNames, c.KeyNameExtension = saml.KeyNameID, true }), // which it passes over
 				upstream("sealed", func(c *saml.Config) {
 					c.WantAssertionsEncrypted, c.InsecureAllowCBC, c.RequestBinding = true, true, saml.HTTPPost
 				}),

@@ -2,12 +2,21 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/social"
 )
 
 // whole is a configuration without mistakes, of which each row below breaks one line.
@@ -345,6 +354,39 @@ func TestVendors(t *testing.T) {
 	}
 	if found != len(vendors) {
 		t.Errorf("%d constructors, %d types", found, len(vendors))
+	}
+}
+
+// A type is the vendor of its name, and each key arrives where it belongs.
+func TestVendorsAreWhoTheyAreCalled(t *testing.T) {
+	t.Parallel()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tenant = "01234567-89ab-cdef-0123-456789abcdef"
+	where := map[upstreamType]string{ // of the installation, in the name under which links are kept
+		"auth0": "https://acme.example/", "okta": "https://acme.example", "keycloak": "https://sso.example/realms/staff",
+	}
+	for name, kind := range vendors {
+		p := kind.make(&vendor{
+			ClientID: "the-client", ClientSecret: "0123456789abcdef0123456789abcdef", Tenants: []string{tenant}, Domain: "acme.example",
+			BaseURL: "https://sso.example", Realm: "staff", Key: "the-key",
+			AppleKey: appleKey{TeamID: "T", ID: "K", PEM: secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
+		}, social.Options{})
+		if err := p.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		brand := strings.ToLower(strings.ReplaceAll(p.(provider.Branded).Brand().Name, " ", ""))
+		issuer := p.(provider.Trusted).Trust().Issuer
+		if brand != string(name) || where[name] != "" && issuer != where[name] || !strings.Contains(fmt.Sprint(p), `client "the-client"`) {
+			t.Errorf("%s is %s at %s, as %v", name, brand, issuer, p)
+		}
 	}
 }
 

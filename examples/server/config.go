@@ -139,6 +139,7 @@ type openID struct {
 	AssertionAudience            string            `yaml:"assertion_audience"`
 	Scopes                       []string          `yaml:"scopes"`
 	Prompt                       []string          `yaml:"prompt"`
+	PromptValues                 []string          `yaml:"prompt_values"`
 	IgnorePrompt                 bool              `yaml:"ignore_prompt"`
 	AcceptPromptNone             bool              `yaml:"accept_prompt_none"`
 	ForwardLoginHint             bool              `yaml:"forward_login_hint"`

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/provider"
 )
 
 // start serves the application with an environment.
@@ -73,6 +74,9 @@ func TestEveryVendor(t *testing.T) {
 	known := map[string]bool{}
 	for _, p := range vendors(env) {
 		known[p.Alias] = true
+		if name := p.IdP.(provider.Branded).Brand().Name; strings.ToLower(strings.ReplaceAll(name, " ", "")) != p.Alias {
+			t.Errorf("%s is %s", p.Alias, name)
+		}
 		if !strings.Contains(string(readme), "`"+strings.ToUpper(p.Alias)+"`") {
 			t.Errorf("README.md has no row for %s", p.Alias)
 		}

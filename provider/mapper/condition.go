@@ -79,16 +79,11 @@ func equal(v any, got, want string) bool {
 	return false
 }
 
-// sameNumber reports whether two texts are one number. Integers are compared as such, and what a float64 cannot tell from its
-// neighbours equals nothing: an id that is nearly somebody's is not theirs.
-func sameNumber(a, b string) bool {
+// sameNumber reports whether a number and a text are one number. What a float64 cannot tell from its neighbours equals nothing: an id
+// that is nearly somebody's is not theirs.
+func sameNumber(number, text string) bool {
 	const exact = 1 << 53
-	x, errX := strconv.ParseInt(a, 10, 64)
-	y, errY := strconv.ParseInt(b, 10, 64)
-	if errX == nil && errY == nil {
-		return x == y
-	}
-	f, errF := strconv.ParseFloat(a, 64)
-	g, errG := strconv.ParseFloat(b, 64)
-	return errF == nil && errG == nil && f == g && f < exact && f > -exact
+	f, err1 := strconv.ParseFloat(number, 64)
+	g, err2 := strconv.ParseFloat(text, 64)
+	return err1 == nil && err2 == nil && f == g && f < exact && f > -exact
 }

@@ -13,7 +13,7 @@ import (
 
 const document = `{
 	"text": "value", "empty": "", "nothing": null, "list": ["a", null, "b", 7], "yes": true, "no": false,
-	"int": 42, "long": 9007199254740993, "float": 1.50, "control": "a\u0000b", "a.b": "dotted", "a": {"b": "nested", "c[0]": "bracket", "": "unnamed"},
+	"int": 42, "zero": 0, "minus": -9007199254740993, "long": 9007199254740993, "float": 1.50, "control": "a\u0000b", "a.b": "dotted", "a": {"b": "nested", "c[0]": "bracket", "": "unnamed"},
 	"matrix": [[1, 2], [3, [4]]], "people": [{"name": "x", "tags": ["t0", "t1"]}, {"name": "<y>"}],
 	"https://example.com/claims/roles": ["r"], "urn:oid:2.5.4.42": "Alice", "back\\slash": "bs",
 	"realm_access": {"roles": ["admin", "my.role"]}, "resource_access": {"my.app": {"roles": ["writer"]}}
@@ -148,6 +148,7 @@ func TestMistakes(t *testing.T) {
 		"no group":               mapper.FixedGroup(""),
 		"empty condition":        mapper.Role("r", mapper.Condition{}),
 		"condition without want": mapper.Role("r", mapper.Condition{Claim: "a"}),
+		"claim of a condition":   mapper.Role("r", mapper.Condition{Claim: "a[", Value: "b"}),
 		"second condition":       mapper.Role("r", ok, mapper.Condition{Claim: "a", Value: "(", Regex: true}),
 		"unbalanced regex":       mapper.Role("r", mapper.Condition{Claim: "a", Value: "a)|(b", Regex: true}),
 		"external role":          mapper.ExternalRole("a.b.c", "r"),
@@ -195,6 +196,10 @@ func TestConditions(t *testing.T) {
 		{"long", "9007199254740992", false, false},
 		{"long", "9007199254740992.0", false, false}, // nearly
 		{"long", "9.007199254740993e15", false, false},
+		{"minus", "-9007199254740993", false, true},
+		{"minus", "-9007199254740992.0", false, false},
+		{"zero", "0.0", false, true},
+		{"zero", "x", false, false}, // which is no number
 		{"yes", "true", false, true},
 		{"yes", "1", false, false},
 		{"no", "false", false, true},
@@ -302,6 +307,24 @@ func TestFields(t *testing.T) {
 	}
 	if mapper.Attribute("gone", "email").Forget != nil {
 		t.Error("an e-mail address can be taken away")
+	}
+}
+
+// Mappers add to each other's work, also on a profile that somebody made without maps, and grant nothing twice.
+func TestSeveralMappers(t *testing.T) {
+	t.Parallel()
+	on := mapping(map[string]any{"a": "1", "g": []any{"x"}})
+	on.Profile = &provider.Profile{}
+	for _, m := range []provider.Mapper{
+		mapper.Attribute("a", "one"), mapper.FixedAttribute("two", "2"), mapper.Note("a", "one"), mapper.FixedNote("two", "2"),
+		mapper.FixedRole("r"), mapper.FixedRole("r"), mapper.Groups("g", ""),
+	} {
+		run(t, m, on)
+	}
+	p := on.Profile
+	if len(p.Attributes) != 2 || !maps.Equal(p.Notes, map[string]string{"one": "1", "two": "2"}) ||
+		!slices.Equal(p.Roles, []string{"r"}) || !slices.Equal(p.Groups, []string{"x"}) {
+		t.Errorf("got %+v", p)
 	}
 }
 
@@ -438,6 +461,11 @@ func TestBrokerIDsStayApart(t *testing.T) {
 				t.Errorf("%s: only %d of the pairs have an id", template, len(made))
 			}
 		}
+	}
+	on := mapping(map[string]any{})
+	on.Identity.FormerSubject = "was"
+	if run(t, mapper.Username("${CLAIM.a}", mapper.FormerID), on); on.Identity.FormerSubject != "was" {
+		t.Errorf("without the claim the former subject is %q, want what the provider says", on.Identity.FormerSubject)
 	}
 	if _, ok := id("${CLAIM.a}-${ALIAS}", "x-y", "", mapper.BrokerID); !ok {
 		t.Error("a claim that no other one follows has to end nowhere")

@@ -98,6 +98,13 @@ func (p *Provider) setForwarded(set func(name, value string), r provider.Request
 
 // prompt returns what to send. An application that wants no page must not get one because that wish was dropped.
 func (p *Provider) prompt(requested []string) (string, error) {
+	unknown := func(s string) bool {
+		return p.cfg.PromptValues != nil && !slices.Contains(p.cfg.PromptValues, s) && s != "none"
+	}
+	if slices.Contains(requested, "login") && unknown("login") {
+		return "", fail(provider.LoginRequired, "begin login: a new proof is asked for, and this provider does not know how")
+	}
+	requested = slices.DeleteFunc(slices.Clone(requested), unknown)
 	if !slices.Contains(requested, "none") {
 		if len(p.cfg.Prompt) > 0 {
 			return strings.Join(p.cfg.Prompt, " "), nil

@@ -71,6 +71,8 @@ func TestBeginForwards(t *testing.T) {
 		{"prompt ignored", func(c *oidc.Config) { c.IgnorePrompt = true }, map[string]string{"acr_values": "urn:loa:2 silver"}},
 		{"prompt fixed", func(c *oidc.Config) { c.Prompt = []string{"select_account"} },
 			map[string]string{"prompt": "select_account", "acr_values": "urn:loa:2 silver"}},
+		{"prompt unknown there in part", func(c *oidc.Config) { c.PromptValues = []string{"login", "select_account"} },
+			map[string]string{"prompt": "login", "acr_values": "urn:loa:2 silver"}},
 		{"everything", func(c *oidc.Config) {
 			c.ForwardLoginHint, c.ForwardUILocales, c.ForwardMaxAge = true, true, true
 			c.ForwardParams = []string{"claims", "hd", "twice", "absent"}
@@ -134,6 +136,14 @@ func TestPromptNone(t *testing.T) {
 		{"fixed", func(c *oidc.Config) { c.Prompt = []string{"none"} }, []string{"none"}, "none", 0},
 		{"fixed, not requested", func(c *oidc.Config) { c.Prompt = []string{"none"} }, nil, "none", 0},
 		{"beside others", func(c *oidc.Config) { c.AcceptPromptNone = true }, []string{"none", "login"}, "", provider.Invalid},
+		{"unknown there", func(c *oidc.Config) { c.PromptValues = []string{"consent"} }, []string{"none"}, "", provider.LoginRequired},
+		{"unknown there, and accepted", func(c *oidc.Config) { c.AcceptPromptNone, c.PromptValues = true, []string{"consent"} }, []string{"none"},
+			"none", 0},
+		{"beside what is unknown", func(c *oidc.Config) { c.AcceptPromptNone, c.PromptValues = true, []string{"none"} },
+			[]string{"none", "consent"}, "none", 0},
+		{"login unknown there", func(c *oidc.Config) { c.PromptValues = []string{"consent"} }, []string{"login"}, "", provider.LoginRequired},
+		{"login unknown there, another fixed", func(c *oidc.Config) { c.Prompt, c.PromptValues = []string{"consent"}, []string{"consent"} },
+			[]string{"login"}, "", provider.LoginRequired},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -453,7 +453,7 @@ func samlArtifacts() []SAMLForgery {
 		r.Space = "f"
 		r.CreateAttr("xmlns:f", "urn:foreign")
 	})
-	sealed("too large", whyBomb, func(a *samlAttack, e *etree.Element) error {
+	sealed("too large", whySwells, func(a *samlAttack, e *etree.Element) error {
 		child(e, "Status").CreateElement("samlp:StatusMessage").SetText(strings.Repeat(" ", 8<<20))
 		return a.idp.signer().envelop(e)
 	})

@@ -73,8 +73,8 @@ func (a *samlAttack) strangerKey() *certKey {
 
 // SAMLForgeries returns all there are, each on its own.
 func SAMLForgeries() []SAMLForgery {
-	return slices.Concat(samlGenuine(), samlWrappings(), samlSignatures(), samlConditions(), samlDocuments(), samlEncrypted(), samlQueries(), samlArtifacts(),
-		samlLogoutRequests(), samlLogoutResponses())
+	return slices.Concat(samlGenuine(), samlWrappings(), samlSignatures(), samlConditions(), samlDocuments(), samlEncrypted(), samlBombs(), samlQueries(),
+		samlArtifacts(), samlLogoutRequests(), samlLogoutResponses())
 }
 
 const (
@@ -85,8 +85,6 @@ const (
 	whyUnsigned  = "something that nobody has signed"
 	whyAlgorithm = "a broken or foreign algorithm"
 	whyParser    = "two parsers or two look-ups that disagree (CVE-2024-45409, CVE-2025-25291, CVE-2025-25292, CVE-2025-66567, CVE-2022-39299, CVE-2025-54419)"
-	whyEntities  = "document types and entities (CVE-2024-47832 and its kind)"
-	whyBomb      = "inflating without a bound (CVE-2023-28119, CVE-2023-26483, CVE-2025-25293, CVE-2026-2575)"
 	whyEncrypted = "decrypted, and for that believed (CVE-2026-2092, CVE-2026-18108)"
 	whyOracle    = "decryption that says what went wrong, or panics (GHSA-hwqm-qvj9-4jr2)"
 	whyCondition = "a condition that is not checked (CVE-2026-1190, CVE-2026-41577, CVE-2026-9093, CVE-2026-53424)"
@@ -240,14 +238,15 @@ func samlWrappings() []SAMLForgery {
 					continue // there is nothing before the root
 				}
 				for _, carrier := range samlCarriers {
-					for _, same := range []bool{false, true} {
-						name := "wrapping of the " + level + ", signed: " + string(sign) + ", genuine " + holder.name + ", " + carrier.name
-						if same {
-							name += ", same ID"
+					for _, w := range []wrapping{{}, {same: true}, {kept: true}, {same: true, kept: true}} {
+						if w.kept && sign != SAMLSignBoth {
+							continue // there is no other
 						}
+						w.level, w.put, w.move = level, holder.put, carrier.move
+						name := "wrapping of the " + level + ", signed: " + string(sign) + ", genuine " + holder.name + ", " + carrier.name + w.suffix()
 						all = append(all, forgery(name, whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
 							out.sign, out.encrypt = sign, false
-							out.outer = func(r *etree.Element) { wrapSAML(r, level, same, holder.put, carrier.move) }
+							out.outer = w.wrap
 							return nil
 						}))
 					}
@@ -255,7 +254,7 @@ func samlWrappings() []SAMLForgery {
 			}
 		}
 	}
-	return append(all, samlBeside()...)
+	return slices.Concat(all, samlBeside(), samlWrappedInCiphertext(), samlWrappedCiphertexts())
 }
 
 // samlBeside leaves the genuine element where it is, and hides a forged assertion where no signature covers it.
@@ -268,54 +267,169 @@ func samlBeside() []SAMLForgery {
 				holder.name == "in an AttributeValue") {
 				continue // a signature covers it
 			}
-			name := "wrapping of the " + level + ", genuine left, forged " + holder.name
-			all = append(all, forgery(name, whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
-				out.sign, out.encrypt = SAMLSign(level), false
-				out.outer = func(r *etree.Element) {
-					genuine := child(r, "Assertion")
-					forged := genuine.Copy()
-					unsign(forged)
-					becomeVictim(forged)
-					forged.CreateAttr("ID", xmlID())
-					if level == "response" {
-						genuine = r
+			for _, w := range []wrapping{{}, {same: true}} {
+				name := "wrapping of the " + level + ", genuine left, forged " + holder.name + w.suffix()
+				all = append(all, forgery(name, whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
+					out.sign, out.encrypt = SAMLSign(level), false
+					out.outer = func(r *etree.Element) {
+						genuine := child(r, "Assertion")
+						forged := genuine.Copy()
+						unsign(forged)
+						becomeVictim(forged)
+						w.rename(forged)
+						if level == "response" {
+							genuine = r
+						}
+						holder.put(r, genuine, forged)
 					}
-					holder.put(r, genuine, forged)
-				}
-				return nil
-			}))
+					return nil
+				}))
+			}
 		}
 	}
 	return all
 }
 
-// wrapSAML puts a forged element in the place of the genuine one.
-func wrapSAML(r *etree.Element, level string, same bool, put func(_, _, _ *etree.Element), move func(_, _ *etree.Element)) {
-	if level == "response" {
-		genuine := r.Copy()
+// A wrapping puts a forged element in the place of the genuine one.
+type wrapping struct {
+	level string // "assertion" or "response"
+	same  bool   // the forged one has the same ID
+	kept  bool   // the signature of the other level stays, though it holds no more
+	put   func(outer, forged, genuine *etree.Element)
+	move  func(forged, genuine *etree.Element)
+}
+
+func (w *wrapping) suffix() (s string) {
+	if w.same {
+		s += ", same ID"
+	}
+	if w.kept {
+		s += ", the other signature kept"
+	}
+	return s
+}
+
+func (w *wrapping) rename(forged *etree.Element) {
+	if !w.same {
+		forged.CreateAttr("ID", xmlID())
+	}
+}
+
+func (w *wrapping) wrap(r *etree.Element) {
+	if w.level == "response" {
+		genuine, inner := r.Copy(), child(r, "Assertion")
 		unsign(r)
-		unsign(child(r, "Assertion"))
-		becomeVictim(child(r, "Assertion"))
-		if !same {
-			r.CreateAttr("ID", xmlID())
-			child(r, "Assertion").CreateAttr("ID", xmlID())
+		if !w.kept {
+			unsign(inner)
 		}
-		move(r, genuine)
-		put(r, r, genuine)
+		becomeVictim(inner)
+		w.rename(r)
+		w.rename(inner)
+		w.move(r, genuine)
+		w.put(r, r, genuine)
 		return
 	}
-	unsign(r)
+	if !w.kept {
+		unsign(r)
+	}
 	genuine := child(r, "Assertion")
 	forged := genuine.Copy()
 	unsign(forged)
 	becomeVictim(forged)
-	if !same {
-		forged.CreateAttr("ID", xmlID())
-	}
+	w.rename(forged)
 	insertBefore(genuine, forged)
 	r.RemoveChild(genuine)
-	move(forged, genuine)
-	put(r, forged, genuine)
+	w.move(forged, genuine)
+	w.put(r, forged, genuine)
+}
+
+// samlWrappedInCiphertext are wrappings of an assertion that are encrypted, so that nothing of them is seen before.
+func samlWrappedInCiphertext() []SAMLForgery {
+	var all []SAMLForgery
+	for _, holder := range samlHolders {
+		if slices.Contains([]string{"before it", "behind it", "in Extensions", "in Status"}, holder.name) {
+			continue // one element is encrypted
+		}
+		for _, carrier := range samlCarriers {
+			for _, w := range []wrapping{{}, {same: true}} {
+				w.level, w.put, w.move = "assertion", holder.put, carrier.move
+				name := "wrapping of the assertion, encrypted, genuine " + holder.name + ", " + carrier.name + w.suffix()
+				all = append(all, forgery(name, whyWrapping, samlAttacker, func(a *samlAttack, out *samlOutcome) error {
+					if a.login.sp.EncryptTo == nil {
+						return errLeaveOut
+					}
+					out.sign, out.encrypt, out.inner = SAMLSignAssertion, true, w.wrap
+					return nil
+				}))
+			}
+		}
+	}
+	return all
+}
+
+// samlWrappedCiphertexts are wrappings around an EncryptedAssertion, whose genuine content somebody may look for when they decrypt.
+func samlWrappedCiphertexts() []SAMLForgery {
+	var all []SAMLForgery
+	for _, how := range []string{"plain", "encrypted"} {
+		for _, holder := range samlHolders {
+			if how == "encrypted" && slices.Contains([]string{"first in it", "in Advice", "in an AttributeValue"}, holder.name) {
+				continue // there is nothing to put it into
+			}
+			add := func(name string, sign SAMLSign, wrap func(r, forged *etree.Element)) {
+				all = append(all, forgery(name+", forged "+how, whyWrapping, samlAttacker, func(a *samlAttack, out *samlOutcome) error {
+					if a.login.sp.EncryptTo == nil {
+						return errLeaveOut
+					}
+					forged, err := a.forgedAssertion(how == "encrypted")
+					out.sign, out.encrypt, out.outer = sign, true, func(r *etree.Element) { wrap(r, forged) }
+					return err
+				}))
+			}
+			add("wrapping of the encrypted assertion, genuine "+holder.name, SAMLSignAssertion, func(r, forged *etree.Element) {
+				genuine := child(r, "EncryptedAssertion")
+				insertBefore(genuine, forged)
+				r.RemoveChild(genuine)
+				holder.put(r, forged, genuine)
+			})
+			if holder.name == "before it" {
+				continue // there is nothing before the root
+			}
+			for _, sign := range []SAMLSign{SAMLSignResponse, SAMLSignBoth} {
+				for _, carrier := range samlCarriers {
+					name := "wrapping of the response with an encrypted assertion, signed: " + string(sign) + ", genuine " + holder.name + ", " + carrier.name
+					add(name, sign, func(r, forged *etree.Element) {
+						genuine := r.Copy()
+						unsign(r)
+						r.CreateAttr("ID", xmlID())
+						place := child(r, "EncryptedAssertion")
+						insertBefore(place, forged)
+						r.RemoveChild(place)
+						carrier.move(r, genuine)
+						holder.put(r, r, genuine)
+					})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// forgedAssertion is one about the victim that nobody has signed.
+func (a *samlAttack) forgedAssertion(encrypted bool) (*etree.Element, error) {
+	response, err := a.about(samlVictim).plain()
+	if err != nil {
+		return nil, err
+	}
+	e := standalone(child(response, "Assertion"))
+	unsign(e)
+	if !encrypted {
+		return e, nil
+	}
+	text, err := a.login.sp.Encryption.element("EncryptedAssertion", writeXML(e), a.login.sp.EncryptTo)
+	if err != nil {
+		return nil, err
+	}
+	return readXML(text)
 }
 
 func unsign(e *etree.Element) {

@@ -105,6 +105,7 @@ func (n *naiveSP) finish(id, at string, form url.Values) (subject string, err er
 
 // read reads an answer, wherever in root it is.
 func (n *naiveSP) read(root *etree.Element, id string, signed func(*etree.Element) bool) (subject string, err error) {
+	encrypted := !n.believes && signed(root) // what is signed may be what is encrypted still
 	if err := n.decrypt(root); err != nil {
 		return "", err
 	}
@@ -117,7 +118,7 @@ func (n *naiveSP) read(root *etree.Element, id string, signed func(*etree.Elemen
 	if n.last {
 		a = assertions[len(assertions)-1]
 	}
-	if !n.believes && !signed(root) {
+	if !n.believes && !encrypted && !signed(root) {
 		return "", errors.New("not signed")
 	}
 	if !n.lax {
@@ -253,7 +254,7 @@ func TestSAMLForgeriesAreGood(t *testing.T) {
 		{idp: idp, believes: true, lax: true, last: true}, finds, findsLast, lax,
 	}
 	// These harm in other ways than by being believed, or are no XML at all.
-	hopeless := regexp.MustCompile(`no base64|document, .*: (no XML|nothing|UTF-7|not UTF-8|a NUL|names with two colons|an undeclared prefix|something else)|no assertion|ciphertext|plaintext|compressed|nested deeply`)
+	hopeless := regexp.MustCompile(`no base64|document, .*: (no XML|nothing|UTF-7|not UTF-8|a NUL|names with two colons|an undeclared prefix|something else)|no assertion|ciphertext|plaintext|compressed|nested deeply|bomb: (only|encrypted,? |an element that|elements in|entities of entities, in|.* with )`)
 	names := map[string]bool{}
 	total, believed := 0, 0
 	for _, f := range providertest.SAMLForgeries() {
@@ -272,6 +273,12 @@ func TestSAMLForgeriesAreGood(t *testing.T) {
 		}
 		first := replay(naive[0])
 		if first.LeftOut {
+			continue
+		}
+		if strings.HasPrefix(f.Name, "bomb: ") { // a message like others, to who looks closely at nothing
+			if !first.Accepted && !hopeless.MatchString(f.Name) {
+				t.Errorf("%s: nobody gets to see it: %v", f.Name, first.Err)
+			}
 			continue
 		}
 		total++

@@ -1,8 +1,6 @@
 package providertest
 
 import (
-	"bytes"
-	"compress/flate"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
@@ -13,7 +11,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"hash"
-	"io"
 	"net/url"
 	"slices"
 	"strconv"
@@ -438,7 +435,7 @@ func samlDocuments() []SAMLForgery {
 			const depth = 20_000
 			return strings.Replace(text, "</samlp:Status>", strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth)+"</samlp:Status>", 1)
 		}),
-		textForgery("too large", whyBomb, evil, func(_ *samlAttack, text string) string {
+		textForgery("too large", whySwells, evil, func(_ *samlAttack, text string) string {
 			return strings.Replace(text, "</samlp:Status>", strings.Repeat(" ", 4<<20)+"</samlp:Status>", 1)
 		}),
 		textForgery("no XML", whyParser, evil, func(*samlAttack, string) string { return "<<<" }),
@@ -508,8 +505,8 @@ func samlDocuments() []SAMLForgery {
 	raw := func(name, why string, make func(a *samlAttack) ([]samlMessage, error)) {
 		all = append(all, SAMLForgery{Name: "document: " + name, Why: why, user: samlVictim, make: make})
 	}
-	raw("compressed in a form, 1 MiB of it a gigabyte", whyBomb, func(a *samlAttack) ([]samlMessage, error) { return a.posted(bomb(1024)), nil })
-	raw("compressed in a query, 48 MiB", whyBomb, func(a *samlAttack) ([]samlMessage, error) {
+	raw("compressed in a form, 1 MiB of it a gigabyte", whySwells, func(a *samlAttack) ([]samlMessage, error) { return a.posted(bomb(1024)), nil })
+	raw("compressed in a query, 48 MiB", whySwells, func(a *samlAttack) ([]samlMessage, error) {
 		return []samlMessage{{query: "SAMLResponse=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(bomb(44)))) +
 			"&RelayState=" + url.QueryEscape(a.login.relayState)}}, nil
 	})
@@ -555,25 +552,6 @@ func (o *samlOutcome) plain() (*etree.Element, error) {
 // asVictim is a response with somebody else in it.
 func asVictim(text string, u User) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, u.Subject, samlVictim.Subject), u.Email, samlVictim.Email)
-}
-
-// bomb inflates to so many MiB of a document, a thousandth of that itself: what one MiB of blanks is compressed to refers to
-// blanks before it, and can be repeated.
-func bomb(mib int) string {
-	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
-	if err != nil {
-		panic(err) // there is this level
-	}
-	write := func(text string) string {
-		from := b.Len()
-		if _, err := io.WriteString(w, text); err != nil || w.Flush() != nil {
-			panic("a buffer takes everything")
-		}
-		return b.String()[from:]
-	}
-	blanks := strings.Repeat(" ", 1<<20)
-	return write("<a>") + write(blanks) + strings.Repeat(write(blanks), mib-1)
 }
 
 // --- encryption
@@ -632,13 +610,6 @@ func samlEncrypted() []SAMLForgery {
 		out.inner = func(r *etree.Element) { child(r, "Assertion").Tag = "Advice" }
 		return nil
 	})
-	add("a wrapped one in it", whyWrapping, samlAttacker, func(_ *samlAttack, out *samlOutcome) error {
-		out.sign = SAMLSignAssertion
-		out.inner = func(r *etree.Element) {
-			wrapSAML(r, "assertion", false, func(_, forged, genuine *etree.Element) { forged.AddChild(genuine) }, samlCarriers[1].move)
-		}
-		return nil
-	})
 	for _, data := range []string{"aes256-gcm", "aes256-cbc"} {
 		for _, size := range []int{0, 1, 11, 12, 15, 16, 17, 27, 28, 31, 32, 33, 47, 48, 49} {
 			add("a ciphertext of "+strconv.Itoa(size)+" bytes, "+data, whyOracle, samlVictim, func(a *samlAttack, out *samlOutcome) error {
@@ -677,14 +648,12 @@ func (a *samlAttack) oracle(out *samlOutcome, data string, ciphertext []byte) er
 func (a *samlAttack) exchange(r, _ *etree.Element) { a.exchangeAt(r, child(r, "EncryptedAssertion")) }
 
 func (a *samlAttack) exchangeAt(r, place *etree.Element) {
-	forged, err := a.about(samlVictim).plain()
+	forged, err := a.forgedAssertion(true)
 	if err != nil {
-		panic(err)
+		panic(err) // it was made here
 	}
-	e := child(forged, "Assertion")
-	unsign(e)
-	text, err := a.login.sp.Encryption.element("EncryptedAssertion", writeXML(e), a.login.sp.EncryptTo)
-	swapAt(r, place, text, err)
+	insertBefore(place, forged)
+	r.RemoveChild(place)
 }
 
 func swapEncrypted(r *etree.Element, text string, err error) {

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ type SAMLTarget struct {
 	IdP *SAML
 	// Begin starts a login in a browser that was never there before.
 	Begin func(t testing.TB) SAMLAttempt
+	// Budget is what the target may take for a forgery: some are about nothing else. Of its fields, 0 is ten seconds, and a gigabyte:
+	// enough for tests that run in parallel, which see what others cost, too.
+	Budget Cost
 }
 
 // A SAMLAttempt is a login that waits for the answer of the identity provider.
@@ -48,6 +52,7 @@ type SAMLForgery struct {
 	Genuine bool
 
 	user    User   // whom it is to let in
+	either  bool   // refused or not, it may not cost much
 	uniform string // of those with the same one, all must be refused in the same words
 	kind    samlKind
 	make    func(a *samlAttack) ([]samlMessage, error)
@@ -73,12 +78,19 @@ type SAMLResult struct {
 	Accepted bool
 	Subject  string // who was let in
 	Err      error  // why nobody was
+	Cost     Cost   // what the target took for it; see [Measure]. What is dear is tried three times, and the least counts
+	budget   Cost
 }
+
+func (r SAMLResult) dear() bool { return r.Cost.Time > r.budget.Time || r.Cost.Bytes > r.budget.Bytes }
 
 // Wrong says what is wrong with the result; "" if nothing is.
 func (r SAMLResult) Wrong() string {
 	switch f := r.Forgery; {
 	case r.LeftOut:
+	case r.dear():
+		return fmt.Sprintf("%s: it COST %v; %s", f.Name, r.Cost, f.Why)
+	case f.either && (!r.Accepted || r.Subject == f.user.Subject):
 	case f.Genuine && !r.Accepted:
 		return fmt.Sprintf("%s: refused, though it is genuine (%v); %s", f.Name, r.Err, f.Why)
 	case f.Genuine && f.kind < samlLogoutRequest && r.Subject != f.user.Subject:
@@ -107,7 +119,7 @@ func (m samlMessage) at(address string) (string, url.Values) {
 }
 
 // ReplaySAML sends all of [SAMLForgeries] to a target, each in a login of its own. It fails the test for each that was
-// accepted, and each genuine one that was refused, and returns all results.
+// accepted, each genuine one that was refused, and each that cost more than SAMLTarget.Budget, logs the dearest, and returns all results.
 func ReplaySAML(t testing.TB, target SAMLTarget) []SAMLResult {
 	t.Helper()
 	var results []SAMLResult
@@ -125,15 +137,42 @@ func ReplaySAML(t testing.TB, target SAMLTarget) []SAMLResult {
 		}
 		results = append(results, r)
 	}
+	logDearest(t, results)
 	return results
+}
+
+// logDearest says what the target took most for.
+func logDearest(t testing.TB, results []SAMLResult) {
+	t.Helper()
+	for what, of := range map[string]func(Cost) uint64{
+		"time": func(c Cost) uint64 { return uint64(c.Time) }, "memory": func(c Cost) uint64 { return c.Bytes }, //nolint:gosec // it is not negative
+	} {
+		dearest := slices.SortedFunc(slices.Values(results), func(a, b SAMLResult) int { return cmp.Compare(of(b.Cost), of(a.Cost)) })
+		for _, r := range dearest[:min(3, len(dearest))] {
+			t.Logf("most %s: %v for %s", what, r.Cost, r.Forgery.Name)
+		}
+	}
 }
 
 // Replay sends one forgery to a target.
 func (f SAMLForgery) Replay(t testing.TB, target SAMLTarget) SAMLResult {
 	t.Helper()
+	r := f.replay(t, target)
+	for range 2 { // what else the process does at a time is no cost of this
+		if !r.dear() {
+			break
+		}
+		again := f.replay(t, target)
+		r.Cost = Cost{min(r.Cost.Time, again.Cost.Time), min(r.Cost.Bytes, again.Cost.Bytes)}
+	}
+	return r
+}
+
+func (f SAMLForgery) replay(t testing.TB, target SAMLTarget) SAMLResult {
+	t.Helper()
 	attempt := target.Begin(t)
 	a := target.attack(t, attempt)
-	r := SAMLResult{Forgery: f}
+	r := SAMLResult{Forgery: f, budget: Cost{cmp.Or(target.Budget.Time, samlBudget.Time), cmp.Or(target.Budget.Bytes, samlBudget.Bytes)}}
 	deliver, at := a.prepare(t, f.kind, attempt)
 	if deliver == nil {
 		r.LeftOut = true
@@ -148,7 +187,9 @@ func (f SAMLForgery) Replay(t testing.TB, target SAMLTarget) SAMLResult {
 		return r
 	}
 	for i, m := range messages {
-		r.Subject, r.Err = deliver(m.at(at))
+		to, form := m.at(at)
+		cost := Measure(func() { r.Subject, r.Err = deliver(to, form) })
+		r.Cost = Cost{max(r.Cost.Time, cost.Time), max(r.Cost.Bytes, cost.Bytes)}
 		if r.Err != nil && i < len(messages)-1 {
 			t.Errorf("%s: the message before it was refused: %v", f.Name, r.Err)
 		}

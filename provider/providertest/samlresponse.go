@@ -181,6 +181,9 @@ func (o *samlOutcome) finish(response, a *etree.Element) error {
 	}
 	if o.inner != nil {
 		o.inner(response)
+		if other := child(response, "Assertion"); other != nil {
+			a = other
+		}
 	}
 	if !o.encrypt || o.login.sp.EncryptTo == nil {
 		return nil

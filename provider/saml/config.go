@@ -215,8 +215,8 @@ type Config struct {
 	// ClockSkew is how far the identity provider's clock may be off; one minute if zero, three at most.
 	ClockSkew time.Duration
 	// Unsolicited lets the identity provider sign users in who have not asked for it here. It maps each RelayState with
-	// which it may do so to where that leads: a path of the host's site. The RelayState "" is for those that send none. Nil
-	// refuses such logins.
+	// which it may do so to where that leads: a path of the host's site, or "client:" ([provider.ToClient]) and the id of an
+	// application, whose HomeURL it leads to. The RelayState "" is for those that send none. Nil refuses such logins.
 	//
 	// Whoever has an account there can sign somebody else's browser in to it: leave this off unless it is needed.
 	Unsolicited map[string]string
@@ -595,8 +595,11 @@ func (c *Config) checkAnswer(bad report) {
 		if len(relayState) > maxTarget || strings.ContainsFunc(relayState, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			bad("Unsolicited: %q cannot be a RelayState", relayState)
 		}
+		if client, ok := strings.CutPrefix(target, provider.ToClient); ok && client != "" {
+			continue
+		}
 		if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsAny(target, "\\\r\n\t") {
-			bad("Unsolicited: %q is no path of the host's site", target)
+			bad("Unsolicited: %q is no path of the host's site, nor a client", target)
 		}
 	}
 	if len(c.Unsolicited) > 0 && c.ForceAuthn {

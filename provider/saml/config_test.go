@@ -105,6 +105,7 @@ func TestNewRefuses(t *testing.T) {
 		{"target elsewhere", "Unsolicited", func(c *saml.Config) { c.Unsolicited = map[string]string{"x": "https://other.example/"} }},
 		{"target elsewhere, without a scheme", "Unsolicited", func(c *saml.Config) { c.Unsolicited = map[string]string{"x": "//other.example/"} }},
 		{"target elsewhere, backwards", "Unsolicited", func(c *saml.Config) { c.Unsolicited = map[string]string{"x": `/\other.example/`} }},
+		{"target without a client", "Unsolicited", func(c *saml.Config) { c.Unsolicited = map[string]string{"x": "client:"} }},
 		{"anew where nobody asked", "use MaxAge", func(c *saml.Config) { c.Unsolicited, c.ForceAuthn = map[string]string{"": "/"}, true }},
 		{"at once where nobody asked", "use MaxAge", func(c *saml.Config) { c.Unsolicited, c.MaxAge = map[string]string{"": "/"}, new(time.Duration) }},
 		{"long relay state", "Unsolicited", func(c *saml.Config) { c.Unsolicited = map[string]string{strings.Repeat("x", 81): "/"} }},

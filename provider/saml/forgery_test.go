@@ -4,7 +4,9 @@ import (
 	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/provider/saml"
@@ -73,4 +75,22 @@ func TestForgeriesAcross(t *testing.T) {
 		providertest.ReplaySAMLAcross(t, forgeryTarget(t, "https://a.example", "ES256", by), forgeryTarget(t, "https://b.example", "", by),
 			forgeryTarget(t, "https://c.example", "ES256", by))
 	}
+}
+
+// No forgery costs much, those least that are about nothing else.
+func TestForgeriesCost(t *testing.T) { // alone, since it counts what the process does
+	target := forgeryTarget(t, "https://idp.example", "ES256", nil)
+	target.Budget = providertest.Cost{Time: 5 * time.Second, Bytes: 96 << 20}
+	var most providertest.Cost
+	for _, f := range providertest.SAMLForgeries() {
+		if !strings.HasPrefix(f.Name, "bomb: ") && !strings.Contains(f.Name, "compressed") && !strings.Contains(f.Name, "5,000") {
+			continue
+		}
+		r := f.Replay(t, target)
+		if wrong := r.Wrong(); wrong != "" {
+			t.Error(wrong)
+		}
+		most = providertest.Cost{Time: max(most.Time, r.Cost.Time), Bytes: max(most.Bytes, r.Cost.Bytes)}
+	}
+	t.Logf("at most %v", most)
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,6 +124,43 @@ func TestUserInfo(t *testing.T) {
 	}
 	if asked == 0 {
 		t.Error("none is asked")
+	}
+}
+
+// An installation in one's own network is not asked unless that is said, which is told at start.
+func TestPrivateNetworks(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	var knocks atomic.Int32
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			knocks.Add(1)
+			_ = c.Close()
+		}
+	}()
+	for _, allowed := range []bool{false, true} {
+		o := social.Options{BaseURL: "https://" + listener.Addr().String(), InsecureAllowPrivateNetworks: allowed}
+		for name, p := range map[string]preset{"OpenID": social.GitLab("client", "secret").With(o), "OAuth2": social.GitHub("client", "secret").With(o)} {
+			knocks.Store(0)
+			redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s"})
+			if name == "OAuth2" && err == nil {
+				_, err = p.Finish(t.Context(), provider.Callback{Params: url.Values{"code": {"c"}, "state": {"s"}}, Data: redirect.Data})
+			}
+			if e, ok := errors.AsType[*provider.Error](err); !ok || e.Kind != provider.Unavailable || knocks.Load() > 0 != allowed {
+				t.Errorf("%s, allowed %v: %v, and %d connections", name, allowed, err, knocks.Load())
+			}
+			if got := slices.Contains(p.Insecure(), "InsecureAllowPrivateNetworks"); got != allowed {
+				t.Errorf("%s: told at start is %v, want %v", name, got, allowed)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/brokertest"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/social"
 )
@@ -268,6 +269,31 @@ func TestEssentialClaim(t *testing.T) {
 		w.in(d)
 		d.set(func(d *double) { row.other(&d.who) })
 		w.refused(w.signIn(d), "")
+	}
+}
+
+// Google turns prompt=login away, and knows the others.
+func TestGooglePrompts(t *testing.T) {
+	t.Parallel()
+	w, d := one(t, google(), nil)
+	for prompt, to := range map[string]string{"login": "", "select_account": "select_account"} {
+		b := brokertest.NewBrowser(t)
+		b.Transport = &w.wire
+		before := d.asked(d.authorize)
+		page := b.Get(w.URL + "/login?return_to=/&prompt=" + prompt)
+		if page = page.Click("Continue with Google"); prompt != "login" {
+			w.user(page)
+			if sent := d.sent.Get("prompt"); sent != to {
+				t.Errorf("prompt=%s arrives as %q", prompt, sent)
+			}
+			continue
+		}
+		if page.Status != http.StatusOK || page.URL.Path != "/id/login" || d.asked(d.authorize) != before {
+			t.Errorf("prompt=login: status %d at %s, and Google was asked %d times", page.Status, page.URL, d.asked(d.authorize)-before)
+		}
+	}
+	if err := social.Google("id", "secret").With(social.Options{Prompt: []string{"login"}}).Check(); err == nil {
+		t.Error("prompt=login can be configured")
 	}
 }
 

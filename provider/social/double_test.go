@@ -46,7 +46,8 @@ type double struct {
 	nonce      string               // in place of the one that was sent, if not ""
 	bystander  bool                 // complaints are what the test wants to see
 	complaints []string
-	calls      []string // addresses in order
+	calls      []string   // addresses in order
+	sent       url.Values // of the last authorization request
 	grants     map[string]*grant
 	tokens     map[string]*grant
 }
@@ -285,6 +286,7 @@ func (d *double) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		answer.Set("iss", d.iss)
 	}
 	d.mu.Lock()
+	d.sent = q
 	if d.denied {
 		maps.Copy(answer, d.denial)
 	} else {

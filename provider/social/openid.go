@@ -17,7 +17,8 @@ import (
 // The subject is sub, the account's number. An e-mail address is verified if Google says so (email_verified): surely so for
 // addresses of Gmail and of the account's Workspace domain; others were verified once and may have found another owner. Scopes:
 // openid, profile, email. Options.HostedDomains are compared with the claim hd of the ID token, at logins and at token exchange alike.
-// With Options.Offline Google gives a refresh token, but only when the user consents: at the first login, as a rule.
+// With Options.Offline Google gives a refresh token, but only when the user consents: at the first login, as a rule. Google does not know
+// prompt=login: a login that has to be a new proof is refused (provider.LoginRequired).
 //
 //  1. Open the Google Cloud console and choose or make a project.
 //  2. Under Google Auth Platform, fill in branding, audience and contact.
@@ -30,6 +31,7 @@ func Google(clientID, clientSecret string) *OpenID {
 		config: oidc.Config{
 			Issuer: "https://accounts.google.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			DisableUserInfo: true, // the ID token says it all, and hd is to be the one that was signed
+			PromptValues:    []string{"none", "consent", "select_account"},
 		},
 		configure: func(c *oidc.Config, o *Options) error {
 			if o.Offline {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/provider"
 )
+
+// ParamClient is the parameter of /login that names the application to lead to.
+const ParamClient = "application"
 
 // unsolicited takes an answer that no login of this browser waits for, if the provider lets its upstream send those
 // (provider.Unsolicited), and reports whether it has taken it. The login that it begins passes all that others pass:
@@ -32,7 +36,11 @@ func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Pr
 		return true
 	}
 	s.Vault.Bound(r.Context(), p, identity)
-	t, err := s.Resolve(r.Context(), "/login?"+url.Values{"return_to": {target}}.Encode())
+	start := url.Values{"return_to": {target}}
+	if client, ok := strings.CutPrefix(target, provider.ToClient); ok {
+		start = url.Values{ParamClient: {client}}
+	}
+	t, err := s.Resolve(r.Context(), "/login?"+start.Encode())
 	if err != nil {
 		s.Fail(w, r, nil, err)
 		return true
