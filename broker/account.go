@@ -21,7 +21,11 @@ import (
 //
 // A new password ends the user's other sessions and what was granted to outlive them. A passkey or a password that is removed ends
 // those that began with one, whichever that was, and a link that is removed those that its provider has vouched for; the session in
-// which it is done goes on. Logins that wait at a page, and have taken a password or a passkey by then, end with these. A password can be set where LocalLogin or a step of some flow takes one (see [factor.TakesPassword]).
+// which it is done goes on. Logins that wait at a page, and have taken a password or a passkey by then, end with these.
+//
+// It offers what signs people in and nothing that only looks so: a password can be set where LocalLogin or a step of a PostLogin takes
+// one (see [factor.TakesPassword]), and an authenticator app set up where one of these asks for its codes. What somebody has already
+// they can change and remove everywhere.
 func (b *Broker) Account() http.Handler {
 	guarded := b.sameSite()(b.account.ServeHTTP)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,16 +37,13 @@ func (b *Broker) accountService(c *Config, sealer *web.Sealer) *account.Service 
 	return &account.Service{
 		Base: b.base, Product: c.Name, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Login: b.login,
 		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials,
-		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takesPasswords(), ChangeUsername: c.ChangeUsername,
+		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takes(factor.TakesPassword), TakesCodes: c.takes(factor.TakesCode), ChangeUsername: c.ChangeUsername,
 		Now: c.Now, Log: c.Logger,
 	}
 }
 
-// takesPasswords reports whether there is anything to do with a password.
-func (c *Config) takesPasswords() bool {
-	flows := []flow.Flow{c.FirstLogin, c.PostLogin}
-	for i := range c.Providers {
-		flows = append(flows, c.Providers[i].FirstLogin, c.Providers[i].PostLogin)
-	}
-	return c.LocalLogin || slices.ContainsFunc(flows, factor.TakesPassword)
+// takes reports whether users can sign in by what asks for, or are asked for it when they do. That an account may once have to prove
+// itself by it in a first login is not enough: who sets a password, or an app, expects more of it.
+func (c *Config) takes(asks func(flow.Flow) bool) bool {
+	return c.LocalLogin || asks(c.PostLogin) || slices.ContainsFunc(c.Providers, func(p Provider) bool { return asks(p.PostLogin) })
 }

@@ -894,3 +894,67 @@ func (s *spyStore) Sweep(ctx context.Context, limit int) (int, error) {
 		return sweeper.Sweep(ctx, limit)
 	})
 }
+
+// Where a provider does not answer, trying again is trying that one again, and the other ways are one click away, where there are any.
+// Neither loses what the login is for, nor a login that only asked that provider, too.
+func TestNoConnection(t *testing.T) {
+	t.Parallel()
+	fails := func(t *testing.T, w *world, page *brokertest.Page, other bool) {
+		t.Helper()
+		shows(t, page, http.StatusBadGateway, "not answering", "Try again")
+		if got := strings.Contains(page.Body, "Choose another way"); got != other {
+			t.Errorf("other ways are offered: %t\n%s", got, page.Body)
+		}
+	}
+	t.Run("chosen on the page", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		b := brokertest.NewBrowser(t)
+		w.op.Break(providertest.TokenDown)
+		page := b.Get(w.Origin + "/deep?a=1").Click("Demo")
+		fails(t, w, page, true)
+		again := page.Click("Try again")
+		fails(t, w, again, true)
+		shows(t, page.Click("Choose another way"), http.StatusOK, "Continue with Other", "Continue with Demo")
+		w.op.Break()
+		w.advance(5 * time.Minute)
+		if page = again.Click("Try again"); page.URL.Path != "/deep" || page.URL.RawQuery != "a=1" || page.Who().Username != "alice" {
+			t.Errorf("at %s\n%s", page.URL, page.Body)
+		}
+	})
+	t.Run("named by an application", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		w.rp.Params = url.Values{"idp_hint": {"demo"}}
+		w.op.Break(providertest.TokenDown)
+		b := brokertest.NewBrowser(t)
+		page := b.Get(w.rp.LoginURL())
+		fails(t, w, page, true)
+		shows(t, page.Click("Choose another way").Click("Other"), http.StatusOK, `"Subject"`)
+	})
+	t.Run("the only one", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil)
+		w.reconfigure(func(c *broker.Config) { c.Providers = c.Providers[:1] })
+		w.op.Break(providertest.TokenDown)
+		fails(t, w, brokertest.NewBrowser(t).Get(w.URL+"/broker/demo/login"), false)
+		w.reconfigure(func(c *broker.Config) {
+			c.Providers, c.Credentials, c.LocalLogin = c.Providers[:1], w.store, true
+		})
+		fails(t, w, brokertest.NewBrowser(t).Get(w.URL+"/broker/demo/login"), true)
+	})
+	t.Run("asked by a step", func(t *testing.T) {
+		t.Parallel()
+		l := newLinkWorld(t, noMailer)
+		b := brokertest.NewBrowser(t)
+		asks := l.come(b).Submit(press("link"))
+		l.op.Break(providertest.TokenDown)
+		page := asks.Submit(url.Values{"provider": {"demo"}})
+		fails(t, l.world, page, false)
+		page = page.Click("Try again")
+		shows(t, page, http.StatusOK, "Continue with Demo", `name="another"`)
+		l.op.Break()
+		l.advance(5 * time.Minute)
+		l.wantLinked(page.Submit(url.Values{"provider": {"demo"}}))
+	})
+}

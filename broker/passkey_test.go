@@ -901,36 +901,57 @@ func TestRemovedCredentialEndsSessions(t *testing.T) {
 	}
 }
 
-// Where nothing takes a password none is offered, and one that is there can be removed.
-func TestNoPasswordsOffered(t *testing.T) {
+// A password or an app is offered where signing in asks for it, and nowhere else: who sets it up expects that. What is there can be
+// changed and removed.
+func TestOffersWhatSignsIn(t *testing.T) {
 	t.Parallel()
 	w, _ := newPasskeyWorld(t, nil)
 	b := w.login("Demo")
-	shows(t, b.Get(w.at("")), http.StatusOK, "Set a password") // the default flow takes one
-	without := func(c *broker.Config) {
-		c.FirstLogin = flow.Flow{{ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
+	alice := w.named("alice")
+	offers := func(password, app bool) {
+		t.Helper()
+		page := b.Get(w.at(""))
+		shows(t, page, http.StatusOK, "Add a passkey")
+		for text, want := range map[string]bool{
+			`>Set a password<`: password, `/totp"`: app, `id="credentials"`: password || app,
+		} {
+			if strings.Contains(page.Body, text) != want {
+				t.Errorf("%s is there: %t\n%s", text, !want, page.Body)
+			}
+		}
 	}
-	w.withPasskeys(func(c *broker.Config) {
-		without(c)
-		c.FirstLogin = append(c.FirstLogin, flow.Step{ID: "off", When: flow.Disabled, Do: factor.Password{}})
-	})
-	if page := b.Get(w.at("")); strings.Contains(page.Body, "Set a password") || !strings.Contains(page.Body, "Add a passkey") {
-		t.Errorf("a password is offered:\n%s", page.Body)
-	}
-	w.setPassword(w.named("alice").ID, password)
-	shows(t, b.Get(w.at("")), http.StatusOK, "Change password")
-	all, err := w.store.CredentialsOf(t.Context(), w.named("alice").ID)
+	offers(false, false) // in the default flow an account proves itself by them, but nobody signs in
+	w.setPassword(alice.ID, password)
+	w.app(alice.ID)
+	shows(t, b.Get(w.at("")), http.StatusOK, "Change password", `/totp"`)
+	all, err := w.store.CredentialsOf(t.Context(), alice.ID)
 	must(t, err)
-	must(t, w.store.DeleteCredential(t.Context(), all[0].ID))
-	for _, edit := range []func(c *broker.Config){
-		func(c *broker.Config) { c.LocalLogin = true },
-		func(c *broker.Config) {
-			c.PostLogin = flow.Flow{{ID: "p", Sub: flow.Flow{{ID: "q", Do: factor.Password{}}}}}
-		},
-		func(c *broker.Config) { c.Providers[1].FirstLogin = firstlogin.Default() },
+	for _, c := range all {
+		must(t, w.store.DeleteCredential(t.Context(), c.ID))
+	}
+	asks := func(steps ...flow.Authenticator) flow.Flow {
+		var sub flow.Flow
+		for i, step := range steps {
+			sub = append(sub, flow.Step{ID: "q" + string(rune('a'+i)), Do: step})
+		}
+		return flow.Flow{{ID: "p", Sub: sub}}
+	}
+	for _, row := range []struct {
+		edit          func(c *broker.Config)
+		password, app bool
+	}{
+		{func(c *broker.Config) { c.LocalLogin = true }, true, true},
+		{func(c *broker.Config) { c.PostLogin = asks(factor.Password{}) }, true, false},
+		{func(c *broker.Config) { c.PostLogin = asks(factor.UsernamePassword{}, factor.OTP{}) }, true, true},
+		{func(c *broker.Config) { c.Providers[1].PostLogin = asks(factor.SecondFactor{}) }, false, true},
+		{func(c *broker.Config) { c.PostLogin = asks(factor.RecoveryCode{}) }, false, true},
+		{func(c *broker.Config) {
+			c.PostLogin = flow.Flow{{ID: "on", Do: firstlogin.Allow{}}, {ID: "off", When: flow.Disabled, Do: factor.OTP{}}}
+		}, false, false},
+		{func(c *broker.Config) { c.Providers[1].FirstLogin = firstlogin.Default() }, false, false},
 	} {
-		w.withPasskeys(func(c *broker.Config) { without(c); edit(c) })
-		shows(t, b.Get(w.at("")), http.StatusOK, "Set a password")
+		w.withPasskeys(row.edit)
+		offers(row.password, row.app)
 	}
 }
 

@@ -207,6 +207,9 @@ func TestPasskeyNamesNoProvider(t *testing.T) {
 	device := flowtest.NewAuthenticator(t, origin)
 	page := b.Get(origin + "/account/passkey")
 	wantText(t, page.Submit(url.Values{"credential": {string(device.Create(options(page)))}}), "Your passkey was added")
+	if page := b.Get(origin + "/account/"); strings.Contains(page.Body, "password") || strings.Contains(page.Body, "/totp") {
+		t.Errorf("the account page offers what nobody can sign in with:\n%s", page.Body)
+	}
 	b.Get(origin + "/app").Submit(nil)
 	page = b.Get(origin + "/app")
 	page = page.Submit(url.Values{"credential": {string(device.Get(options(page)))}})

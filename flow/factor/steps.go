@@ -73,11 +73,18 @@ func (Password) Decides() {}
 func (Password) TakesPassword() {}
 
 // TakesPassword reports whether a step of f that is not disabled asks for a password: [UsernamePassword], [Password], or one of a host's
-// own that has their method TakesPassword. The broker's account page offers to set a password where some flow, or the login page, takes one.
-func TakesPassword(f flow.Flow) bool {
+// own that has their method TakesPassword. The broker's account page offers to set a password where the login page, or a flow after
+// each login, takes one.
+func TakesPassword(f flow.Flow) bool { return takes[interface{ TakesPassword() }](f) }
+
+// TakesCode reports the same of codes: of [OTP], [SecondFactor], [RecoveryCode], and steps that have their method TakesCode. The account
+// page offers to set up an authenticator app by the same rule.
+func TakesCode(f flow.Flow) bool { return takes[interface{ TakesCode() }](f) }
+
+func takes[What any](f flow.Flow) bool {
 	return slices.ContainsFunc(f, func(s flow.Step) bool {
-		_, takes := s.Do.(interface{ TakesPassword() })
-		return s.When != flow.Disabled && (takes || TakesPassword(s.Sub))
+		_, ok := s.Do.(What)
+		return s.When != flow.Disabled && (ok || takes[What](s.Sub))
 	})
 }
 
@@ -187,6 +194,9 @@ func who(ctx context.Context, t *flow.Turn, userID, name string) (*store.User, A
 // draft has decided on has no app, and where nobody was decided on.
 type OTP struct{}
 
+// TakesCode marks the step as one that [TakesCode] finds.
+func (OTP) TakesCode() {}
+
 // Authenticate asks.
 func (OTP) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
 	return askCode(ctx, t, store.CredentialTOTP)
@@ -194,6 +204,9 @@ func (OTP) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) 
 
 // RecoveryCode asks for one of the user's recovery codes, which is used up by it. Its page is "recovery". It skips as [OTP] does.
 type RecoveryCode struct{}
+
+// TakesCode marks the step as one that [TakesCode] finds.
+func (RecoveryCode) TakesCode() {}
 
 // Authenticate asks.
 func (RecoveryCode) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {
@@ -203,6 +216,9 @@ func (RecoveryCode) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result
 // SecondFactor is [OTP] and [RecoveryCode] in one: it asks for a code of the app, where the user has one, and lets them turn to a
 // recovery code and back.
 type SecondFactor struct{}
+
+// TakesCode marks the step as one that [TakesCode] finds.
+func (SecondFactor) TakesCode() {}
 
 // Authenticate asks.
 func (SecondFactor) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result, error) {

@@ -47,8 +47,8 @@ type Service struct {
 	Passkeys    flow.Passkeys     // nil for none
 	Local       bool              // users may sign in with a password
 	Now         func() time.Time
-	// TakesPasswords says that something asks for a password, be it no login.
-	TakesPasswords bool
+	// TakesPasswords and TakesCodes say that a login asks for them.
+	TakesPasswords, TakesCodes bool
 	// ChangeUsername lets users change what they are called.
 	ChangeUsername bool
 	Log            *slog.Logger

@@ -28,7 +28,7 @@ func (s *Service) showCredentials(ctx context.Context, v *visit, data *web.Accou
 	}
 	shown := &web.AccountCredentials{
 		Needed: s.onlyWay(w, store.CredentialPassword), NeedsPasskey: s.onlyWay(w, store.CredentialPasskey), MorePasskeys: s.Passkeys != nil,
-		NoPasswords: !s.TakesPasswords,
+		NoPasswords: !s.TakesPasswords, NoApps: !s.TakesCodes,
 	}
 	for _, c := range all {
 		row := web.AccountCredential{ID: c.ID, Label: c.Label, Since: c.CreatedAt.UTC(), Used: c.LastUsed.UTC()}

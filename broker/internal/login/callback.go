@@ -160,8 +160,26 @@ func (s *Service) upstreamFailed(w http.ResponseWriter, r *http.Request, t *Targ
 		t.retried = true
 		s.begin(w, r, t, p, flowID)
 	default:
+		t.again = s.again(r, t, p, flowID)
+		t.others = flowID == "" && s.otherWays(t, p)
 		s.Fail(w, r, t, err)
 	}
+}
+
+// again returns where trying again leads to after p has failed: to the page of the paused flow that has asked it, where other ways are
+// to be found, too, or to p once more. It is "" if that is where the whole login begins.
+func (s *Service) again(r *http.Request, t *Target, p *gate.Provider, flowID string) string {
+	if flowID != "" {
+		if j, err := s.kept(r, flowID, s.Store.Get); err == nil && j.State.Page() != nil {
+			return s.flowURL(j)
+		}
+		return ""
+	}
+	_, params, err := unhinted(t.Start)
+	if err != nil || t.Start == "" {
+		return ""
+	}
+	return s.startURL(p, params)
 }
 
 // passiveCode is what an application that allowed no page is told (OpenID Connect Core §3.1.2.6): the upstream's own

@@ -3,6 +3,7 @@ package login
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/go-idbroker/idbroker/broker/internal/gate"
@@ -119,14 +120,10 @@ func (s *Service) StartProvider(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, edit func(*web.LoginData)) {
-	path, query, _ := strings.Cut(t.Start, "?")
-	params, err := url.ParseQuery(query)
+	path, params, err := unhinted(t.Start)
 	if err != nil {
 		s.Fail(w, r, nil, &Problem{Status: http.StatusBadRequest, Message: "bad_request", Err: err})
 		return
-	}
-	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramNoticeBy, paramByEmail} {
-		params.Del(name)
 	}
 	data := web.LoginData{Application: t.Application, Notice: t.Notice}
 	if p, err := s.Gate.Login(t.NoticeBy, t.Providers); err == nil && !p.HideOnLogin {
@@ -135,11 +132,10 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, e
 	if t.Back != "" {
 		data.Back = &web.Link{URL: t.Back}
 	}
-	again := params.Encode()
 	for _, p := range s.Gate.Shown(t.Providers) {
 		data.Providers = append(data.Providers, web.Button{
 			Name: p.Title(),
-			URL:  s.url("/broker/" + p.Alias + "/login?" + again),
+			URL:  s.startURL(p, params),
 			Icon: s.icon(p), ThemeData: p.ThemeData,
 		})
 	}
@@ -159,6 +155,27 @@ func (s *Service) loginPage(w http.ResponseWriter, r *http.Request, t *Target, e
 		edit(&data)
 	}
 	s.Render(w, r, t, web.Page{Name: "login", Status: http.StatusOK, Data: data})
+}
+
+// unhinted takes a Start apart, without what it says about the choice of the provider.
+func unhinted(start string) (path string, params url.Values, err error) {
+	path, query, _ := strings.Cut(start, "?")
+	params, err = url.ParseQuery(query)
+	for _, name := range []string{paramHint, paramKeycloakHint, paramNotice, paramNoticeBy, paramByEmail} {
+		params.Del(name)
+	}
+	return path, params, err
+}
+
+// startURL begins the login that the parameters are of with this provider.
+func (s *Service) startURL(p *gate.Provider, params url.Values) string {
+	return s.url("/broker/" + p.Alias + "/login?" + params.Encode())
+}
+
+// otherWays reports whether somebody could sign in to t in another way than with p.
+func (s *Service) otherWays(t *Target, p *gate.Provider) bool {
+	return s.localAllowed(t, false) == nil || s.localAllowed(t, true) == nil || s.Gate.HasDomains(t.Providers) ||
+		slices.ContainsFunc(s.Gate.Shown(t.Providers), func(o *gate.Provider) bool { return o.Alias != p.Alias })
 }
 
 func (s *Service) emailForm(t *Target, path string, params url.Values) *web.EmailForm {

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/http"
@@ -105,9 +106,13 @@ func (s *Service) Fail(w http.ResponseWriter, r *http.Request, t *Target, err er
 		}
 		data.Back, data.Application = t.Back, t.Application
 		if t.Start != "" {
-			data.Retry = s.url(t.Start)
-			if elsewhere[p.Message] && t.linking == nil {
+			data.Retry = cmp.Or(t.again, s.url(t.Start))
+			switch {
+			case t.linking != nil:
+			case elsewhere[p.Message]:
 				data.Retry = s.chooseAgain(t, nil)
+			case t.others:
+				data.Other = s.chooseAgain(t, nil)
 			}
 		}
 	} else if lost[p.Message] {

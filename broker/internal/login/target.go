@@ -58,6 +58,8 @@ type Target struct {
 	via     string   // name of the provider that it went to
 	retried bool     // this is the second attempt, made because the upstream asked for one
 	fresh   bool     // the upstream is asked for a new proof, as it did not say how old the one before was
+	again   string   // where trying again leads to, after an upstream has failed; "" is Start
+	others  bool     // there are other ways to sign in than by that upstream
 	linking *linking // what comes back is linked, and signs nobody in; nil for a login
 }
 

@@ -58,7 +58,8 @@ type AccountCredentials struct {
 	Passkeys []AccountCredential
 	// MorePasskeys says that there can be some, and NeedsPasskey that the only one is the last way in.
 	MorePasskeys, NeedsPasskey bool
-	NoPasswords                bool // nothing asks for one, so that none is offered
+	NoPasswords                bool // no login asks for one, so that none is offered
+	NoApps                     bool // likewise, for their codes
 }
 
 // An AccountCredential is one of them.

@@ -66,6 +66,7 @@ type ErrorData struct {
 	Message     string            // message id: "error.<id>.title" and "error.<id>.text", perhaps "error.<id>.retry"; an unknown one is "generic"
 	Args        map[string]string // placeholders; "provider" and "application" have words for when they are missing
 	Retry       string            // URL to try again; "" for none
+	Other       string            // URL to sign in in another way; "" for none
 	Back        string            // URL of the application; "" for none
 	Application string            // its name; "" if it has none
 }
@@ -226,7 +227,7 @@ func sample(page string) (data any, builtin bool) {
 			Local:   &LocalForm{Action: "/", Start: "/", Username: "a", Errors: map[string]string{"username": "required", "password": "refused"}, Reset: "/"},
 		}, true
 	case "error":
-		return ErrorData{Message: "generic", Retry: "/", Back: "/", Application: "A"}, true
+		return ErrorData{Message: "generic", Retry: "/", Other: "/", Back: "/", Application: "A"}, true
 	case "expired":
 		return ExpiredData{Continue: "/", Restart: "/", Back: "/", Application: "A"}, true
 	case "signedout":

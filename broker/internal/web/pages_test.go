@@ -72,7 +72,7 @@ func pages() map[string]web.Page {
 		"login-none":   {Name: "login", Data: web.LoginData{Back: &web.Link{Text: "Home", URL: "/"}}},
 		"error": {Name: "error", Status: http.StatusBadGateway, Data: web.ErrorData{
 			Message: "upstream_unavailable", Args: map[string]string{"provider": "Google"},
-			Retry: "/id/login", Back: "com.example.app:/cb?error=server_error", Application: "Inventory",
+			Retry: "/id/broker/google/login", Other: "/id/login?idp_hint=", Back: "com.example.app:/cb?error=server_error", Application: "Inventory",
 		}},
 		"error-elsewhere": {Name: "error", Status: http.StatusBadGateway, Data: web.ErrorData{
 			Message: "upstream_misconfigured", Args: map[string]string{"provider": "Google"}, Retry: "/id/login",
@@ -399,7 +399,7 @@ func TestHostile(t *testing.T) {
 				Back:    &web.Link{Text: markup, URL: script},
 			},
 			"error": web.ErrorData{
-				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Back: script, Application: markup,
+				Message: "denied", Args: map[string]string{"provider": markup}, Retry: script, Other: script, Back: script, Application: markup,
 			},
 			"device": web.DeviceData{Action: script, Hidden: url.Values{markup: {markup}}, Value: markup, Error: markup},
 			"device-confirm": web.DeviceConfirmData{
