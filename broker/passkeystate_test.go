@@ -67,7 +67,9 @@ func TestStateOfPasskeyStep(t *testing.T) {
 		}},
 		"expiry": {do: func(v *passkeyVisit) *brokertest.Page { v.advance(41 * time.Minute); return v.page }, again: true},
 		"switched off": {do: func(v *passkeyVisit) *brokertest.Page {
-			v.reconfigure(func(c *broker.Config) { c.Credentials, c.PostLogin = v.store, flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}} })
+			v.reconfigure(func(c *broker.Config) {
+				c.Credentials, c.PostLogin = v.store, flow.Flow{{ID: "again", Do: factor.OwnPasskey{}}}
+			})
 			return v.page
 		}, again: true},
 	} {
