@@ -216,6 +216,9 @@ func (p *Provider) tokens(ctx context.Context, what string, form url.Values) (*p
 	}
 	a, readable := p.parseTokens(contentType, body)
 	if status != http.StatusOK || a.Error != "" {
+		if what == refreshing {
+			return nil, oauth.RefreshError(status, &a, "")
+		}
 		return nil, oauth.TokenError(what, status, a.Error, "")
 	}
 	switch {
@@ -231,13 +234,15 @@ func (p *Provider) tokens(ctx context.Context, what string, form url.Values) (*p
 	}, nil
 }
 
+const refreshing = "refresh tokens"
+
 // RefreshTokens renews tokens.
 func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
 	form, err := oauth.RefreshForm(old)
 	if err != nil {
 		return nil, err
 	}
-	next, err := p.tokens(ctx, "refresh tokens", form)
+	next, err := p.tokens(ctx, refreshing, form)
 	if err != nil {
 		return nil, err
 	}
