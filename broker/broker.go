@@ -76,6 +76,7 @@ type Broker struct {
 	account  *account.Service
 	handler  http.Handler
 	sealed   []resealer // all that keeps secrets
+	holders  store.Holders
 
 	maintained map[string]provider.Maintained
 }
@@ -99,10 +100,11 @@ func New(c Config) (*Broker, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("broker: configuration:\n%w", err)
 	}
+	holders := holdersOf(c.Store)
 	if err := c.sealStores(); err != nil {
 		return nil, err
 	}
-	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers(), maintained: c.maintained()}
+	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers(), maintained: c.maintained(), holders: holders}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore)
 	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{

@@ -160,8 +160,8 @@ type Provider struct {
 	// is brought anew by each login, and renewed before it ends if IdP is a provider.TokenRefresher and was given a refresh
 	// token, which many give for a scope or a parameter of theirs only. A provider with LinkOnly can be linked for its tokens.
 	// If IdP is a provider.TokenRevoker it is told of tokens that are not needed any more, because the user was unlinked, or signed
-	// out of the session that had them. That a user is Disabled, which may be undone, or deleted by the host, it is not told of: see
-	// [Broker.RevokeUpstreamTokens].
+	// out of the session that had them, or is Disabled: to that [Broker.Run] sees, in a quarter of an hour, and they are gone then,
+	// also for a user who is switched on again. Of a user whom the host deletes see [Broker.RevokeUpstreamTokens].
 	StoreTokens provider.TokenMode
 	// TokensReadable gives users who are created through it the role [RoleReadToken], without which no client is given
 	// tokens of theirs. It needs StoreTokens.

@@ -549,6 +549,9 @@ func TestExchangeForeignRefusals(t *testing.T) {
 		})
 	}
 	t.Run("old", func(t *testing.T) {
+		t.Parallel()
+		w := newExchangeWorld(t, nil)
+		w.login("Demo")
 		subject, fresh := w.upstreamToken(w.op, "alice"), w.upstreamToken(w.op, "alice")
 		w.advance(5 * time.Minute)
 		w.exchangeForeign(fresh, nil).exchanged(t)
@@ -556,12 +559,14 @@ func TestExchangeForeignRefusals(t *testing.T) {
 		wantError(t, w.exchangeForeign(subject, nil), http.StatusBadRequest, "invalid_request")
 	})
 	t.Run("the provider is down", func(t *testing.T) {
+		t.Parallel()
+		w := newExchangeWorld(t, nil)
+		w.login("Demo")
 		subject := w.upstreamToken(w.op, "alice")
 		idp := w.upstream(w.op, "demo", func(c *oidc.Config) { c.ExchangeAudiences = []string{"mobile"} })
 		w.exchanging(func(c *broker.Config) { c.Providers[0].IdP = idp })
 		w.op.Break(providertest.DiscoveryDown)
 		wantError(t, w.exchangeForeign(subject, nil), http.StatusServiceUnavailable, "temporarily_unavailable")
-		w.op.Break()
 	})
 }
 

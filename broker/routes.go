@@ -54,7 +54,9 @@ func (b *Broker) routes(p *op.Provider) http.Handler {
 		"/introspect":           shared(p, p.Introspect, "POST"),
 		"/revoke":               shared(p, p.Revoke, "POST"),
 		"/userinfo":             shared(p, p.UserInfo, "GET", "POST"),
-		"/broker/{alias}/token": shared(p, p.UpstreamToken, "GET"),
+		"/broker/{alias}/token": {
+			"GET": p.Shared(p.UpstreamToken), "POST": p.Shared(p.AskUpstreamToken), "OPTIONS": http.HandlerFunc(p.Preflight),
+		},
 	}
 	for pattern, methods := range table {
 		for method, h := range methods {

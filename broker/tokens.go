@@ -13,7 +13,9 @@ import (
 )
 
 // RoleReadToken is the role of users whose upstream tokens clients may fetch at {BaseURL}/broker/{alias}/token, as far as their
-// ProviderTokens name the provider. Users whom a [Provider] with TokensReadable brings have it from their first login on.
+// ProviderTokens name the provider: by GET with an access token of the user as the bearer's, or by POST with the client's own
+// authentication and the access token as the parameter "token", which then may also be one that has the client in its audience, as
+// that of an API has. Users whom a [Provider] with TokensReadable brings have it from their first login on.
 const RoleReadToken = vault.RoleRead
 
 // Why [Broker.UpstreamTokens] returns none. Any other error means that the store could not tell.
@@ -28,14 +30,19 @@ var (
 	// had some is over, or the provider has issued none.
 	ErrNoTokens = vault.ErrNone
 	// ErrLinkAgain: what was stored has ended, and only the user can help, by signing in with the provider, or linking it, again.
+	// That is so where the provider says that the refresh token is no longer good, and where it has refused it for an hour without
+	// saying why; in the latter case it is asked again each time.
 	ErrLinkAgain = vault.ErrLinkAgain
-	// ErrRefreshFailed: what was stored has ended, and the provider could not be asked for more: trying again later may do.
+	// ErrRefreshFailed: what was stored has ended, and the provider could not be asked for more, or refuses and does not say why:
+	// trying again later may do.
 	ErrRefreshFailed = vault.ErrRefresh
 )
 
 // UpstreamTokens returns what the provider with this alias has issued for a user: an access token that is good for the provider's
 // TokenMinValidity at least, if it ends at all. If it would end before, it is renewed first, once for all callers at the same
-// time on all nodes. The refresh token is left out: it is the broker's alone to use, as most are good for one use.
+// time on all nodes. Where a node dies over it the next caller waits for fifteen seconds and tries the same refresh token again, which
+// may have been used: then it is ErrLinkAgain, unless the provider takes it once more. The refresh token is left out: it is the broker's
+// alone to use, as most are good for one use.
 //
 // Where the provider's tokens are kept in sessions, these are the tokens of the session that ctx tells of, behind
 // [Broker.RequireLogin], or else of the user's newest session that has some.
@@ -77,8 +84,8 @@ func (b *Broker) upstreamTokens(ctx context.Context, userID, alias string) (*pro
 
 // RevokeUpstreamTokens gives up all that is stored of what providers have issued for a user, on links and in sessions: here before
 // it returns, and there as far as a provider that is not switched off can be told, for which nobody waits. It is for a host that
-// switches a user off for good, and does so before it deletes one: who is only Disabled is given none, but what is stored stays
-// until they are switched on again. A user for whom nothing is stored is no error.
+// deletes a user, and calls it before, and for one that does not wait until [Broker.Run] does the same for a user who is Disabled,
+// or keeps users in a table of its own, which that does not look through. A user for whom nothing is stored is no error.
 func (b *Broker) RevokeUpstreamTokens(ctx context.Context, userID string) error {
 	if err := b.vault.Forget(ctx, userID); err != nil {
 		return fmt.Errorf("revoke tokens of providers: %w", err)

@@ -19,12 +19,30 @@ func (b *Broker) jobs() []upkeep.Job {
 	if sweeper, ok := store.As[store.Sweeper](b.store); ok {
 		jobs = append(jobs, upkeep.Job{Name: "sweep", Do: func(ctx context.Context) error { return upkeep.Sweep(ctx, sweeper) }})
 	}
+	if b.holders != nil {
+		jobs = append(jobs, upkeep.Job{Name: "tokens of disabled users", Every: 10 * time.Minute, Do: func(ctx context.Context) error {
+			return b.vault.ForgetDisabled(ctx, b.holders)
+		}})
+	}
 	if len(b.maintained) > 0 {
 		jobs = append(jobs, upkeep.Job{Name: "maintenance of providers", Every: time.Hour, Do: func(ctx context.Context) error {
 			return upkeep.Maintain(ctx, b.maintained)
 		}})
 	}
 	return jobs
+}
+
+// holdersOf returns who finds users that hold tokens: nil where users are kept apart from their links, by the host for instance.
+func holdersOf(s store.Store) store.Holders {
+	switch p := s.(type) {
+	case store.Parts:
+		holders, _ := p.Users.(store.Holders)
+		return holders
+	case *store.Parts:
+		return holdersOf(*p)
+	}
+	holders, _ := store.As[store.Holders](s)
+	return holders
 }
 
 // maintained are the providers in use that have something to do from time to time, by alias.
@@ -40,8 +58,9 @@ func (c *Config) maintained() map[string]provider.Maintained {
 
 // Run does the broker's upkeep until ctx ends, and returns its error: it rotates keys, removes what has expired, tells
 // applications of a sign-out again that could not be told at once, and has each provider that is a [provider.Maintained] do what is
-// due: metadata of SAML is fetched, and the end of its certificates told, although nobody logs in. On several nodes it may run on each: they do it at
-// different moments. What fails is logged and tried again, less and less often.
+// due: metadata of SAML is fetched, and the end of its certificates told, although nobody logs in. What providers have issued for users
+// who are Disabled is revoked and given up within a quarter of an hour, where Store is a [store.Holders]. On several nodes it may run
+// on each: they do it at different moments. What fails is logged and tried again, less and less often.
 //
 // A broker works without it. Keys are rotated by requests then, and what has expired is refused as ever; but it stays in the
 // store, and an application that could not be told of a sign-out is not told again.

@@ -3,8 +3,10 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -195,10 +197,13 @@ func TestRefreshWithFaultyStore(t *testing.T) {
 			t.Parallel()
 			w := newVaultWorld(t, provider.TokensOnLink, nil)
 			w.login("Demo")
-			var failed atomic.Int32
+			var failed, calls atomic.Int32
 			w.keeping(provider.TokensOnLink, func(c *broker.Config) {
 				c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
-					if call.Method == "UpdateLink" && call.After == after && failed.Add(1) <= 3 {
+					if call.Method != "UpdateLink" || call.After != after || !after && calls.Add(1) == 1 { // the lease, without which nothing begins
+						return nil
+					}
+					if failed.Add(1) <= 3 {
 						return errFaulty
 					}
 					return nil
@@ -228,7 +233,7 @@ func TestRefreshOnTwoNodes(t *testing.T) {
 	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
 		other := *c
 		other.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
-			if call.Method == "Add" && call.After {
+			if call.Method == "Link" && call.After {
 				waiting.Add(1)
 			}
 			return nil
@@ -268,7 +273,7 @@ func TestRefreshAfterCrash(t *testing.T) {
 	id := w.named("alice").ID
 	dying := func(c *broker.Config) {
 		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
-			if call.Method == "Add" && call.After {
+			if call.Method == "UpdateLink" && call.After {
 				return storetest.ErrDead
 			}
 			return nil
@@ -283,7 +288,7 @@ func TestRefreshAfterCrash(t *testing.T) {
 	var tried, came atomic.Int32
 	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
 		c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
-			if call.Method == "Add" && !call.After {
+			if call.Method == "Link" && !call.After {
 				tried.Add(1)
 			}
 			if call.Method == "LinksOf" && call.After {
@@ -349,6 +354,237 @@ func TestRefreshPanics(t *testing.T) {
 		t.Errorf("the next caller: %v", err)
 	}
 	w.wantRenewals(1)
+}
+
+// A refusing is an upstream that refuses, and says no more, as long as it is told to.
+type refusing struct {
+	*oidc.Provider
+	refuses atomic.Bool
+	asked   atomic.Int32
+}
+
+func (p *refusing) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
+	p.asked.Add(1)
+	if p.refuses.Load() {
+		return nil, &provider.Error{Kind: provider.Denied}
+	}
+	return p.Provider.RefreshTokens(ctx, old)
+}
+
+// A gateway out of order refuses everybody for a while, which ends no link; what goes on for an hour the user is told, and is
+// over as soon as the upstream takes the refresh token again.
+func TestRefreshRefused(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		id := w.named("alice").ID
+		idp := &refusing{}
+		idp.refuses.Store(true)
+		w.keeping(mode, func(c *broker.Config) {
+			idp.Provider = c.Providers[0].IdP.(*oidc.Provider)
+			c.Providers[0].IdP = idp
+		})
+		want := func(want error) {
+			t.Helper()
+			asked := idp.asked.Load()
+			_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+			if !errors.Is(err, want) || errors.Is(err, broker.ErrRefreshFailed) && errors.Is(err, broker.ErrLinkAgain) {
+				t.Errorf("mode %d: %v, want %v", mode, err, want)
+			}
+			if idp.asked.Load() != asked+1 {
+				t.Errorf("mode %d: the upstream was not asked", mode)
+			}
+		}
+		w.advance(11 * time.Minute)
+		want(broker.ErrRefreshFailed)
+		w.advance(59 * time.Minute)
+		want(broker.ErrRefreshFailed)
+		w.advance(time.Minute)
+		want(broker.ErrLinkAgain)
+		want(broker.ErrLinkAgain)
+		idp.refuses.Store(false)
+		want(nil)
+		w.wantRenewals(1)
+		idp.refuses.Store(true)
+		w.advance(11 * time.Minute)
+		want(broker.ErrRefreshFailed) // counted anew
+	}
+}
+
+// What could not be renewed is the next caller's to try, at once.
+func TestRefreshThatFailedMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []provider.TokenMode{provider.TokensOnLink, provider.TokensInSession} {
+		w := newVaultWorld(t, mode, nil)
+		w.login("Demo")
+		id := w.named("alice").ID
+		var looked atomic.Int32
+		w.keeping(mode, func(c *broker.Config) {
+			c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+				if !call.After && (call.Method == "Link" || call.Method == "Session") {
+					looked.Add(1)
+				}
+				return nil
+			})
+		})
+		w.op.Break(providertest.TokenDown)
+		w.advance(11 * time.Minute)
+		for range 2 {
+			if _, err := w.Broker.UpstreamTokens(t.Context(), id, "demo"); !errors.Is(err, broker.ErrRefreshFailed) {
+				t.Errorf("mode %d: %v", mode, err)
+			}
+		}
+		w.op.Break()
+		_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+		must(t, err)
+		if n := looked.Load(); n > 40 { // who waits looks ten times a second
+			t.Errorf("mode %d: the store was asked %d times", mode, n)
+		}
+	}
+}
+
+// Who is asked for the tokens of a link that takes another's place while they are renewed has those of the new one; what the old one
+// was renewed to goes to nobody, and is not revoked, as some upstreams would revoke the new one's with it.
+func TestRefreshWhileSubjectMoves(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	former := func(c *broker.Config) {
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) {
+			withRefresh(c)
+			c.FormerSubjectClaim = "ids.old"
+		})
+	}
+	w.keeping(provider.TokensOnLink, former)
+	r := &renamedWorld{world: w, alice: w.login("Demo").Get(w.Origin + "/").Who().ID}
+	w.midway(func(string) {
+		r.renamed("alice-2", "alice")
+		r.wantOnly(t, w.login("Demo").Get(w.Origin+"/").Who().ID)
+	})
+	w.advance(11 * time.Minute)
+	for range 2 {
+		tokens, err := w.Broker.UpstreamTokens(t.Context(), r.alice, "demo")
+		if err != nil {
+			t.Fatalf("UpstreamTokens: %v", err)
+		}
+		said := send(t, http.MethodGet, w.op.Issuer()+"/userinfo", nil, bearer(tokens.AccessToken))
+		if !strings.Contains(said.text, `"sub":"alice-2"`) {
+			t.Errorf("the token is of %s", said.text)
+		}
+	}
+	w.wantRenewals(1)
+	w.advance(11 * time.Minute)
+	_, err := w.Broker.UpstreamTokens(t.Context(), r.alice, "demo")
+	must(t, err)
+	w.wantRenewals(2)
+	if n := len(w.op.Requests(providertest.Revocation)); n != 0 {
+		t.Errorf("%d tokens were revoked", n)
+	}
+}
+
+// The refresh token of a former subject is not taken over: what it brings is about whom the link is not.
+func TestRefreshTokenOfAFormerSubject(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		c.Providers[0].IdP = w.upstream(w.op, "demo", func(c *oidc.Config) {
+			withRefresh(c)
+			c.FormerSubjectClaim = "ids.old"
+		})
+	})
+	r := &renamedWorld{world: w, alice: w.login("Demo").Get(w.Origin + "/").Who().ID}
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) { delete(m, "refresh_token") }})
+	r.renamed("alice-2", "alice")
+	r.wantOnly(t, w.login("Demo").Get(w.Origin+"/").Who().ID)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), r.alice, "demo"); err != nil {
+		t.Errorf("what the login brought: %v", err)
+	}
+	w.advance(11 * time.Minute)
+	if _, err := w.Broker.UpstreamTokens(t.Context(), r.alice, "demo"); !errors.Is(err, broker.ErrLinkAgain) {
+		t.Errorf("UpstreamTokens: %v", err)
+	}
+	w.wantRenewals(0)
+}
+
+// A login that brings no refresh token leaves the one that is being used to who uses it: nobody else does meanwhile.
+func TestRefreshWhileALoginBringsNone(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	w.login("Demo")
+	id := w.named("alice").ID
+	var second *broker.Broker
+	var waiting, loggedIn atomic.Bool
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
+		other := *c
+		other.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+			waiting.CompareAndSwap(false, call.Method == "Link" && call.After && loggedIn.Load())
+			return nil
+		})
+		var err error
+		second, err = broker.New(other)
+		must(t, err)
+	})
+	var once atomic.Bool
+	got := make(chan error, 1)
+	w.op.Edit(providertest.Hooks{Token: func(m map[string]any) {
+		asked := w.op.Requests(providertest.Token)
+		if asked[len(asked)-1].Params.Get("grant_type") != "refresh_token" {
+			delete(m, "refresh_token")
+			m["expires_in"] = 1 // so that whoever asks has to renew it
+			return
+		}
+		if !once.CompareAndSwap(false, true) {
+			return
+		}
+		w.login("Demo")
+		loggedIn.Store(true)
+		go func() {
+			_, err := second.UpstreamTokens(t.Context(), id, "demo")
+			got <- err
+		}()
+		eventually(t, "the second node has looked", waiting.Load)
+	}})
+	w.advance(11 * time.Minute)
+	_, err := w.Broker.UpstreamTokens(t.Context(), id, "demo")
+	must(t, err)
+	must(t, <-got)
+	w.wantRenewals(1)
+}
+
+// What was issued for users who are switched off is revoked and given up while the broker runs; what is others' stays.
+func TestTokensOfDisabledUsersAreRevoked(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]provider.TokenMode{"on the link": provider.TokensOnLink, "in the session": provider.TokensInSession} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newVaultWorld(t, mode, nil)
+			tokens := w.fetch("demo", w.accessToken(w.login("Demo"))).fetched(t)
+			w.op.LoginAs("bob")
+			others := w.fetch("demo", w.accessToken(w.login("Demo"))).fetched(t)
+			alice, bob := w.named("alice").ID, w.named("bob").ID
+			w.editUser("alice", func(u *store.User) { u.Disabled = true })
+			ctx, stop := context.WithCancel(t.Context())
+			var ended sync.WaitGroup
+			for range 2 { // two nodes may
+				ended.Go(func() { _ = w.Broker.Run(ctx) })
+			}
+			kept := func(user string) bool { return len(w.linksOf(user)[0].Tokens) > 0 || w.sessionTokens(user) }
+			eventually(t, "they are given up", func() bool { return !kept(alice) })
+			eventually(t, "the upstream is told", func() bool { return !w.good(w.op, tokens.AccessToken) })
+			stop()
+			ended.Wait()
+			if !kept(bob) || !w.good(w.op, others.AccessToken) {
+				t.Error("another user's are revoked, too")
+			}
+			if n := len(w.op.Requests(providertest.Revocation)); n != 1 {
+				t.Errorf("the upstream was told %d times", n)
+			}
+			w.editUser("alice", func(u *store.User) { u.Disabled = false })
+			if _, err := w.Broker.UpstreamTokens(t.Context(), alice, "demo"); !errors.Is(err, broker.ErrNoTokens) {
+				t.Errorf("switched on again: %v", err)
+			}
+		})
+	}
 }
 
 func TestUpstreamTokensErrors(t *testing.T) {

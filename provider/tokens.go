@@ -33,7 +33,8 @@ type TokenRefresher interface {
 	// What the upstream does not send anew is taken over from old. The refresh token may be spent once the call has begun,
 	// and the one in the answer the only one that is good: the caller must not call it with the same one twice, nor lose
 	// what it returns. It fails with a [*Error], of the kind Expired where the refresh token is no longer good and only
-	// the user can get another, by signing in.
+	// the user can get another, by signing in; and of the kind Denied where the upstream refuses and it is not known why, which
+	// the broker takes for the same once it has gone on for an hour.
 	RefreshTokens(ctx context.Context, old *Tokens) (*Tokens, error)
 }
 

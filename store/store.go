@@ -282,8 +282,8 @@ type Keyring interface {
 	DeleteKey(ctx context.Context, id string) error
 }
 
-// Store is every role in one value. Three capabilities are found by [As]: [Committer], [Sweeper] and [Secrets]. [Parts] is
-// one of roles that are kept in different places.
+// Store is every role in one value. Four capabilities are found by [As]: [Committer], [Sweeper], [Secrets] and [Holders]. [Parts]
+// is one of roles that are kept in different places.
 type Store interface {
 	Users
 	Links
@@ -305,6 +305,14 @@ type Sweeper interface {
 	// Sweep removes up to limit things that have expired and returns how many it removed. It is safe to run on every
 	// node at once, and at any time.
 	Sweep(ctx context.Context, limit int) (int, error)
+}
+
+// Holders is the capability of a store that has users, links and sessions in one place to find who of them holds what.
+type Holders interface {
+	// DisabledHolders returns the ids of up to limit users who are Disabled and of whom [Link.Tokens] or
+	// [Session.UpstreamTokens] are kept, each once, in an order of the store's own, which stays the same: those that follow
+	// the id after, be there such a user or not, or the first if after is "". None is an empty slice and no error.
+	DisabledHolders(ctx context.Context, after string, limit int) ([]string, error)
 }
 
 // A Login is what one successful login writes. Nil and empty parts are not written.

@@ -17,7 +17,7 @@ import (
 
 // A real browser, for the few journeys that are worth its time.
 
-const browserPatience = 20 * time.Second // for one page to come
+const browserPatience = time.Minute // for one page to come
 
 // screenshots names a folder for pictures of the pages that the tests visit. They are for people to look at.
 var screenshots = os.Getenv("IDBROKER_SCREENSHOTS")

@@ -253,7 +253,7 @@ func (c nodeConfig) user(name string, transport http.RoundTripper) *appUser {
 		}
 		return nil
 	}
-	return &appUser{c, name, &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second, CheckRedirect: follow}}
+	return &appUser{c, name, &http.Client{Jar: jar, Transport: transport, Timeout: 2 * time.Minute, CheckRedirect: follow}}
 }
 
 const appVerifier = "a-code-verifier-of-the-tests-which-is-long-enough"

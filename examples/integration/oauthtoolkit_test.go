@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
@@ -54,7 +55,7 @@ func TestLoginThroughOAuthToolkit(t *testing.T) {
 	srv := brokertest.Start(t, func(base string) broker.Config {
 		at = startOAuthToolkit(t, brokertest.CallbackURL(base, "toolkit"), foreignSecret)
 		idp, err := oauth2.New(oauth2.Config{
-			Endpoints: oauth2.Endpoints{Authorization: at + "/o/authorize/", Token: at + "/o/token/", UserInfo: at + "/me"},
+			Endpoints: oauth2.Endpoints{Authorization: at + "/o/authorize/", Token: at + "/o/token/", UserInfo: at + "/me", Revocation: at + "/o/revoke_token/"},
 			ClientID:  "broker", ClientSecret: foreignSecret, Scopes: []string{"read"},
 			Claims: oauth2.Claims{
 				Subject: "user.number", Username: "user.login", Email: "user.mail", Name: "user.full_name",
@@ -66,7 +67,7 @@ func TestLoginThroughOAuthToolkit(t *testing.T) {
 		}
 		return broker.Config{
 			Store: kept, Clients: []store.Client{rp.Client()},
-			Providers: []broker.Provider{{Alias: "toolkit", Name: "Toolkit", IdP: idp, StoreTokens: provider.TokensOnLink}},
+			Providers: []broker.Provider{{Alias: "toolkit", Name: "Toolkit", IdP: idp, StoreTokens: provider.TokensOnLink, TokenMinValidity: 100 * time.Hour}},
 		}
 	})
 	rp.Connect(srv.URL)
@@ -110,7 +111,48 @@ func TestLoginThroughOAuthToolkit(t *testing.T) {
 	if other := allowed("bob"); other.Subject == first.Subject {
 		t.Error("another user there is the same here")
 	}
-	if tokens, err := srv.Broker.UpstreamTokens(t.Context(), first.Subject, "toolkit"); err != nil || tokens.AccessToken == "" {
-		t.Errorf("its access token: %v", err)
+
+	// Its tokens live for ten hours, and are to be good for longer: each call renews them, by a refresh token that is good once.
+	seen := map[string]bool{}
+	for range 3 {
+		tokens, err := srv.Broker.UpstreamTokens(t.Context(), first.Subject, "toolkit")
+		if err != nil {
+			t.Fatalf("its access token: %v", err)
+		}
+		if seen[tokens.AccessToken] {
+			t.Error("its access token was not renewed")
+		}
+		seen[tokens.AccessToken] = true
+		if got := statusAt(t, at+"/me", tokens.AccessToken); got != http.StatusOK {
+			t.Errorf("its access token is answered with status %d there", got)
+		}
 	}
+	// Given up here, they are no good there either.
+	if err := srv.Broker.RevokeUpstreamTokens(t.Context(), first.Subject); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		for token := range seen {
+			if statusAt(t, at+"/me", token) == http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// statusAt returns how a server answers a bearer token.
+func statusAt(t *testing.T, rawURL, token string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, rawURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }

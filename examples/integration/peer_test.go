@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,8 +19,8 @@ import (
 // Programs of others that tests start. See doc.go for what happens where one is missing.
 
 const (
-	peerStart = 30 * time.Second // how long a program may take until it is ready
-	peerStop  = 5 * time.Second  // how long it has to end by itself
+	peerStart = 2 * time.Minute // how long a program may take until it is ready
+	peerStop  = 5 * time.Second // how long it has to end by itself
 )
 
 // missingPeer ends a test that lacks something: skipped for a newcomer, failed where the peers are required.
@@ -75,16 +76,32 @@ func startNode(t testing.TB, pkg, script string, ready func(output string) bool,
 	return startProcess(t, cmd, ready)
 }
 
-// freePort returns a loopback address on which nothing listens. Somebody else may take it before the caller does: prefer
-// a program that chooses its own port and prints it.
+// freePort returns a loopback address on which nothing listens. Prefer a program that chooses its own port and prints it.
 func freePort(t testing.TB) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
+}
+
+// portsAsked makes each port of a process another one.
+var portsAsked atomic.Uint32
+
+// freeAddress looks below the ports that systems give to whoever wants any (from 32768 on, or higher), so that no test server and no
+// connection comes to have one of ours before the program that it is for, or while that is stopped to be started again.
+func freeAddress() (string, error) {
+	const first, ports = 12000, 20000
+	var err error
+	for range 100 {
+		addr := fmt.Sprint("127.0.0.1:", first+(uint32(os.Getpid())*64+portsAsked.Add(1))%ports)
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", fmt.Errorf("no port is free: %w", err)
 }
 
 // prints is ready when the program has printed text.

@@ -160,12 +160,10 @@ func (p *postgres) command(ctx context.Context, name string, args ...string) *ex
 }
 
 func (p *postgres) listen(ctx context.Context) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var err error
+	if p.addr, err = freeAddress(); err != nil {
 		return err
 	}
-	p.addr = l.Addr().String()
-	l.Close()
 	p.url.Host = p.addr
 	return p.start(ctx)
 }

@@ -28,7 +28,7 @@ func TestProcessStopsItsChildren(t *testing.T) {
 	p := startProcess(t, cmd, prints("child"))
 	w.Close()
 	p.stop()
-	if err := r.SetReadDeadline(time.Now().Add(peerStop)); err != nil {
+	if err := r.SetReadDeadline(time.Now().Add(peerStart)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(r); err != nil {

@@ -70,7 +70,7 @@ func TestStorm(t *testing.T) {
 		}},
 		{"the other node was killed", restart(nodes[1])},
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	s.stop = cancel
 	start := time.Now()

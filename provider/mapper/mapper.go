@@ -137,7 +137,7 @@ func setAttribute(m *provider.Mapping, name string, values []string) {
 func FixedAttribute(attribute string, values ...string) provider.Mapper {
 	m := provider.Mapper{Name: "fixed attribute " + attribute}
 	err := checkName("attribute", attribute)
-	if _, own := fields[attribute]; own && err == nil {
+	if _, own := fields[attribute]; own {
 		err = fmt.Errorf("%q is a user's own", attribute)
 	}
 	if len(values) == 0 || slices.ContainsFunc(values, func(s string) bool { return !claim.Usable(s) }) {

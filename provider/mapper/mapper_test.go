@@ -310,6 +310,24 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// Mappers add to each other's work, also on a profile that somebody made without maps, and grant nothing twice.
+func TestSeveralMappers(t *testing.T) {
+	t.Parallel()
+	on := mapping(map[string]any{"a": "1", "g": []any{"x"}})
+	on.Profile = &provider.Profile{}
+	for _, m := range []provider.Mapper{
+		mapper.Attribute("a", "one"), mapper.FixedAttribute("two", "2"), mapper.Note("a", "one"), mapper.FixedNote("two", "2"),
+		mapper.FixedRole("r"), mapper.FixedRole("r"), mapper.Groups("g", ""),
+	} {
+		run(t, m, on)
+	}
+	p := on.Profile
+	if len(p.Attributes) != 2 || !maps.Equal(p.Notes, map[string]string{"one": "1", "two": "2"}) ||
+		!slices.Equal(p.Roles, []string{"r"}) || !slices.Equal(p.Groups, []string{"x"}) {
+		t.Errorf("got %+v", p)
+	}
+}
+
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	on := mapping(claims(t, document))

@@ -228,14 +228,18 @@ func TestEmails(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
 		}
 	}
-	for name, a := range map[string]answer{
-		"an object": {body: `{"emails":[]}`}, "null": {body: `null`}, "no scope": {status: 404}, "down": {status: 500}, "a page": {contentType: "text/html", body: "[]"},
+	for name, row := range map[string]struct {
+		answer
+		kind provider.Kind
+	}{
+		"an object": {answer{body: `{"emails":[]}`}, provider.Invalid}, "null": {answer{body: `null`}, provider.Invalid},
+		"no scope": {answer{status: 404}, provider.Misconfigured}, "down": {answer{status: 500}, provider.Unavailable},
+		"a page": {answer{contentType: "text/html", body: "[]"}, provider.Invalid},
 	} {
 		s := newServer(t)
-		s.emails = a
-		if _, err := login(t, s.provider(t, func(c *oauth2.Config) { c.Endpoints.Emails = s.url + "/emails" }), nil); err == nil {
-			t.Errorf("%s: no error", name)
-		}
+		s.emails = row.answer
+		_, err := login(t, s.provider(t, func(c *oauth2.Config) { c.Endpoints.Emails = s.url + "/emails" }), nil)
+		kind(t, name, err, row.kind)
 	}
 }
 
@@ -263,11 +267,95 @@ func TestUserInfoEmail(t *testing.T) {
 	}
 }
 
+// Where userinfo lists addresses itself, what stands beside the list counts as little as beside an endpoint of its own.
+func TestEmailsOfUserInfo(t *testing.T) {
+	t.Parallel()
+	const entry = `{"value":"b@x.example","confirmed":"true","main":true}`
+	for list, want := range map[string]string{
+		`[{"value":"a@x.example","confirmed":false},` + entry + `]`: "b@x.example true",
+		`[{"value":"a@x.example","main":true}]`:                     "a@x.example false",
+		`[]`:                                                        " false", `null`: " false", entry: " false", `"victim@x.example"`: " false",
+	} {
+		s := newServer(t)
+		s.userinfo.body = `{"sub":"u1","email":"victim@x.example","email_verified":true,"mails":{"list":` + list + `}}`
+		id, err := login(t, s.provider(t, func(c *oauth2.Config) {
+			c.EmailList = oauth2.EmailList{List: "mails.list", Email: "value", Verified: "confirmed", Primary: "main"}
+		}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(id.Email, " ", id.EmailVerified); got != want {
+			t.Errorf("%s: got %q, want %q", list, got, want)
+		}
+	}
+}
+
+// A server that tells no address that it has not verified says so of none, in each of the three places.
+func TestEmailVerifiedByConfiguration(t *testing.T) {
+	t.Parallel()
+	for place, edit := range map[string]func(*oauth2.Config, *server){
+		"userinfo": func(*oauth2.Config, *server) {},
+		"a list":   func(c *oauth2.Config, _ *server) { c.EmailList.List = "list" },
+		"an endpoint": func(c *oauth2.Config, s *server) {
+			c.Endpoints.Emails, s.emails.body = s.url+"/emails", `[{"email":"a@x.example"}]`
+		},
+	} {
+		s := newServer(t)
+		s.userinfo.body = `{"sub":"u1","email":"a@x.example","list":[{"email":"a@x.example"}]}`
+		id, err := login(t, s.provider(t, func(c *oauth2.Config) {
+			c.EmailVerified = true
+			edit(c, s)
+		}), nil)
+		if err != nil || id.Email != "a@x.example" || !id.EmailVerified {
+			t.Errorf("%s: %+v, %v", place, id, err)
+		}
+		s.userinfo.body, s.emails.body = `{"sub":"u1"}`, `[]`
+		if id, err := login(t, s.provider(t, func(c *oauth2.Config) { c.EmailVerified = true }), nil); err != nil || id.EmailVerified {
+			t.Errorf("%s: no address is verified: %+v, %v", place, id, err)
+		}
+	}
+}
+
+// What identifies nobody is nobody's former id either, and hinders no login.
+func TestFormerSubject(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		`"old"`: "old", `7`: "7", `null`: "", `""`: "", `"null"`: "", `0`: "", `true`: "", `["old"]`: "", `{"a":1}`: "", `1.5`: "",
+	} {
+		s := newServer(t)
+		s.userinfo.body = `{"sub":"u1","old":` + value + `}`
+		id, err := login(t, s.provider(t, func(c *oauth2.Config) { c.Claims.FormerSubject = "old" }), nil)
+		if err != nil || id.FormerSubject != want {
+			t.Errorf("%s: %+v, %v", value, id, err)
+		}
+		if id, err := login(t, s.provider(t, nil), nil); err != nil || id.FormerSubject != "" {
+			t.Errorf("%s, without a claim for it: %+v, %v", value, id, err)
+		}
+	}
+}
+
+// Groups are texts that can be stored and shown, or none.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		`["a","b"]`: "[a b]", `"a"`: "[a]", `["a",7,true,null,"",{"n":"b"},["c"],"d\u0000"]`: "[a]", `null`: "[]", `{"a":1}`: "[]",
+	} {
+		s := newServer(t)
+		s.userinfo.body = `{"sub":"u1","groups":` + value + `}`
+		for path, want := range map[string]string{"": want, "-": "[]"} {
+			id, err := login(t, s.provider(t, func(c *oauth2.Config) { c.Claims.Groups = path }), nil)
+			if err != nil || fmt.Sprint(id.Groups) != want {
+				t.Errorf("%s at %q: %+v, %v", value, path, id, err)
+			}
+		}
+	}
+}
+
 // A page or a picture gets no script.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"https://x.example/a.png": "https://x.example/a.png", "javascript:alert(1)": "", "data:image/png;base64,x": "", "//x.example/a.png": "", "HTTPS://x": "",
+		"https://x.example/a.png": "https://x.example/a.png", "http://x.example/a.png": "http://x.example/a.png", "javascript:alert(1)": "", "data:image/png;base64,x": "", "//x.example/a.png": "", "HTTPS://x": "",
 	} {
 		s := newServer(t)
 		s.userinfo.body = toJSON(t, map[string]any{"sub": "u1", "picture": url})
@@ -285,7 +373,7 @@ func TestEssentialClaim(t *testing.T) {
 		ok          bool
 	}{
 		{"staff", `["staff","x"]`, true}, {"staff", `"staff"`, true}, {"staff", `"staff2"`, false}, {"a|staff", `"staff"`, true}, {"staff", `null`, false},
-		{"staff", `{"staff":true}`, false}, {"", `"x"`, true}, {"", `""`, false}, {"", `[]`, false}, {"7", `7`, true},
+		{"staff", `{"staff":true}`, false}, {".*", `{"staff":true}`, false}, {".*", `[null,["staff"]]`, false}, {"", `"x"`, true}, {"", `""`, false}, {"", `[]`, false}, {"7", `7`, true},
 	} {
 		s := newServer(t)
 		s.userinfo.body = `{"sub":"u1","org":{"teams":` + row.body + `}}`

@@ -3,7 +3,8 @@
 //
 // It owns what lies between a browser's trip to one server and the identity that comes of it: the request with PKCE, the check of
 // the answer, client authentication, userinfo and e-mail addresses. What servers do in a way of their own is data in [Config]. It
-// owns no session and no user, and keeps nothing of a login. For an OpenID Provider package oidc checks more.
+// owns no session and no user, and keeps nothing of a login. For an OpenID Provider package oidc checks more. Nothing is discovered: the
+// metadata of such a server (RFC 8414), where it has any, leaves out what says who somebody is.
 //
 //	idp, err := oauth2.New(oauth2.Config{
 //		Endpoints: oauth2.Endpoints{
@@ -215,6 +216,9 @@ func (p *Provider) tokens(ctx context.Context, what string, form url.Values) (*p
 	}
 	a, readable := p.parseTokens(contentType, body)
 	if status != http.StatusOK || a.Error != "" {
+		if what == refreshing {
+			return nil, oauth.RefreshError(status, &a, "")
+		}
 		return nil, oauth.TokenError(what, status, a.Error, "")
 	}
 	switch {
@@ -230,13 +234,15 @@ func (p *Provider) tokens(ctx context.Context, what string, form url.Values) (*p
 	}, nil
 }
 
+const refreshing = "refresh tokens"
+
 // RefreshTokens renews tokens.
 func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
 	form, err := oauth.RefreshForm(old)
 	if err != nil {
 		return nil, err
 	}
-	next, err := p.tokens(ctx, "refresh tokens", form)
+	next, err := p.tokens(ctx, refreshing, form)
 	if err != nil {
 		return nil, err
 	}

@@ -31,11 +31,34 @@ func TestRefreshTokens(t *testing.T) {
 			answer: answer{status: 400, body: `{"error":"invalid_grant","error_description":"rt-1 of a secret was used"}`}, kind: provider.Expired,
 		},
 		"a spent one of GitHub's": {answer: answer{body: `{"error":"bad_refresh_token","error_description":"rt-1 is spent"}`}, kind: provider.Expired},
-		"no access token":         {answer: answer{body: `{"token_type":"bearer"}`}, kind: provider.Invalid},
-		"a page":                  {answer: answer{contentType: "text/html", body: `rt-1`}, kind: provider.Invalid},
-		"a redirect":              {answer: answer{status: 307}, kind: provider.Unavailable},
-		"out of order":            {answer: answer{status: 503, body: `{"error":"invalid_grant"}`}, kind: provider.Unavailable},
-		"client is refused":       {answer: answer{status: 401, body: `{"error":"invalid_client"}`}, kind: provider.Misconfigured},
+		"a spent one of Slack's":  {answer: answer{body: `{"ok":false,"error":"invalid_refresh_token"}`}, kind: provider.Expired},
+		"a spent one of Twitch's": {
+			answer: answer{status: 400, body: `{"error":"Bad Request","status":400,"message":"Invalid refresh token"}`}, kind: provider.Expired,
+		},
+		"a spent one of Twitch's, as its documentation has it": {
+			answer: answer{status: 401, body: `{"error":"Unauthorized","status":401,"message":"Invalid refresh token"}`}, kind: provider.Expired,
+		},
+		"a spent one of X's": {
+			answer: answer{status: 400, body: `{"error":"invalid_request","error_description":"Value passed for the token was invalid."}`}, kind: provider.Expired,
+		},
+		"a spent one of HubSpot's": {
+			answer: answer{status: 400, body: `{"status":"BAD_REFRESH_TOKEN","message":"missing or unknown refresh token"}`}, kind: provider.Expired,
+		},
+		"invalid request": {answer: answer{status: 400, body: `{"error":"invalid_request"}`}, kind: provider.Misconfigured},
+		"client's error that speaks of the token": {
+			answer: answer{status: 401, body: `{"error":"invalid_client","error_description":"invalid refresh token"}`}, kind: provider.Misconfigured,
+		},
+		"out of order, in such words": {answer: answer{status: 503, body: `{"message":"Invalid refresh token"}`}, kind: provider.Unavailable},
+		"too many, in such words":     {answer: answer{status: 429, body: `{"message":"Invalid refresh token"}`}, kind: provider.Unavailable},
+		"a gateway that refuses":      {answer: answer{status: 401, body: `{"message":"Unauthorized"}`}, kind: provider.Denied},
+		"a gateway that forbids":      {answer: answer{status: 403, body: `{"message":"invalid client secret"}`}, kind: provider.Misconfigured},
+		"a gateway's page":            {answer: answer{status: 401, contentType: "text/html", body: `<h1>Invalid refresh token</h1>`}, kind: provider.Denied},
+		"no words":                    {answer: answer{status: 400, body: `{"message":{"a":1},"error_description":["x"]}`}, kind: provider.Denied},
+		"no access token":             {answer: answer{body: `{"token_type":"bearer"}`}, kind: provider.Invalid},
+		"a page":                      {answer: answer{contentType: "text/html", body: `rt-1`}, kind: provider.Invalid},
+		"a redirect":                  {answer: answer{status: 307}, kind: provider.Unavailable},
+		"out of order":                {answer: answer{status: 503, body: `{"error":"invalid_grant"}`}, kind: provider.Unavailable},
+		"client is refused":           {answer: answer{status: 401, body: `{"error":"invalid_client"}`}, kind: provider.Misconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -40,7 +40,7 @@ func (p *Provider) tokens(ctx context.Context, up *upstream, what string, form u
 	var a oauth.TokenAnswer
 	unreadable := json.Unmarshal(body, &a) != nil
 	if status != http.StatusOK || (!unreadable && a.Error != "") {
-		return nil, p.tokenError(up, what, status, a.Error)
+		return nil, p.tokenError(up, what, status, &a)
 	}
 	switch {
 	case !oauth.IsMedia(contentType, "application/json"):
@@ -63,11 +63,14 @@ func (p *Provider) tokens(ctx context.Context, up *upstream, what string, form u
 }
 
 // tokenError says what an error of the token endpoint means.
-func (p *Provider) tokenError(up *upstream, what string, status int, code string) error {
+func (p *Provider) tokenError(up *upstream, what string, status int, a *oauth.TokenAnswer) error {
 	hint := ""
 	if up.authMethods != nil {
 		hint = fmt.Sprintf("this client uses %s, the provider says that it takes %s",
 			p.cfg.AuthMethod, oauth.Quote(strings.Join(up.authMethods, " ")))
 	}
-	return oauth.TokenError(what, status, code, hint)
+	if what == refreshing {
+		return oauth.RefreshError(status, a, hint)
+	}
+	return oauth.TokenError(what, status, a.Error, hint)
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/go-idbroker/idbroker/provider/internal/oauth"
 )
 
+const refreshing = "refresh tokens"
+
 // RefreshTokens renews tokens (OpenID Connect Core §12). An ID token in the answer must be about the same user at the same issuer
 // (§12.2), and takes the place of the old one.
 func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*provider.Tokens, error) {
@@ -28,7 +30,7 @@ func (p *Provider) RefreshTokens(ctx context.Context, old *provider.Tokens) (*pr
 	if err != nil {
 		return nil, err
 	}
-	next, err := p.tokens(ctx, up, "refresh tokens", form)
+	next, err := p.tokens(ctx, up, refreshing, form)
 	if err != nil {
 		return nil, err
 	}

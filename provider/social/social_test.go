@@ -363,6 +363,26 @@ func TestOptionsAreSent(t *testing.T) {
 	}
 }
 
+// What cannot be asked to prove anew who somebody is does not seem to have done so.
+func TestNewProof(t *testing.T) {
+	t.Parallel()
+	asked := map[string]string{"Facebook": "auth_type=reauthenticate"}
+	for _, name := range []string{"Auth0", "GitLab", "Kakao", "Keycloak", "LINE", "Microsoft", "Okta", "Salesforce"} {
+		asked[name] = "prompt=login"
+	}
+	for name, p := range presets(t, social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}}) {
+		want := asked[name]
+		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", Prompt: []string{"login"}})
+		if e, refused := errors.AsType[*provider.Error](err); want == "" {
+			if !refused || e.Kind != provider.LoginRequired {
+				t.Errorf("%s: %v, %v", name, redirect, err)
+			}
+		} else if err != nil || !strings.Contains(redirect.URL, want) {
+			t.Errorf("%s: %v, and it is not asked for %s", name, err, want)
+		}
+	}
+}
+
 // A refresh token is asked for by a scope, beside those that are asked for anyway; vendors who give one or none without being asked
 // have no use for the option.
 func TestOffline(t *testing.T) {

@@ -75,6 +75,10 @@ type (
 		store.Store
 		listing
 	}
+	holds struct {
+		store.Store
+		store.Holders
+	}
 	hasClients struct {
 		store.Store
 		store.Clients
@@ -94,7 +98,7 @@ func is[T any](s store.Store) bool { _, ok := store.As[T](s); return ok }
 // capabilities are all interfaces of package store that a Store need not have, and how they are found.
 var capabilities = map[string]func(store.Store) bool{
 	"Committer": is[store.Committer], "Sweeper": is[store.Sweeper], "Clients": is[store.Clients],
-	"Credentials": is[store.Credentials], "Fences": is[store.Fences], "Secrets": is[store.Secrets],
+	"Credentials": is[store.Credentials], "Fences": is[store.Fences], "Secrets": is[store.Secrets], "Holders": is[store.Holders],
 }
 
 // A sealed store can do what the store behind it can, and claims no more. It hands out no sealed values: Reseal uses them.
@@ -106,7 +110,7 @@ func TestCapabilities(t *testing.T) {
 	m := memstore.New()
 	for name, in := range map[string]store.Store{
 		"none": bare{m}, "all": m, "Committer": commits{m, m}, "Sweeper": sweeps{m, m}, "Secrets": lists{m, m}, "Clients": hasClients{m, m},
-		"Credentials": hasCredentials{m, m}, "Fences": hasFences{m, m},
+		"Credentials": hasCredentials{m, m}, "Fences": hasFences{m, m}, "Holders": holds{m, m},
 	} {
 		sealed := sealer(t, older).Store(in)
 		for capability, has := range capabilities {
@@ -134,6 +138,9 @@ func TestCapabilities(t *testing.T) {
 	}
 	if n, err := sealed.Sweep(ctx, 1); n != 0 || err != nil {
 		t.Errorf("Sweep of a store that forgets by itself: %d, %v", n, err)
+	}
+	if ids, err := sealed.DisabledHolders(ctx, "", 1); len(ids) != 0 || err != nil {
+		t.Errorf("DisabledHolders of a store that has none: %q, %v", ids, err)
 	}
 }
 

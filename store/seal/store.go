@@ -19,7 +19,7 @@ const (
 )
 
 // Store is a store whose secrets are sealed before another keeps them. It has the capabilities and roles that the other has:
-// see [store.As]. Of what the other lacks, Commit goes part by part and Sweep finds nothing; the methods of [store.Clients],
+// see [store.As]. Of what the other lacks, Commit goes part by part, Sweep and DisabledHolders find nothing; the methods of [store.Clients],
 // [store.Credentials] and [store.Fences] return [errors.ErrUnsupported].
 type Store struct {
 	clients
@@ -32,6 +32,7 @@ var (
 	_ store.Store       = (*Store)(nil)
 	_ store.Committer   = (*Store)(nil)
 	_ store.Sweeper     = (*Store)(nil)
+	_ store.Holders     = (*Store)(nil)
 	_ store.Clients     = (*Store)(nil)
 	_ store.Credentials = (*Store)(nil)
 	_ store.Fences      = (*Store)(nil)
@@ -405,6 +406,14 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 		return sweeper.Sweep(ctx, limit)
 	}
 	return 0, ctx.Err()
+}
+
+// DisabledHolders implements [store.Holders].
+func (s *Store) DisabledHolders(ctx context.Context, after string, limit int) ([]string, error) {
+	if holders, ok := store.As[store.Holders](s.in); ok {
+		return holders.DisabledHolders(ctx, after, limit)
+	}
+	return nil, ctx.Err()
 }
 
 // Fence implements [store.Fences].

@@ -22,7 +22,7 @@ var texts = []string{
 	sqlFence, sqlCreateFence, sqlUpdateFence,
 	sqlSecretTokens, sqlSecretIDToken, sqlSecretUpstream, sqlSecretUser, sqlSecretCredential, sqlSecretPrivate,
 	sqlReplaceTokens, sqlReplaceIDToken, sqlReplaceUpstream, sqlReplaceUser, sqlReplaceCredential, sqlReplacePrivate,
-	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants,
+	sqlSweepTransient, sqlSweepSessions, sqlSweepGrants, sqlDisabledHolders,
 }
 
 // Commit implements [store.Committer]: in one transaction of one statement for each part of l.

@@ -83,6 +83,7 @@ var (
 	_ store.Store       = (*Store)(nil)
 	_ store.Committer   = (*Store)(nil)
 	_ store.Sweeper     = (*Store)(nil)
+	_ store.Holders     = (*Store)(nil)
 	_ store.Clients     = (*Store)(nil)
 	_ store.Credentials = (*Store)(nil)
 	_ store.Fences      = (*Store)(nil)

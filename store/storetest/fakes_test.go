@@ -201,6 +201,27 @@ var fakes = []fake{
 		return commits{m, func(ctx ctx, m *mem, l *store.Login) error { return m.Commit(context.WithoutCancel(ctx), l) }}
 	}},
 
+	// holders
+	{"finds holders who are not disabled", []string{"holders"}, func(m *mem) base {
+		return holds{m, func(ctx ctx, m *mem, after string, limit int) ([]string, error) {
+			if u, err := m.User(ctx, "u2"); err == nil {
+				u.Disabled = true
+				_ = m.UpdateUser(ctx, u)
+			}
+			return m.DisabledHolders(ctx, after, limit)
+		}}
+	}},
+	{"finds holders without a limit", []string{"holders"}, func(m *mem) base {
+		return holds{m, func(ctx ctx, m *mem, after string, _ int) ([]string, error) {
+			return m.DisabledHolders(ctx, after, 1000)
+		}}
+	}},
+	{"finds holders in spite of a cancelled context", []string{"holders"}, func(m *mem) base {
+		return holds{m, func(ctx ctx, m *mem, after string, limit int) ([]string, error) {
+			return m.DisabledHolders(context.WithoutCancel(ctx), after, limit)
+		}}
+	}},
+
 	// sweep
 	{"sweeps without a limit", []string{"sweep"}, func(m *mem) base {
 		return sweeps{m, func(ctx ctx, m *mem, limit int) (int, error) { return m.Sweep(ctx, min(limit, 1)*1000) }}
@@ -216,6 +237,15 @@ var fakes = []fake{
 			return m.Sweep(ctx, limit)
 		}}
 	}},
+}
+
+type holds struct {
+	*mem
+	find func(ctx ctx, m *mem, after string, limit int) ([]string, error)
+}
+
+func (s holds) DisabledHolders(ctx ctx, after string, limit int) ([]string, error) {
+	return s.find(ctx, s.mem, after, limit)
 }
 
 // A meeting is where the first to come waits for a second, so that a race is run and not only started.

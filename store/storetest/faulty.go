@@ -281,6 +281,11 @@ func (f *faulty) Sweep(ctx context.Context, limit int) (int, error) {
 	return read(f, "Sweep", func() (int, error) { return having[store.Sweeper](f).Sweep(ctx, limit) })
 }
 
+// DisabledHolders implements [store.Holders].
+func (f *faulty) DisabledHolders(ctx context.Context, after string, limit int) ([]string, error) {
+	return read(f, "DisabledHolders", func() ([]string, error) { return having[store.Holders](f).DisabledHolders(ctx, after, limit) })
+}
+
 // having returns what [store.As] has found. Whoever did not ask it finds out here.
 func having[T any](f *faulty) T {
 	t, ok := store.As[T](f.Store)
@@ -343,6 +348,7 @@ func (f *faulty) PutFence(ctx context.Context, v *store.Fence) error {
 var (
 	_ store.Committer   = (*faulty)(nil)
 	_ store.Sweeper     = (*faulty)(nil)
+	_ store.Holders     = (*faulty)(nil)
 	_ store.Secrets     = (*faulty)(nil)
 	_ store.Clients     = (*faulty)(nil)
 	_ store.Credentials = (*faulty)(nil)

@@ -58,6 +58,7 @@ func TestFaultyIsTheStore(t *testing.T) {
 			f := storetest.Faulty(in, never)
 			has[store.Committer](t, in, f)
 			has[store.Sweeper](t, in, f)
+			has[store.Holders](t, in, f)
 			has[store.Secrets](t, in, f)
 			has[store.Clients](t, in, f)
 			has[store.Credentials](t, in, f)

@@ -32,7 +32,7 @@ import (
 // for a store that is empty, whose clock says about what [time.Now] does, and whose clock the function that comes with it
 // puts forward. open may use t.Cleanup to close what it opened; the clock is never put forward while a method runs.
 //
-// A store that is a [store.Committer], a [store.Sweeper], a [store.Secrets], a [store.Clients], a [store.Credentials] or a
+// A store that is a [store.Committer], a [store.Sweeper], a [store.Secrets], a [store.Holders], a [store.Clients], a [store.Credentials] or a
 // [store.Fences] is tested as such, as [store.As] finds it.
 func Run(t *testing.T, open func(t testing.TB) (store.Store, func(time.Duration))) {
 	s, _ := open(t)
@@ -147,6 +147,9 @@ func checks(s store.Store) []check {
 	}
 	if _, ok := store.As[store.Secrets](s); ok {
 		all = append(all, secretChecks()...)
+	}
+	if _, ok := store.As[store.Holders](s); ok {
+		all = append(all, check{"holders", holders})
 	}
 	all = append(all, commitChecks("commit/part by part/", hideCommitter)...)
 	if _, ok := store.As[store.Committer](s); ok {

@@ -220,7 +220,7 @@ func (s *Service) update(ctx context.Context, j *journey, login *store.Login, no
 
 func (s *Service) updateLink(ctx context.Context, j *journey, login *store.Login, now time.Time) {
 	link := *j.account.link
-	link.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, link.Tokens)
+	link.Tokens = s.tokensOnLink(ctx, j.provider, j.Identity, &link)
 	changed := !bytes.Equal(link.Tokens, j.account.link.Tokens)
 	switch changed = describe(&link, j.provider, j.Identity) || changed; {
 	case j.account.former: // from now on it is known by the provider's present issuer, and its own subject
@@ -241,12 +241,15 @@ func verify(u *store.User, j *journey) bool {
 	return true
 }
 
-// tokensOnLink returns what a link is to have of what the upstream has issued; it had before until now.
-func (s *Service) tokensOnLink(ctx context.Context, p *gate.Provider, id *provider.Identity, before []byte) []byte {
+// tokensOnLink returns what a link is to have of what the upstream has issued; before is how it was until now, nil if there was none.
+func (s *Service) tokensOnLink(ctx context.Context, p *gate.Provider, id *provider.Identity, before *store.Link) []byte {
 	if p.StoreTokens != provider.TokensOnLink {
 		return nil
 	}
-	return s.Vault.Keep(ctx, p, id.Tokens, before)
+	if before == nil || before.Subject != id.Subject { // a refresh token of a former subject's would be answered about somebody else
+		return s.Vault.Keep(ctx, p, id.Tokens, nil)
+	}
+	return s.Vault.Keep(ctx, p, id.Tokens, before.Tokens)
 }
 
 // sync edits a user who exists already by the provider's and its mappers' sync modes, and reports whether that changed

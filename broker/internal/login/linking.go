@@ -324,7 +324,7 @@ func (s *Service) makeLink(ctx context.Context, r *http.Request, t *Target, resu
 // linkAgain keeps what the upstream has issued for a link that is there already: the tokens that it had may have ended.
 func (s *Service) linkAgain(ctx context.Context, p *gate.Provider, known *store.Link, id *provider.Identity) error {
 	for {
-		tokens := s.tokensOnLink(ctx, p, id, known.Tokens)
+		tokens := s.tokensOnLink(ctx, p, id, known)
 		if bytes.Equal(tokens, known.Tokens) {
 			return nil
 		}

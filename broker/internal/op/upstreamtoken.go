@@ -11,6 +11,7 @@ import (
 	"github.com/go-idbroker/idbroker/broker/internal/vault"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/store"
 )
 
 // An upstreamToken is what a provider has issued for itself: never its refresh token, nor who the user is there.
@@ -35,9 +36,52 @@ func (p *Provider) UpstreamToken(w http.ResponseWriter, r *http.Request) {
 		p.challenge(w, r, realm, err)
 		return
 	}
+	p.tellUpstreamToken(w, r, access, func(err error) { p.challenge(w, r, realm, err) })
+}
+
+// AskUpstreamToken handles POST /broker/{alias}/token: the same for a client that proves who it is, and brings the access token in the
+// form: one of its own, or one that is for it. A token that is bound to a key needs its proof here as well.
+func (p *Provider) AskUpstreamToken(w http.ResponseWriter, r *http.Request) {
+	noStore(w)
+	client, form, err := p.tokenQuery(w, r)
+	var access *issuedToken
+	switch {
+	case err == nil && client.AuthMethod == store.AuthNone:
+		err = invalidClient(errors.New("a public client may not ask for tokens of providers by itself"))
+	case err == nil:
+		access, err = p.brought(r, client, form.Get("token"))
+	}
+	if err == nil {
+		err = p.mayAsk(r, client, access)
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.tellUpstreamToken(w, r, access, func(err error) { p.fail(w, r, err) })
+}
+
+// brought returns an access token that a client has, or that is for it. All that is wrong with one looks alike.
+func (p *Provider) brought(r *http.Request, client *store.Client, raw string) (*issuedToken, error) {
+	access, err := p.readAccess(r.Context(), raw, "")
+	if err == nil && access.ClientID != client.ID && !slices.Contains(access.Audience, client.ID) {
+		err = errors.Join(errToken, errors.New("it is another client's, and not for this one"))
+	}
+	if err == nil {
+		jkt, _ := access.JKT() // which checkSender looks at
+		err = p.checkSender(r, raw, jkt != "", access.Claims)
+	}
+	if errors.Is(err, errToken) {
+		err = &oauthError{http.StatusBadRequest, "invalid_token", "the access token is not valid, or not for this client", err}
+	}
+	return access, err
+}
+
+// tellUpstreamToken answers who may have the token.
+func (p *Provider) tellUpstreamToken(w http.ResponseWriter, r *http.Request, access *issuedToken, refuse func(error)) {
 	tokens, err := p.Vault.Tokens(r.Context(), access.active.User, r.PathValue("alias"), access.grant.SessionID)
 	if gate.Refused(err) { // it is told no more than who may not
-		p.challenge(w, r, realm, &oauthError{http.StatusForbidden, "insufficient_scope", "", err})
+		refuse(&oauthError{http.StatusForbidden, "insufficient_scope", "", err})
 		return
 	}
 	if err != nil {
@@ -47,23 +91,30 @@ func (p *Provider) UpstreamToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, p.told(tokens))
 }
 
-// mayFetch returns an error unless the client of the access token may fetch tokens of the provider, and its user's. Nobody learns
-// which of it is missing, nor which providers there are.
+// mayFetch returns an error unless the client of the access token may fetch tokens of the provider, and its user's.
 func (p *Provider) mayFetch(r *http.Request, access *issuedToken) error {
-	alias := r.PathValue("alias")
-	rec := web.RecordOf(r.Context())
-	rec.Note("client", access.ClientID)
-	rec.Note("provider", alias)
+	web.RecordOf(r.Context()).Note("client", access.ClientID)
 	client, err := p.Gate.Client(r.Context(), access.ClientID)
 	if err != nil {
 		return err
 	}
 	allowOrigin(r.Context(), client)
+	return p.mayAsk(r, client, access)
+}
+
+// mayAsk returns an error unless the client may have tokens of the provider for the user of the access token. Nobody learns which of it
+// is missing, nor which providers there are.
+func (p *Provider) mayAsk(r *http.Request, client *store.Client, access *issuedToken) error {
+	alias := r.PathValue("alias")
+	rec := web.RecordOf(r.Context())
+	rec.Note("provider", alias)
 	switch {
 	case access.grant == nil:
 		return insufficient("the access token is no user's")
 	case !slices.Contains(client.ProviderTokens, alias):
 		return insufficient("the client's ProviderTokens do not name the provider")
+	case p.Gate.Allows(client, access.grant.Upstream.Provider) != nil:
+		return insufficient("the client takes no word of the provider that vouched")
 	case !slices.Contains(access.active.User.Roles, vault.RoleRead):
 		return insufficient("the user lacks the role " + vault.RoleRead)
 	}

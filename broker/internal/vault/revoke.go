@@ -10,10 +10,18 @@ import (
 	"github.com/go-idbroker/idbroker/store"
 )
 
-const revokePatience = 10 * time.Second
+const (
+	revokePatience = 10 * time.Second
+	forgetPage     = 100 // users
+)
 
 // Revoke tells the upstream that what was kept, and is no longer, is not needed any more. Nobody waits for it.
 func (v *Vault) Revoke(ctx context.Context, alias string, kept []byte) {
+	go v.tell(context.WithoutCancel(ctx), alias, kept)
+}
+
+// tell is Revoke for who waits.
+func (v *Vault) tell(ctx context.Context, alias string, kept []byte) {
 	r, err := decode(kept)
 	if err != nil {
 		return
@@ -22,7 +30,7 @@ func (v *Vault) Revoke(ctx context.Context, alias string, kept []byte) {
 	if err != nil || r.Ended || r.Mark != mark(p) { // what others have issued is none of its business
 		return
 	}
-	go v.revoke(context.WithoutCancel(ctx), p, &r.Tokens)
+	v.revoke(ctx, p, &r.Tokens)
 }
 
 func (v *Vault) revoke(ctx context.Context, p *gate.Provider, t *provider.Tokens) {
@@ -52,21 +60,48 @@ func (v *Vault) Leaving(ctx context.Context, sessionID string) (gone func()) {
 	return func() {}
 }
 
-// Forget gives up whatever is kept for a user, on links and in sessions, and has it revoked.
+// Forget gives up whatever is kept for a user, on links and in sessions, and has it revoked. Nobody waits for the latter.
 func (v *Vault) Forget(ctx context.Context, userID string) error {
+	return v.forget(ctx, userID, v.Revoke)
+}
+
+// ForgetDisabled does the same for all users who are disabled, one by one. It may run on several nodes.
+func (v *Vault) ForgetDisabled(ctx context.Context, holders store.Holders) (err error) {
+	for after := ""; ; {
+		page, failed := holders.DisabledHolders(ctx, after, forgetPage)
+		if failed != nil || len(page) == 0 {
+			return errors.Join(err, failed)
+		}
+		for _, id := range page {
+			failed := v.forget(ctx, id, v.tell)
+			if failed == nil {
+				v.Log.InfoContext(ctx, "tokens of a disabled user are given up", "user", id)
+			}
+			err = errors.Join(err, failed)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		after = page[len(page)-1]
+	}
+}
+
+func (v *Vault) forget(ctx context.Context, userID string, revoke revoker) error {
 	links, err := v.Store.LinksOf(ctx, userID)
 	for _, l := range links {
-		err = errors.Join(err, v.empty(ctx, l.Provider, v.onLink(userID, l.LinkKey)))
+		err = errors.Join(err, v.empty(ctx, l.Provider, v.onLink(userID, l.LinkKey), revoke))
 	}
 	sessions, findErr := v.Store.FindSessions(ctx, store.SessionQuery{UserID: userID})
 	for _, found := range sessions {
-		err = errors.Join(err, v.empty(ctx, found.Upstream.Provider, v.inSession(found.ID)))
+		err = errors.Join(err, v.empty(ctx, found.Upstream.Provider, v.inSession(found.ID), revoke))
 	}
 	return errors.Join(err, findErr)
 }
 
+type revoker func(ctx context.Context, alias string, kept []byte)
+
 // empty takes what read finds, also where it is written meanwhile.
-func (v *Vault) empty(ctx context.Context, alias string, read reader) error {
+func (v *Vault) empty(ctx context.Context, alias string, read reader, revoke revoker) error {
 	for {
 		kept, put, err := read(ctx)
 		if errors.Is(err, ErrNotLinked) || errors.Is(err, store.ErrNotFound) || err == nil && len(kept) == 0 {
@@ -76,7 +111,7 @@ func (v *Vault) empty(ctx context.Context, alias string, read reader) error {
 			err = put(ctx, nil)
 		}
 		if err == nil {
-			v.Revoke(ctx, alias, kept)
+			revoke(ctx, alias, kept)
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return err

@@ -68,6 +68,10 @@ type record struct {
 	Mark string
 	// Ended says that the upstream takes the refresh token no more. Then there are no tokens.
 	Ended bool `json:",omitempty"`
+	// Lease is that of the node which renews them now; the zero value is none.
+	Lease lease `json:",omitzero"`
+	// Refused is since when the upstream refuses to renew them without saying why; zero if it does not.
+	Refused time.Time `json:",omitzero"`
 }
 
 func decode(kept []byte) (*record, error) {
@@ -104,6 +108,7 @@ func (v *Vault) Keep(ctx context.Context, p *gate.Provider, t *provider.Tokens, 
 	r := &record{Tokens: *t, Mark: mark(p)}
 	if r.Tokens.RefreshToken == "" && old != nil && old.Tokens.RefreshToken != "" {
 		r.Tokens.RefreshToken, r.Tokens.IDToken = old.Tokens.RefreshToken, old.Tokens.IDToken // they belong together
+		r.Lease = old.Lease                                                                   // who renews it goes on
 	}
 	kept, err := r.encode()
 	if err != nil {
@@ -152,22 +157,23 @@ func (v *Vault) Tokens(ctx context.Context, user *store.User, alias, sessionID s
 	if err != nil {
 		return nil, err
 	}
-	var s *shelf
-	switch p.StoreTokens {
-	case provider.TokensOnLink:
-		s, err = v.ofLink(ctx, user.ID, alias)
-	case provider.TokensInSession:
-		s, err = v.ofSession(user.ID, alias, sessionID)
-	default:
-		return nil, ErrOff
+	tokens, err := v.stored(ctx, p, user.ID, sessionID)
+	if errors.Is(err, ErrNotLinked) { // unless the link has taken another's place meanwhile
+		return v.stored(ctx, p, user.ID, sessionID)
 	}
+	return tokens, err
+}
+
+// stored returns the user's tokens, renewed if need be.
+func (v *Vault) stored(ctx context.Context, p *gate.Provider, userID, sessionID string) (*provider.Tokens, error) {
+	s, err := v.shelf(ctx, p, userID, sessionID)
 	if err == nil {
 		_, err = v.Fences.Pass(ctx, p)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.record(ctx)
+	r, _, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +203,23 @@ func (v *Vault) ready(p *gate.Provider, r *record) (*provider.Tokens, error) {
 type shelf struct {
 	key  string // of all shelves
 	read reader
+	// moved reports, of a shelf that is gone, whether the user has another one of the same kind by now.
+	moved func(context.Context) bool
 }
 
-// A reader returns what is kept, and what puts something else in its place if nobody has written meanwhile (store.ErrConflict).
+// shelf returns where the provider's tokens are kept.
+func (v *Vault) shelf(ctx context.Context, p *gate.Provider, userID, sessionID string) (*shelf, error) {
+	switch p.StoreTokens {
+	case provider.TokensOnLink:
+		return v.ofLink(ctx, userID, p.Alias)
+	case provider.TokensInSession:
+		return v.ofSession(userID, p.Alias, sessionID)
+	}
+	return nil, ErrOff
+}
+
+// A reader returns what is kept, and what puts something else in its place if nobody else has written meanwhile (store.ErrConflict).
 type reader func(ctx context.Context) (kept []byte, put func(context.Context, []byte) error, err error)
-
-func (s *shelf) record(ctx context.Context) (*record, error) {
-	r, _, err := s.open(ctx)
-	return r, err
-}
 
 // open returns the record, and what writes another one.
 func (s *shelf) open(ctx context.Context) (r *record, put func(context.Context, *record) error, err error) {
@@ -241,7 +255,11 @@ func (v *Vault) ofLink(ctx context.Context, userID, alias string) (*shelf, error
 		return nil, ErrNotLinked
 	}
 	key := last.LinkKey
-	return &shelf{"link\x00" + key.Provider + "\x00" + key.Issuer + "\x00" + key.Subject, v.onLink(userID, key)}, nil
+	moved := func(ctx context.Context) bool {
+		_, err := v.ofLink(ctx, userID, alias)
+		return err == nil
+	}
+	return &shelf{"link\x00" + key.Provider + "\x00" + key.Issuer + "\x00" + key.Subject, v.onLink(userID, key), moved}, nil
 }
 
 func (v *Vault) onLink(userID string, key store.LinkKey) reader {
@@ -256,7 +274,11 @@ func (v *Vault) onLink(userID string, key store.LinkKey) reader {
 		return l.Tokens, func(ctx context.Context, kept []byte) error {
 			next := *l
 			next.Tokens = kept
-			return v.Store.UpdateLink(ctx, &next)
+			err := v.Store.UpdateLink(ctx, &next)
+			if err == nil {
+				l = &next
+			}
+			return err
 		}, nil
 	}
 }
@@ -300,13 +322,17 @@ func (v *Vault) ofSession(userID, alias, id string) (*shelf, error) {
 		}
 		return active.Session.UpstreamTokens, v.putInSession(active.Session), nil
 	}
-	return &shelf{"session\x00" + id, read}, nil
+	return &shelf{"session\x00" + id, read, func(context.Context) bool { return false }}, nil
 }
 
 func (v *Vault) putInSession(s *store.Session) func(context.Context, []byte) error {
 	return func(ctx context.Context, kept []byte) error {
 		next := *s
 		next.UpstreamTokens = kept
-		return v.Store.UpdateSession(ctx, &next)
+		err := v.Store.UpdateSession(ctx, &next)
+		if err == nil {
+			s = &next
+		}
+		return err
 	}
 }

@@ -221,6 +221,8 @@ CREATE INDEX idbroker_sessions_user ON idbroker_sessions USING btree (user_id);
 
 CREATE INDEX idbroker_transient_expiry ON idbroker_transient USING btree (expires_at);
 
+CREATE INDEX idbroker_users_disabled ON idbroker_users USING btree (id) WHERE disabled;
+
 CREATE INDEX idbroker_users_email ON idbroker_users USING btree (email) WHERE (email <> ''::text);
 
 CREATE UNIQUE INDEX idbroker_users_own_email ON idbroker_users USING btree (email) WHERE ((email <> ''::text) AND (NOT shared_email));

@@ -78,7 +78,7 @@ func KindOf(code string) (provider.Kind, bool) {
 		return provider.LoginRequired, true
 	case "temporarily_unavailable", "server_error":
 		return provider.Unavailable, true
-	case "invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_code", "code_already_used", "code_expired":
+	case "invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token", "invalid_code", "code_already_used", "code_expired":
 		return provider.Expired, true // the first is RFC 6749's, the others are GitHub's and Slack's
 	case "invalid_client", "unauthorized_client", "invalid_scope", "invalid_request", "invalid_target", "unsupported_grant_type",
 		"unsupported_response_type", "invalid_request_uri", "invalid_request_object", "request_not_supported",

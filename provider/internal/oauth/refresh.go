@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/go-idbroker/idbroker/provider"
 )
@@ -17,6 +19,35 @@ func RefreshForm(old *provider.Tokens) (url.Values, error) {
 		return nil, Fail(provider.Expired, "refresh tokens: there is no refresh token")
 	}
 	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}, nil
+}
+
+// RefreshError is [TokenError] for a request for new tokens. Not all say by a code of RFC 6749 §5.2 that the refresh token is spent: some
+// say it in words only, or by the code of something else. Where nobody can tell what a refusal means the kind is Denied: a gateway
+// that is out of order refuses in the same way.
+func RefreshError(status int, a *TokenAnswer, hint string) error {
+	err := TokenError("refresh tokens", status, a.Error, hint)
+	_, known := KindOf(a.Error)
+	if status != http.StatusBadRequest && status != http.StatusUnauthorized || known && a.Error != "invalid_request" {
+		return err
+	}
+	switch {
+	case a.spent():
+		err.Kind = provider.Expired
+	case !known:
+		err.Kind = provider.Denied
+	}
+	return err
+}
+
+// spent reports whether an error says in words that the refresh token is no longer good.
+func (a *TokenAnswer) spent() bool {
+	return slices.ContainsFunc(a.words, func(s string) bool {
+		s = strings.ReplaceAll(strings.ToLower(s), "_", " ")
+		ended := slices.ContainsFunc([]string{"invalid", "expired", "revoked", "unknown", "bad", "not found"}, func(word string) bool {
+			return strings.Contains(s, word)
+		})
+		return ended && strings.Contains(s, "refresh token") || s == "value passed for the token was invalid." // the latter is X's
+	})
 }
 
 // Renewed fills in what an answer to a refresh request leaves as it was.

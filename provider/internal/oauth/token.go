@@ -176,6 +176,8 @@ type TokenAnswer struct {
 	Scope        string          `json:"scope"`
 	ExpiresIn    json.RawMessage `json:"expires_in"`
 	Error        string          `json:"error"`
+
+	words []string // in which an error is told; they are nobody's to repeat
 }
 
 // UnmarshalJSON reads an answer. Scopes may be a list, as Twitch sends them, and an error an object, as Facebook's is: it has no code.
@@ -183,13 +185,16 @@ func (a *TokenAnswer) UnmarshalJSON(data []byte) error {
 	type plain TokenAnswer
 	of := struct {
 		*plain
-		Scope json.RawMessage `json:"scope"`
-		Error json.RawMessage `json:"error"`
+		Scope       json.RawMessage `json:"scope"`
+		Error       json.RawMessage `json:"error"`
+		Description json.RawMessage `json:"error_description"`
+		Message     json.RawMessage `json:"message"`
 	}{plain: (*plain)(a)}
 	if err := json.Unmarshal(data, &of); err != nil {
 		return err
 	}
 	a.Scope, a.Error = words(of.Scope), words(of.Error)
+	a.words = []string{a.Error, words(of.Description), words(of.Message)}
 	return nil
 }
 
@@ -206,7 +211,7 @@ func words(raw json.RawMessage) string {
 // TokenError says what an error of the token endpoint, which was asked to do what, means. It repeats nothing that the endpoint
 // sent but the code, since providers are known to repeat code and secret in theirs. hint is for a client that was refused; it
 // may be "".
-func TokenError(what string, status int, code, hint string) error {
+func TokenError(what string, status int, code, hint string) *provider.Error {
 	kind, ok := KindOf(code)
 	if !ok {
 		kind = provider.Misconfigured

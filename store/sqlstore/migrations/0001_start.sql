@@ -27,6 +27,8 @@ CREATE INDEX idbroker_users_email ON idbroker_users (email) WHERE email <> '';
 
 CREATE UNIQUE INDEX idbroker_users_own_email ON idbroker_users (email) WHERE email <> '' AND NOT shared_email;
 
+CREATE INDEX idbroker_users_disabled ON idbroker_users (id) WHERE disabled;
+
 -- Rows to hold: see sqlLock.
 CREATE TABLE idbroker_locks (
 	name  TEXT   NOT NULL PRIMARY KEY,
