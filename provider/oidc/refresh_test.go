@@ -98,7 +98,9 @@ func TestRefreshTokensAttacks(t *testing.T) {
 			old: func(t *provider.Tokens) { t.RefreshToken = "another-refresh-token" }, kind: provider.Expired, part: "invalid_grant",
 		},
 		"a spent token, in words": {
-			edit: func(o *op) { o.reply = answers(http.StatusBadRequest, object{"status": 400, "message": "Invalid refresh token"}) },
+			edit: func(o *op) {
+				o.reply = answers(http.StatusBadRequest, object{"status": 400, "message": "Invalid refresh token"})
+			},
 			kind: provider.Expired, part: "400",
 		},
 		"a refusal without a reason": {
