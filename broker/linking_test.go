@@ -311,6 +311,10 @@ func TestRow14WrongPassword(t *testing.T) {
 	}
 	shows(t, page.Submit(answer("alice", password)), http.StatusOK, `id="password-error"`) // locked
 	l.wantNoLink(b)
+	// Unlike Keycloak, only what is guessed is locked: strangers who guess keep nobody from their own provider.
+	if who := l.login("Demo").Get(l.Origin + "/").Who(); who.ID != l.alice.ID {
+		t.Errorf("by her own provider, alice is %+v", who)
+	}
 }
 
 func TestRow17MailInTheSameBrowser(t *testing.T) {

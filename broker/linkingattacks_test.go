@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -99,6 +100,36 @@ func TestProofDies(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// CVE-2026-92358: whoever unlinks a provider is not linked again by a mail that was sent before, whether it was confirmed by then or
+// not, nor by the login that waits for it.
+func TestUnlinkKillsMailedProof(t *testing.T) {
+	t.Parallel()
+	for _, confirmed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("confirmed before is %t", confirmed), func(t *testing.T) {
+			t.Parallel()
+			l := newLinkWorld(t, nil)
+			waits, elsewhere := brokertest.NewBrowser(t), brokertest.NewBrowser(t)
+			waiting := l.comeByMail(waits)
+			mail := elsewhere.Get(l.box.links()[0])
+			home := l.login("Demo")
+			shows(t, l.link(home, "other"), http.StatusOK, "was linked to your account")
+			if confirmed {
+				shows(t, mail.Submit(number(waiting)), http.StatusOK, "Go back to the browser")
+			}
+			page := home.Post(l.at("unlink"), url.Values{"link": {field(t, home.Get(l.at("")), "link", 1)}}, "")
+			shows(t, page.Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "The link was removed")
+			if page := mail.Submit(number(waiting)); page.Status < 400 || page.Status >= 500 {
+				t.Errorf("the mail, after that: status %d\n%s", page.Status, page.Body)
+			}
+			shows(t, waiting.Submit(press("confirmed")), http.StatusOK, "not confirmed yet")
+			if n := l.linksOf(l.alice)["other"]; n != 0 {
+				t.Error("she is linked again")
+			}
+			l.wantSignedOut(waits)
+		})
 	}
 }
 

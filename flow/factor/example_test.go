@@ -257,3 +257,21 @@ func ExamplePasskey() {
 	// └ password ALTERNATIVE factor.UsernamePassword
 	// <nil>
 }
+
+func ExampleOwnPasskey() {
+	f := flow.Flow{ // after each login: whoever has a passkey uses it
+		{ID: "step-up", When: flow.Conditional, Sub: flow.Flow{
+			{ID: "has-passkey", Do: factor.NeedsSecond(store.CredentialPasskey)},
+			{ID: "passkey", Do: factor.OwnPasskey{}},
+		}},
+		{ID: "allow", Do: firstlogin.Allow{}},
+	}
+	fmt.Print(f)
+	fmt.Println(f.Check())
+	// Output:
+	// ├ step-up       CONDITIONAL
+	// │ ├ has-passkey REQUIRED    condition
+	// │ └ passkey     REQUIRED    factor.OwnPasskey
+	// └ allow         REQUIRED    firstlogin.Allow
+	// <nil>
+}

@@ -154,6 +154,9 @@ func (p *Proof) send(ctx context.Context, t *flow.Turn, mail, bound string, page
 		page.Errors = map[string]string{"mail": "too_many"}
 		return flow.Ask(page), nil
 	}
+	if p.Revocation, err = p.revocation(ctx, t.Transient); err != nil {
+		return flow.Result{}, err
+	}
 	handle := rand.Text() + rand.Text()
 	if err := p.put(ctx, t.Transient, linkPurpose, hashOf(linkPurpose, handle), t.Now.Add(proofKept)); err != nil {
 		return flow.Result{}, fmt.Errorf("keep mailed link: %w", err)
@@ -212,6 +215,8 @@ type Proof struct {
 	Start    string        // as [flow.Lent].Start
 	Made     time.Time
 	Expires  time.Time
+	// Revocation is the last one of proofs like this before the mail was sent; "" for none. Any later one revokes it.
+	Revocation string
 }
 
 // mailProof returns what is the same in all proofs of a login.
@@ -354,13 +359,10 @@ func (p *Proof) stands(ctx context.Context, users users) error {
 }
 
 // RevokeProofs makes every mailed link, and every proof by one, worthless by which this identity could still be linked to this
-// user: for who unlinks it, or removes the user. now is when they did.
+// user: for who unlinks it, or removes the user. now is when they did. What is mailed from then on is good.
 func RevokeProofs(ctx context.Context, marks store.Transient, userID string, link store.LinkKey, now time.Time) error {
-	at, err := now.UTC().MarshalText()
-	if err != nil {
-		return err
-	}
-	return marks.Put(ctx, revokedPurpose, revokedKey(userID, link), at, now.Add(2*proofLifetime))
+	// A value of its own, and no time: what was mailed before does not know it, whatever the clocks of two nodes say.
+	return marks.Put(ctx, revokedPurpose, revokedKey(userID, link), []byte(rand.Text()), now.Add(2*proofLifetime))
 }
 
 // takeProof reports whether what like says was proved, which is then used up.
@@ -389,20 +391,19 @@ func revokedKey(userID string, link store.LinkKey) string {
 	return hashOf(revokedPurpose, userID, link.Provider, link.Issuer, link.Subject)
 }
 
+// revocation returns the last revocation of such proofs, "" if there was none for as long as one is good.
+func (p *Proof) revocation(ctx context.Context, marks store.Transient) (string, error) {
+	value, err := marks.Get(ctx, revokedPurpose, revokedKey(p.UserID, p.Link))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("look for revocation: %w", err)
+	}
+	return string(value), nil
+}
+
 // revoked reports whether the proof was revoked after its mail was sent.
 func (p *Proof) revoked(ctx context.Context, marks store.Transient) (bool, error) {
-	text, err := marks.Get(ctx, revokedPurpose, revokedKey(p.UserID, p.Link))
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return true, fmt.Errorf("look for revocation: %w", err)
-	}
-	var at time.Time
-	if err := at.UnmarshalText(text); err != nil {
-		return true, fmt.Errorf("look for revocation: %w", err)
-	}
-	return !p.Made.After(at), nil
+	last, err := p.revocation(ctx, marks)
+	return last != "" && last != p.Revocation, err
 }
 
 func (p *Proof) put(ctx context.Context, marks store.Transient, purpose, key string, expires time.Time) error {

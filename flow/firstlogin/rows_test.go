@@ -368,33 +368,45 @@ func TestProofOfAddressLinksNobody(t *testing.T) {
 	d.Page("verify-email")
 }
 
-// CVE-2026-92358: what was unlinked is not linked again by a mail, or a proof, from before.
+// CVE-2026-92358: what was unlinked is not linked again by a mail, or a proof, from before, whatever the clock says of the node that
+// it was unlinked at. What is mailed after that is good, if the visitor wants it.
 func TestProofIsRevoked(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	for _, clicked := range []bool{false, true} {
-		o := newOffice()
-		all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
-		d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
-		handle := handleOf(t, o.sent[0])
-		confirm := func() error {
-			_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, firstlogin.Confirmation{Handle: handle, Journey: "journey"}, now)
-			return err
-		}
-		if clicked {
-			if err := confirm(); err != nil {
-				t.Fatal(err)
+	key := store.LinkKey{Provider: "upstream", Subject: bob.Subject}
+	for _, skew := range []time.Duration{0, -time.Minute, time.Minute} {
+		for _, clicked := range []bool{false, true} {
+			o := newOffice()
+			all := accounts(&store.User{Username: "ann", Email: "bob@example.com"})
+			revoke := func() {
+				if err := firstlogin.RevokeProofs(t.Context(), o.marks, "user-0", key, now.Add(skew)); err != nil {
+					t.Fatal(err)
+				}
 			}
+			revoke() // and one before, which is none for what comes now
+			d := flowtest.Start(t, emailOnly(firstlogin.ReviewMissing), flowtest.Login{Identity: &bob, Lent: o.lent(), Now: now, Accounts: all})
+			confirm := func(m flow.Mail) error {
+				_, err := firstlogin.ConfirmProof(t.Context(), o.marks, all, firstlogin.Confirmation{Handle: handleOf(t, m), Journey: "journey"}, now)
+				return err
+			}
+			if clicked {
+				if err := confirm(o.sent[0]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			revoke()
+			if err := confirm(o.sent[0]); !clicked && !errors.Is(err, firstlogin.ErrProofRevoked) {
+				t.Errorf("by %v, confirmed after that: %v", skew, err)
+			}
+			d.Answer(url.Values{"confirmed": {"1"}})
+			d.Page("verify-email")
+			d.Answer(url.Values{"resend": {"1"}})
+			if err := confirm(o.sent[1]); err != nil {
+				t.Errorf("by %v, mailed after that: %v", skew, err)
+			}
+			d.Answer(url.Values{"confirmed": {"1"}})
+			d.Done()
 		}
-		key := store.LinkKey{Provider: "upstream", Subject: bob.Subject}
-		if err := firstlogin.RevokeProofs(t.Context(), o.marks, "user-0", key, now); err != nil {
-			t.Fatal(err)
-		}
-		if err := confirm(); !clicked && !errors.Is(err, firstlogin.ErrProofRevoked) {
-			t.Errorf("confirmed after that: %v", err)
-		}
-		d.Answer(url.Values{"confirmed": {"1"}})
-		d.Page("verify-email")
 	}
 }
 
@@ -422,7 +434,11 @@ func TestProofErrors(t *testing.T) {
 	if err := confirm(handle, now); !errors.Is(err, firstlogin.ErrProofRevoked) {
 		t.Errorf("with another address: %v", err)
 	}
-	all.Users[0].Email = "bob@example.com"
+	all.Users[0].Email, all.Users[0].Disabled = "bob@example.com", true
+	if err := confirm(handle, now); !errors.Is(err, firstlogin.ErrProofRevoked) {
+		t.Errorf("of a disabled user: %v", err)
+	}
+	all.Users[0].Disabled = false
 	if err := confirm(handle, now); err != nil {
 		t.Errorf("as it was: %v", err)
 	}
@@ -637,5 +653,41 @@ func TestProofNumbersAtOnce(t *testing.T) {
 	}
 	if _, err := firstlogin.ReadProof(t.Context(), o.marks, handle, now); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the link after that: %v", err)
+	}
+}
+
+// Who is decided on already is not asked who else they could be.
+func TestNoMailWhereItIsDecided(t *testing.T) {
+	t.Parallel()
+	for _, decided := range []flow.Draft{{UserID: "user-1"}, {New: true}} {
+		o := newOffice()
+		decided.Profile = provider.ProfileOf(&bob, true)
+		decided.Existing = &flow.Existing{UserID: "user-0", Field: "email"}
+		d := flowtest.Start(t, flow.Flow{
+			{ID: "email", When: flow.Alternative, Do: firstlogin.VerifyByEmail{}}, {ID: "other", When: flow.Alternative, Do: proof(func(*flow.Turn) {})},
+		}, flowtest.Login{
+			Identity: &bob, Draft: &decided, Lent: o.lent(), Accounts: accounts(&store.User{Username: "ann", Email: "bob@example.com"}, &store.User{Username: "b"}),
+		})
+		if got := d.Done(); got.UserID != "proved" || len(o.sent) > 0 { // by the other step
+			t.Errorf("of %+v became %+v, by %d mails", decided, got, len(o.sent))
+		}
+	}
+}
+
+// An address is proved by a mail that went there, and not to the one that the account had a moment ago.
+func TestProofIsOfOneAddress(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	o := newOffice()
+	all := accounts(&store.User{Username: "ann", Email: "old@example.com"})
+	d := flowtest.Start(t, flow.Flow{{ID: "verify", Do: firstlogin.VerifyEmail{}}}, flowtest.Login{
+		Identity: &bob, Draft: &flow.Draft{UserID: "user-0"}, Lent: o.lent(), Now: now, Accounts: all,
+	})
+	o.confirm(t, all, now)
+	all.Users[0].Email = "new@example.com"
+	d.Answer(url.Values{"confirmed": {"1"}})
+	d.Page("verify-email")
+	if len(o.sent) != 2 || o.sent[1].To != "new@example.com" {
+		t.Errorf("mails %+v", o.sent)
 	}
 }

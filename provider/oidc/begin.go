@@ -101,7 +101,7 @@ func (p *Provider) prompt(requested []string) (string, error) {
 	unknown := func(s string) bool {
 		return p.cfg.PromptValues != nil && !slices.Contains(p.cfg.PromptValues, s) && s != "none"
 	}
-	if slices.Contains(requested, "login") && unknown("login") {
+	if slices.Contains(requested, "login") && unknown("login") && !slices.Contains(p.cfg.Prompt, "login") {
 		return "", fail(provider.LoginRequired, "begin login: a new proof is asked for, and this provider does not know how")
 	}
 	requested = slices.DeleteFunc(slices.Clone(requested), unknown)

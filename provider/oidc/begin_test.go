@@ -142,6 +142,9 @@ func TestPromptNone(t *testing.T) {
 		{"beside what is unknown", func(c *oidc.Config) { c.AcceptPromptNone, c.PromptValues = true, []string{"none"} },
 			[]string{"none", "consent"}, "none", 0},
 		{"login unknown there", func(c *oidc.Config) { c.PromptValues = []string{"consent"} }, []string{"login"}, "", provider.LoginRequired},
+		{"nothing known there", func(c *oidc.Config) { c.PromptValues = []string{} }, []string{"login"}, "", provider.LoginRequired},
+		{"login unknown there, and fixed", func(c *oidc.Config) { c.Prompt, c.PromptValues = []string{"login"}, []string{} }, []string{"login"},
+			"login", 0},
 		{"login unknown there, another fixed", func(c *oidc.Config) { c.Prompt, c.PromptValues = []string{"consent"}, []string{"consent"} },
 			[]string{"login"}, "", provider.LoginRequired},
 	} {

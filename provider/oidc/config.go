@@ -95,9 +95,9 @@ type Config struct {
 	// Prompt is sent with every login, in place of what the application asks. An application that asks for "none" gets
 	// provider.LoginRequired then, as it does unless AcceptPromptNone is set.
 	Prompt []string
-	// PromptValues are the values of prompt that the provider knows, for one that turns others away. What the application asks for
-	// beyond them is left out, but for "login": without that a login which is to be a new proof is refused (provider.LoginRequired).
-	// If nil: all of OpenID Connect Core §3.1.2.1.
+	// PromptValues are the values of prompt that the provider knows, for one that turns others away or takes no notice of them. What
+	// the application asks for beyond them is left out. Where neither they nor Prompt have "login", a login which is to be a new
+	// proof is refused (provider.LoginRequired). If nil: all of OpenID Connect Core §3.1.2.1.
 	PromptValues     []string
 	IgnorePrompt     bool // what the application asks for is not passed on; by default it is
 	AcceptPromptNone bool // "none" is passed on
@@ -401,9 +401,6 @@ func (c *Config) checkRequest(bad report) {
 	for _, s := range c.Prompt {
 		if !oauth.IsWord(s) || (s == "none" && len(c.Prompt) > 1) {
 			bad("Prompt: %q is not a prompt, or cannot stand beside others", s)
-		}
-		if c.PromptValues != nil && !slices.Contains(c.PromptValues, s) {
-			bad("Prompt: the provider does not know %q, says PromptValues", s)
 		}
 	}
 	if c.MaxAge != nil && *c.MaxAge < 0 {

@@ -83,7 +83,6 @@ func TestNewRefuses(t *testing.T) {
 		{"scope with a space", func(c *oidc.Config) { c.Scopes = []string{"openid email"} }, "Scopes"},
 		{"scope empty", func(c *oidc.Config) { c.Scopes = []string{""} }, "Scopes"},
 		{"prompt none beside others", func(c *oidc.Config) { c.Prompt = []string{"none", "login"} }, "Prompt"},
-		{"prompt unknown there", func(c *oidc.Config) { c.Prompt, c.PromptValues = []string{"login"}, []string{"consent"} }, "PromptValues"},
 		{"max age negative", func(c *oidc.Config) { d := -time.Second; c.MaxAge = &d }, "MaxAge"},
 		{"alg none", func(c *oidc.Config) { c.SigningAlgs = []string{"none"} }, `"none" is refused`},
 		{"alg HS512", func(c *oidc.Config) { c.SigningAlgs = []string{"HS512"} }, "refused"},

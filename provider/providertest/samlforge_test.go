@@ -311,3 +311,42 @@ func inflated(data []byte) []byte {
 	}
 	return inflate(data)
 }
+
+// The eight ways of "On Breaking SAML: Be Whoever You Want to Be" are among them, whatever is signed: all others vary them.
+func TestSAMLWrappingsAreThere(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, f := range providertest.SAMLForgeries() {
+		names[f.Name] = true
+	}
+	for number, how := range map[int][2]string{
+		1: {"response", "genuine in a Signature, signature moved"},
+		2: {"response", "genuine in it, signature moved"},
+		3: {"assertion", "genuine behind it, signature left"},
+		4: {"assertion", "genuine in it, signature left"},
+		5: {"assertion", "genuine behind it, signature moved"},
+		6: {"assertion", "genuine in a Signature, signature moved"},
+		8: {"assertion", "genuine in the Object of a Signature, signature moved"},
+	} {
+		for _, signed := range []string{how[0], "both"} {
+			for _, id := range []string{"", ", same ID"} {
+				if name := "wrapping of the " + how[0] + ", signed: " + signed + ", " + how[1] + id; !names[name] {
+					t.Errorf("%d: there is no %q", number, name)
+				}
+			}
+		}
+	}
+	for _, name := range []string{
+		"wrapping of the assertion, genuine left, forged in Extensions", // number 7
+		"wrapping of the assertion, genuine left, forged in Extensions, same ID",
+		"wrapping of the assertion, signed: both, genuine in it, signature left, the other signature kept",
+		"wrapping of the response, signed: both, genuine in it, signature moved, same ID, the other signature kept",
+		"wrapping of the assertion, encrypted, genuine in a Signature, signature moved, same ID",
+		"wrapping of the encrypted assertion, genuine in Extensions, forged encrypted",
+		"wrapping of the response with an encrypted assertion, signed: both, genuine in the Object of a Signature, signature moved, forged plain",
+	} {
+		if !names[name] {
+			t.Errorf("there is no %q", name)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func ReplaySAML(t testing.TB, target SAMLTarget) []SAMLResult {
 func logDearest(t testing.TB, results []SAMLResult) {
 	t.Helper()
 	for what, of := range map[string]func(Cost) uint64{
-		"time": func(c Cost) uint64 { return uint64(c.Time) }, "memory": func(c Cost) uint64 { return c.Bytes }, //nolint:gosec // it is not negative
+		"time": func(c Cost) uint64 { return uint64(c.Time) }, "memory": func(c Cost) uint64 { return c.Bytes },
 	} {
 		dearest := slices.SortedFunc(slices.Values(results), func(a, b SAMLResult) int { return cmp.Compare(of(b.Cost), of(a.Cost)) })
 		for _, r := range dearest[:min(3, len(dearest))] {

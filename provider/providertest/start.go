@@ -20,7 +20,7 @@
 // [NewOIDC] on a listener of its own.
 //
 // [StartSAML] and [NewSAML] are the same for SAML 2.0. [ReplaySAML] sends a service provider every forgery of a SAML message that
-// is known, and fails the test for each that it takes:
+// is known, and fails the test for each that it takes, or that costs it much:
 //
 //	providertest.ReplaySAML(t, providertest.SAMLProviderTarget(idp, provider, acs, logout))
 package providertest

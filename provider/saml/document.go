@@ -382,13 +382,9 @@ func boolean(e *etree.Element, name string) bool {
 
 // decodeBase64 decodes as XML writes it, with space anywhere.
 func decodeBase64(s string) ([]byte, error) {
-	s = strings.Map(func(r rune) rune {
-		switch r {
-		case ' ', '\t', '\r', '\n':
-			return -1
-		}
-		return r
-	}, s)
+	if strings.ContainsAny(s, " \t") { // the decoder itself passes over ends of lines
+		s = strings.NewReplacer(" ", "", "\t", "").Replace(s)
+	}
 	return base64.StdEncoding.Strict().DecodeString(s)
 }
 

@@ -171,8 +171,10 @@ func TestMetadataRefused(t *testing.T) {
 		}
 	}
 	cfg := byMetadata(signMetadata(t, descriptor{attrs: ` ID="_m"`}.String(), otherKey()))
-	cfg.MetadataCertificates = []*x509.Certificate{otherKey().Certificate}
-	newProvider(t, cfg)
+	for _, before := range [][]*x509.Certificate{nil, {spKey().Certificate}, {spKey().Certificate, ecKey().Certificate}} {
+		cfg.MetadataCertificates = append(before, otherKey().Certificate) // each that is given will do
+		newProvider(t, cfg)
+	}
 }
 
 func signMetadata(t testing.TB, metadata string, key saml.Key) string {
@@ -414,6 +416,38 @@ func TestCertificateExpires(t *testing.T) {
 			t.Errorf("%d days before: %d lines, want %d", step.left, got, step.lines)
 		}
 	}
+}
+
+// What counts is the certificate that lasts longest, wherever it stands; the one that takes its place has events of its own.
+func TestCertificateExpiresOfSeveral(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	day := func(n int) time.Time { return epoch.AddDate(0, 0, n) }
+	until := func(n int) saml.Key { return newKey("idp", idpKey().Private, epoch, day(n)) }
+	w := newWire(t, descriptor{keys: keyDescriptor(signing, until(10), until(50), until(20))}.String())
+	cfg := w.config()
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newProvider(t, cfg)
+	lines := 0
+	at := func(n, more int) {
+		t.Helper()
+		w.advance(day(n).Sub(*w.now.Load()))
+		must(p.Maintain(t.Context()))
+		lines += more
+		if got := strings.Count(log.String(), "event=saml_certificate_expires"); got != lines {
+			t.Errorf("on day %d: %d events, want %d\n%s", n, got, lines, &log)
+		}
+	}
+	at(1, 0)
+	at(19, 0)
+	at(20, 1)
+	at(48, 1)
+	w.set(descriptor{keys: keyDescriptor(signing, until(50), until(100))}.String())
+	at(49, 0)
+	at(70, 1)
+	at(86, 1)
+	at(97, 1)
+	at(98, 0)
 }
 
 // Metadata is fetched, and the end of its certificates told, although nobody logs in; what fails says so.

@@ -292,9 +292,6 @@ func TestGooglePrompts(t *testing.T) {
 			t.Errorf("prompt=login: status %d at %s, and Google was asked %d times", page.Status, page.URL, d.asked(d.authorize)-before)
 		}
 	}
-	if err := social.Google("id", "secret").With(social.Options{Prompt: []string{"login"}}).Check(); err == nil {
-		t.Error("prompt=login can be configured")
-	}
 }
 
 // Options.ForwardMaxAge and ForwardUILocales pass on what the application asked for, and the former holds the vendor to it.

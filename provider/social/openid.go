@@ -182,6 +182,7 @@ func Apple(clientID string, key AppleKey) *OpenID {
 				JWKS: "https://appleid.apple.com/auth/keys", Revocation: "https://appleid.apple.com/auth/revoke",
 			},
 			DisableUserInfo: true, // there is none
+			PromptValues:    []string{},
 		},
 		callback: appleName,
 	}
@@ -211,6 +212,7 @@ func LinkedIn(clientID, clientSecret string) *OpenID {
 		config: oidc.Config{
 			Issuer: "https://www.linkedin.com/oauth", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			DisableUserInfo:  true, // it says what the ID token says
+			PromptValues:     []string{},
 			InsecureSkipPKCE: true, InsecureSkipNonce: true, InsecureAllowCodeInjection: true,
 		},
 	}.build(Options{})
@@ -255,6 +257,7 @@ func Slack(clientID, clientSecret string) *OpenID {
 		config: oidc.Config{
 			Issuer: "https://slack.com", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			DisableUserInfo: true, // it says what the ID token says
+			PromptValues:    []string{},
 		},
 		subject: []string{"https://slack.com/team_id", "https://slack.com/user_id"},
 	}.build(Options{})
@@ -280,6 +283,7 @@ func Twitch(clientID, clientSecret string) *OpenID {
 			Issuer: "https://id.twitch.tv/oauth2", ClientID: clientID, ClientSecret: clientSecret, AuthMethod: oidc.ClientSecretPost,
 			Scopes: []string{"openid", "user:read:email"}, AuthParams: map[string]string{"claims": twitchClaims},
 			DisableUserInfo: true, // it says what the ID token says
+			PromptValues:    []string{},
 		},
 	}.build(Options{})
 }

@@ -20,7 +20,8 @@
 // metadata.name; and whatever speaks OAuth 1.0a alone. A vendor that is not here is a few lines for [oidc.New] or [oauth2.New].
 //
 // Where a vendor cannot be asked for a new proof of who somebody is, a login that has to be one (prompt=login, or a max_age that is over)
-// is refused, as provider.LoginRequired: at Google, and at all vendors that are an [OAuth2] but Facebook and Kakao.
+// is refused, as provider.LoginRequired: at Apple, Google, LinkedIn, Slack and Twitch, and at all vendors that are an [OAuth2] but
+// Facebook and Kakao.
 //
 // Whether an e-mail address is verified is what the vendor says, and each comment says how much that is. The broker believes it only
 // with broker.Provider.TrustEmail.

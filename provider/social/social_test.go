@@ -366,12 +366,12 @@ func TestOptionsAreSent(t *testing.T) {
 // What cannot be asked to prove anew who somebody is does not seem to have done so.
 func TestNewProof(t *testing.T) {
 	t.Parallel()
-	asked := map[string]string{"Facebook": "auth_type=reauthenticate", "Kakao": "prompt=login"}
+	asked := map[string]string{"Facebook": "auth_type=reauthenticate"}
+	for _, name := range []string{"Auth0", "GitLab", "Kakao", "Keycloak", "LINE", "Microsoft", "Okta", "Salesforce"} {
+		asked[name] = "prompt=login"
+	}
 	for name, p := range presets(t, social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}}) {
 		want := asked[name]
-		if _, plain := p.(*social.OAuth2); !plain && name != "Google" {
-			want = "prompt=login"
-		}
 		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", Prompt: []string{"login"}})
 		if e, refused := errors.AsType[*provider.Error](err); want == "" {
 			if !refused || e.Kind != provider.LoginRequired {
