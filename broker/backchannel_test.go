@@ -319,7 +319,7 @@ func (l *listener) hears(t testing.TB, w *world) string {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.After(30 * time.Second); ; {
+	for limit := time.After(time.Minute); ; {
 		select {
 		case token := <-l.received:
 			return token
@@ -459,7 +459,7 @@ func (l *lockedLog) String() string {
 // waitFor returns once the log has the text.
 func (l *lockedLog) waitFor(t testing.TB, text string) {
 	t.Helper()
-	for limit := time.After(20 * time.Second); !strings.Contains(l.String(), text); {
+	for limit := time.After(time.Minute); !strings.Contains(l.String(), text); {
 		select {
 		case <-l.wrote:
 		case <-limit:

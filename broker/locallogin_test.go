@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -34,7 +35,7 @@ func (m inbox) next(t testing.TB) broker.Message {
 	select {
 	case msg := <-m:
 		return msg
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no mail came")
 		return broker.Message{}
 	}
@@ -399,6 +400,11 @@ func TestReset(t *testing.T) {
 	ask := func(w *world, name string) *brokertest.Page {
 		return brokertest.NewBrowser(t).Get(w.URL + "/reset").Submit(url.Values{"username": {name}})
 	}
+	logged := func(t *testing.T) (w *world, log *lockedLog, box inbox) {
+		log = newLockedLog()
+		w, _, _, box = newPasswordWorld(t, func(c *broker.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+		return w, log, box
+	}
 	t.Run("one answer", func(t *testing.T) {
 		t.Parallel()
 		w, _, _, _ := newPasswordWorld(t, nil)
@@ -409,12 +415,13 @@ func TestReset(t *testing.T) {
 	})
 	t.Run("three mails an hour", func(t *testing.T) {
 		t.Parallel()
-		w, _, _, box := newPasswordWorld(t, nil)
+		w, log, box := logged(t)
 		for range 3 {
 			ask(w, "alice")
 			box.link(t)
 		}
 		ask(w, "alice")
+		log.waitFor(t, "enough mails in an hour")
 		w.advance(2 * time.Hour)
 		ask(w, "alice")
 		box.link(t)
@@ -454,12 +461,14 @@ func TestReset(t *testing.T) {
 	}
 	t.Run("no mail to an address that nobody verified, or without a password", func(t *testing.T) {
 		t.Parallel()
-		w, _, _, box := newPasswordWorld(t, nil)
+		w, log, box := logged(t)
 		must(t, w.store.CreateUser(t.Context(), &store.User{ID: "u1", Username: "u1", Email: "u1@example.com", EmailVerified: true}))
 		must(t, w.store.CreateUser(t.Context(), &store.User{ID: "u2", Username: "u2", Email: "u2@example.com"}))
 		w.setPassword("u2", "some password")
 		ask(w, "u1")
+		log.waitFor(t, "has no password")
 		ask(w, "u2")
+		log.waitFor(t, "no account that can be mailed")
 		ask(w, "alice")
 		if msg := box.next(t); msg.To != "alice@example.com" || len(box) > 0 {
 			t.Errorf("mail to %s, and %d more", msg.To, len(box))

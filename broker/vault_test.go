@@ -116,7 +116,7 @@ func renewals(op *providertest.OIDC) (brought, taken int) {
 // eventually waits until ok holds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.After(20 * time.Second); !ok(); {
+	for limit := time.After(time.Minute); !ok(); {
 		select {
 		case <-limit:
 			t.Fatalf("%s: not within 20 seconds", what)

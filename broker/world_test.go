@@ -47,7 +47,7 @@ func newWorld(t testing.TB, edit func(*broker.Config)) *world {
 			t.Fatal(err)
 		}
 	}
-	w.start = time.Now() // the keys are older
+	w.start = time.Now().Truncate(time.Second).Add(time.Second) // after the keys were made, and far from the next second
 	w.op = providertest.StartOIDC(t, providertest.OIDCConfig{Name: "Demo", AutoLogin: "alice", Alg: "ES256", Now: w.clock, Users: []providertest.User{
 		{Subject: "alice", Username: "alice", Email: "alice@example.com", EmailVerified: true, Name: "Alice Liddell"},
 		{Subject: "bob", Username: "bob", Email: "bob@example.com", Name: "Bob"},

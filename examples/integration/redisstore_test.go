@@ -35,6 +35,7 @@ func overRedis(d redisstore.Doer) (p store.Parts, fast *redisstore.Store, advanc
 	fast = redisstore.New(d)
 	fast.Prefix = fmt.Sprintf("test%d:", prefixes.Add(1))
 	rest.Now, fast.Now = clock, clock
+	fast.Timeout = time.Minute // on a busy machine
 	p = store.Parts{Users: rest, Links: rest, Sessions: fast, Grants: rest, Transient: fast, Keyring: rest}
 	return p, fast, func(d time.Duration) { now = now.Add(d) }
 }
@@ -300,7 +301,7 @@ func TestRedisLosesEverything(t *testing.T) {
 	if err := b.srv.Broker.Ready(t.Context()); err == nil {
 		t.Error("Ready() = nil without Redis, want an error")
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("three answers without Redis took %v", took)
 	}
 

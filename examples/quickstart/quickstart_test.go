@@ -182,7 +182,7 @@ func TestSameAddressAtBothProviders(t *testing.T) {
 	told := func() bool {
 		return strings.Contains(elsewhere.Get(mails).Body, "Globex Mail was linked to your account")
 	}
-	for limit := time.After(20 * time.Second); !told(); { // the mail goes out beside the answer
+	for limit := time.After(time.Minute); !told(); { // the mail goes out beside the answer
 		select {
 		case <-limit:
 			t.Fatal("nobody is told of the link")

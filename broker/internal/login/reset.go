@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -105,7 +106,11 @@ func (s *Service) AskReset(w http.ResponseWriter, r *http.Request) {
 			defer s.resetting.Add(-1)
 			defer cancel()
 			if err := s.mailReset(ctx, name, journey, language, source); err != nil {
-				s.Log.WarnContext(ctx, "no mail to reset a password", "error", err)
+				level := slog.LevelWarn
+				if _, ok := errors.AsType[noReset](err); ok {
+					level = slog.LevelInfo
+				}
+				s.Log.Log(ctx, level, "no mail to reset a password", "error", err)
 			}
 		}()
 	} else {
@@ -115,22 +120,33 @@ func (s *Service) AskReset(w http.ResponseWriter, r *http.Request) {
 	s.Render(w, r, nil, web.Page{Name: "reset", Data: web.ResetData{Stage: "sent", Continue: s.resetBack(r, journey)}})
 }
 
+// A noReset is why nobody gets a mail although nothing has failed. The log alone says so.
+type noReset string
+
+func (n noReset) Error() string { return string(n) }
+
 // mailReset sends a link to the verified address of the account with this name that has a password, if there is one.
 func (s *Service) mailReset(ctx context.Context, name, journey, language, source string) error {
 	if source != "" {
-		if ok, err := s.counted(ctx, "source "+source, maxResetsFrom); !ok || err != nil {
+		if err := s.count(ctx, "source "+source, maxResetsFrom); err != nil {
 			return err
 		}
 	}
 	user, _, err := factor.FindUser(ctx, s.Store, name)
-	if err != nil || user == nil || s.Gate.User(user) != nil || user.Email == "" || !user.EmailVerified {
+	switch {
+	case err != nil:
 		return err
+	case user == nil || s.Gate.User(user) != nil || user.Email == "" || !user.EmailVerified:
+		return noReset("no account that can be mailed has this name")
 	}
 	c, err := s.passwordOf(ctx, user.ID)
-	if err != nil || c == nil {
+	switch {
+	case err != nil:
 		return err
+	case c == nil:
+		return noReset("the account has no password")
 	}
-	if ok, err := s.counted(ctx, "user "+user.ID, maxResets); !ok || err != nil {
+	if err := s.count(ctx, "user "+user.ID, maxResets); err != nil {
 		return err
 	}
 	plain, err := json.Marshal(reset{
@@ -150,18 +166,15 @@ func (s *Service) mailReset(ctx context.Context, name, journey, language, source
 	})
 }
 
-// counted counts one mail for key, if there were fewer than most in the last hour.
-func (s *Service) counted(ctx context.Context, key string, most int) (bool, error) {
+// count counts one mail for key, unless there were as many as may be in the last hour.
+func (s *Service) count(ctx context.Context, key string, most int) error {
 	for i := range most {
 		err := s.Store.Add(ctx, resetsPurpose, key+" "+strconv.Itoa(i), nil, s.Now().Add(time.Hour))
-		if err == nil {
-			return true, nil
-		}
 		if !errors.Is(err, store.ErrExists) {
-			return false, err
+			return err
 		}
 	}
-	return false, nil
+	return noReset("enough mails in an hour")
 }
 
 func (s *Service) passwordOf(ctx context.Context, userID string) (*store.Credential, error) {
