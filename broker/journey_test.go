@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -20,6 +22,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
 type askOnce struct{}
@@ -184,6 +187,37 @@ func TestReturnedIdentityIsMapped(t *testing.T) {
 	w.login("Demo")
 	if want := w.named("carol").ID + "|t1/carol"; back != want {
 		t.Errorf("the step saw %q, want %q", back, want)
+	}
+}
+
+// Nor does anybody come back whom a mapper there refuses, or takes the subject from.
+func TestReturnedIdentityIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]func(*provider.Mapping) error{
+		"by a mapper":       func(*provider.Mapping) error { return errors.New("not of our house") },
+		"without a subject": func(m *provider.Mapping) error { m.Identity.Subject = ""; return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			w.login("Other")
+			asked := 0
+			w.reconfigure(func(c *broker.Config) {
+				c.Providers[1].Mappers = []provider.Mapper{{Name: "house", Stage: provider.StageLookup, Map: refuse}}
+				c.Providers[0].PostLogin = flow.Flow{{ID: "x", Do: stepFunc(func(t *flow.Turn) flow.Result {
+					if t.Returned == nil {
+						return flow.Leave("other")
+					}
+					asked++
+					return flow.Success()
+				})}}
+			})
+			b := brokertest.NewBrowser(t)
+			page := b.Get(w.Origin + "/").Click("Demo")
+			if page.Status < 400 || asked > 0 || w.signedIn(b) {
+				t.Errorf("status %d at %s, and the step was told %d times", page.Status, page.URL, asked)
+			}
+		})
 	}
 }
 
@@ -399,5 +433,94 @@ func TestCreatedInAnotherTabMeanwhile(t *testing.T) {
 	}
 	if n := w.users("alice"); n != 1 {
 		t.Errorf("%d users, want 1", n)
+	}
+}
+
+// Of two answers at once to one page, one is looked at: the step is not run for the other.
+func TestOneAnswerAtATime(t *testing.T) {
+	t.Parallel()
+	var run atomic.Int32
+	begun, goOn := make(chan struct{}, 2), make(chan struct{})
+	w := newWorld(t, func(c *broker.Config) {
+		c.Theme = askTheme
+		c.PostLogin = flow.Flow{{ID: "slow", Do: stepFunc(func(t *flow.Turn) flow.Result {
+			if t.Input == nil {
+				return flow.Ask(flow.Page{Name: "ask"})
+			}
+			run.Add(1)
+			begun <- struct{}{}
+			<-goOn
+			return flow.Success()
+		})}}
+	})
+	b := brokertest.NewBrowser(t)
+	page := b.Get(w.Origin + "/").Click("Demo")
+	first := make(chan *brokertest.Page)
+	go func() { first <- page.Submit(url.Values{"ok": {"1"}}) }()
+	<-begun
+	late := make(chan *brokertest.Page)
+	go func() { late <- page.Submit(url.Values{"ok": {"2"}}) }()
+	select {
+	case second := <-late:
+		shows(t, second, http.StatusConflict, "expired")
+	case <-begun:
+		t.Error("the second answer is looked at, too")
+		go func() { <-late }()
+	}
+	close(goOn)
+	if end := <-first; end.URL.Path != "/" || run.Load() != 1 {
+		t.Errorf("the first answer leads to %s, and the step was run %d times", end.URL, run.Load())
+	}
+}
+
+// What somebody else has written at the same moment is read again, once: the login goes on, and does not undo it.
+func TestChangedAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	for times, want := range []int{http.StatusOK, http.StatusOK, http.StatusConflict} {
+		w := newWorld(t, nil)
+		left := times
+		var mu sync.Mutex
+		w.reconfigure(func(c *broker.Config) {
+			c.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if call.Method == "Commit" && !call.After && left > 0 {
+					left--
+					return store.ErrConflict
+				}
+				return nil
+			})
+		})
+		if page := brokertest.NewBrowser(t).Get(w.Origin + "/").Click("Demo"); page.Status != want {
+			t.Errorf("changed %d times: status %d at %s, want %d\n%s", times, page.Status, page.URL, want, page.Body)
+		}
+	}
+}
+
+// A post-login flow asks more of who logs in, and makes nobody somebody else, nor a new user.
+func TestPostLoginMakesNobodyElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.login("Other")
+	w.login("Demo")
+	carol := w.named("carol")
+	for name, change := range map[string]func(d *flow.Draft){
+		"somebody else": func(d *flow.Draft) { d.UserID = carol.ID },
+		"a new user":    func(d *flow.Draft) { d.UserID, d.New = "", true },
+		"nobody":        func(d *flow.Draft) { d.UserID = "" },
+	} {
+		w.reconfigure(func(c *broker.Config) {
+			c.PostLogin = flow.Flow{{ID: "x", Do: stepFunc(func(t *flow.Turn) flow.Result {
+				change(t.Draft)
+				return flow.Success()
+			})}}
+		})
+		b := brokertest.NewBrowser(t)
+		if page := b.Get(w.Origin + "/").Click("Demo"); page.Status < 400 || w.signedIn(b) {
+			t.Errorf("%s: status %d at %s\n%s", name, page.Status, page.URL, page.Body)
+		}
+		if n := w.users("alice", "carol"); n != 2 {
+			t.Errorf("%s: %d users", name, n)
+		}
 	}
 }

@@ -309,9 +309,9 @@ func TestBindings(t *testing.T) {
 		"none":                       {p, provider.Callback{URL: acs, Params: url.Values{}}, "0 times"},
 		"no base64":                  {p, provider.Callback{URL: acs, Params: url.Values{"SAMLResponse": {"<x/>"}}}, "base64"},
 		"deflated in a form":         {p, provider.Callback{URL: acs, Params: url.Values{"SAMLResponse": {bomb(1)}}}, "XML"},
-		"large":                      {p, provider.Callback{URL: acs, Params: url.Values{"SAMLResponse": {strings.Repeat("A", 2<<20+4)}}}, "bytes"},
+		"large":                      {p, provider.Callback{URL: acs, Params: url.Values{"SAMLResponse": {strings.Repeat("A", 2<<20+4)}}}, "SAMLResponse has"},
 		"bomb":                       {newProvider(t, byQuery), provider.Callback{URL: acs + "?SAMLResponse=" + url.QueryEscape(bomb(32))}, "more than"},
-		"large query":                {newProvider(t, byQuery), provider.Callback{URL: acs + "?SAMLResponse=" + strings.Repeat("A", 65<<10)}, "bytes"},
+		"large query":                {newProvider(t, byQuery), provider.Callback{URL: acs + "?SAMLResponse=" + strings.Repeat("A", 65<<10)}, "SAMLResponse has"},
 		"not deflated":               {newProvider(t, byQuery), provider.Callback{URL: acs + "?SAMLResponse=AAAA"}, "DEFLATE"},
 		"cannot be unescaped":        {newProvider(t, byQuery), provider.Callback{URL: acs + "?SAMLResponse=%zz"}, "cannot be read"},
 	} {

@@ -18,3 +18,9 @@ func Verified(e *etree.Element, key crypto.PublicKey) (*etree.Element, error) {
 
 // Parse is for tests that look at nothing else.
 func Parse(data []byte) (*etree.Element, error) { return parse(data, ofMessage) }
+
+// VerifyResponse is for tests of responses that no parser yields.
+func VerifyResponse(p *Provider, e *etree.Element, key crypto.PublicKey) error {
+	_, _, err := p.verifyResponse(e, []crypto.PublicKey{key}, false)
+	return err
+}

@@ -288,10 +288,10 @@ func FuzzDecrypt(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content, wrapped []byte, cbc bool) {
 		forged := newForge(id)
-		forged.signed = "r"
+		forged.signed = ""
 		method := gcm(spKey())
-		if cbc {
-			method.data = xmlenc + "aes128-cbc"
+		if cbc { // which something has to cover
+			forged.signed, method.data = "r", xmlenc+"aes128-cbc"
 		}
 		forged.encrypt = func(string) string {
 			if len(wrapped) == 0 {

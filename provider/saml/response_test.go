@@ -101,6 +101,12 @@ func TestFinishAccepts(t *testing.T) {
 			}
 		}},
 		{"the clock a minute off", nil, func(f *forge) { f.at = epoch.Add(time.Minute) }},
+		{"not valid before half a minute has passed", nil, func(f *forge) {
+			f.edit = func(r *etree.Element) {
+				r.FindElement(".//saml:Conditions").CreateAttr("NotBefore", stamp(epoch.Add(30*time.Second)))
+				r.FindElement(".//saml:SubjectConfirmationData").CreateAttr("NotBefore", stamp(epoch.Add(30*time.Second)))
+			}
+		}},
 		{"expired within the skew", nil, func(f *forge) { f.at = epoch.Add(-5*time.Minute - 59*time.Second) }},
 		{"one of several confirmations, the first", nil, func(f *forge) {
 			f.edit = func(r *etree.Element) {

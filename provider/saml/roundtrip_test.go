@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/beevik/etree"
@@ -58,6 +59,27 @@ func TestReadsWhatWasDigested(t *testing.T) {
 	}
 	if got := out.FindElement("./saml:Subject"); len(got.Attr) != 2 || got.SelectAttrValue("a", "") != "1" || got.SelectAttrValue("b", "") != "2" {
 		t.Errorf("the octets say a and b, and were read as %+v", got.Attr)
+	}
+}
+
+// Nor does it matter what was looked at before: the octets are looked at again.
+func TestLooksAtWhatWasDigested(t *testing.T) {
+	t.Parallel()
+	for path, row := range map[string]struct{ name, want string }{
+		// What would be the name of one attribute ends the element, and begins another one of the kind.
+		"./samlp:Status":         {`a=""><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Responder"/></samlp:Status><samlp:Status b`, "2 elements Status"},
+		".//saml:AttributeValue": {`a=""/><ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/><saml:AttributeValue b`, "unusual places"},
+	} {
+		f := newForge("_request")
+		f.signed = ""
+		root := read(t, f.response(t))
+		e := root.FindElement(path)
+		e.Attr = []etree.Attr{{Key: row.name}}
+		signElement(t, root, idpKey(), string(saml.RSASHA256), false, nil, "")
+		err := saml.VerifyResponse(newProvider(t, config()), root, idpKey().Certificate.PublicKey)
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %q", path, err, row.want)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ func gitHub(base, apiBase string) *vendor {
 	if base == "" {
 		v.alias, base, apiBase, v.iss = "github", "https://github.com", "https://api.github.com", "https://github.com/login/oauth"
 	}
+	if strings.HasSuffix(base, ".ghe.com") {
+		v.alias = "ghe"
+	}
 	v.issuer = base + "/login/oauth"
 	v.authorize, v.token = base+"/login/oauth/authorize", base+"/login/oauth/access_token"
 	v.idp = func(c *http.Client) provider.IdentityProvider {

@@ -189,7 +189,8 @@ const (
 // vendors are all of them.
 func vendors() []*vendor {
 	return []*vendor{
-		google(), gitHub("", ""), gitHub("https://git.initech.example", "https://git.initech.example/api/v3"), microsoft(),
+		google(), gitHub("", ""), gitHub("https://git.initech.example", "https://git.initech.example/api/v3"),
+		gitHub("https://initech.ghe.com", "https://api.initech.ghe.com"), microsoft(),
 		apple(), facebook(),
 		linkedIn(), gitLab("https://gitlab.com"), gitLab("https://code.initech.example"), discord(), slack(), x(),
 		bitbucket(), stackOverflow(),
