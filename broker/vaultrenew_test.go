@@ -317,9 +317,13 @@ func TestRefreshAfterCrash(t *testing.T) {
 		t.Errorf("the one who left: %v", err)
 	}
 	w.wantRenewals(0)
+	since = tried.Load()
 	w.advance(2 * time.Minute)
 	must(t, <-failed)
 	w.wantRenewals(1)
+	if n := tried.Load() - since; n > 40 { // who waits looks ten times a second
+		t.Errorf("the lease was watched for long, though it was an old one: %d times", n)
+	}
 }
 
 // A panicking is an upstream with a mistake in it.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	_ "embed"
 	"encoding/json"
 	"net/http"
@@ -127,10 +128,18 @@ func TestLoginThroughOAuthToolkit(t *testing.T) {
 			t.Errorf("its access token is answered with status %d there", got)
 		}
 	}
-	// Given up here, they are no good there either.
-	if err := srv.Broker.RevokeUpstreamTokens(t.Context(), first.Subject); err != nil {
+	// Of a user who is switched off they are no good there either.
+	user, err := kept.User(t.Context(), first.Subject)
+	if err != nil {
 		t.Fatal(err)
 	}
+	user.Disabled = true
+	if err := kept.UpdateUser(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = srv.Broker.Run(ctx) }() // until ctx ends, which is its error
 	waitFor(t, func() bool {
 		for token := range seen {
 			if statusAt(t, at+"/me", token) == http.StatusOK {

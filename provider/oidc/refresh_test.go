@@ -97,6 +97,15 @@ func TestRefreshTokensAttacks(t *testing.T) {
 		"a spent token": {
 			old: func(t *provider.Tokens) { t.RefreshToken = "another-refresh-token" }, kind: provider.Expired, part: "invalid_grant",
 		},
+		"a spent token, in words": {
+			edit: func(o *op) {
+				o.reply = answers(http.StatusBadRequest, object{"status": 400, "message": "Invalid refresh token"})
+			},
+			kind: provider.Expired, part: "400",
+		},
+		"a refusal without a reason": {
+			edit: func(o *op) { o.reply = answers(http.StatusUnauthorized, object{"message": "Unauthorized"}) }, kind: provider.Denied, part: "401",
+		},
 		"no refresh token": {old: func(t *provider.Tokens) { t.RefreshToken = "" }, kind: provider.Expired, part: "no refresh token"},
 		"no ID token":      {old: func(t *provider.Tokens) { t.IDToken = "" }, kind: provider.Expired, part: "ID token"},
 		"client refused": {
@@ -120,6 +129,13 @@ func TestRefreshTokensAttacks(t *testing.T) {
 			refused(t, err, row.kind, row.part)
 			secretless(t, err)
 		})
+	}
+}
+
+func answers(status int, v object) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.WriteHeader(status)
+		writeJSON(w, v)
 	}
 }
 

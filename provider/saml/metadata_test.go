@@ -378,8 +378,14 @@ func TestMetadataAnswers(t *testing.T) {
 			t.Errorf("%s: error = %v, want kind %v", name, err, test.want)
 		}
 	}
-	w := newWire(t, descriptor{}.String())
+	w := newWire(t, descriptor{}.String()+strings.Repeat(" ", 5<<20))
 	cfg := w.config()
+	cfg.HTTPClient = w.Client() // which has no bound of its own
+	if err := w.login(t, newProvider(t, cfg), idpKey()); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("large, by a client of the host's: %v", err)
+	}
+	w = newWire(t, descriptor{}.String())
+	cfg = w.config()
 	cfg.InsecureAllowPrivateNetworks = false
 	wantKind(t, w.login(t, newProvider(t, cfg), idpKey()), provider.Unavailable)
 	if w.asked.Load() != 0 {
