@@ -171,6 +171,13 @@ func TestSMTPWithoutTLS(t *testing.T) {
 	if got := <-s.got; strings.Contains(got, "AUTH") || strings.Contains(got, "MAIL") {
 		t.Errorf("said in the clear:\n%s", got)
 	}
+	m.Username, m.Password = "", "" // nor is a mail, where there is no password to keep back
+	if err := m.Send(t.Context(), message()); err == nil {
+		t.Error("mail was sent to a server without TLS, by somebody without a password")
+	}
+	if got := <-s.got; strings.Contains(got, "MAIL") {
+		t.Errorf("said in the clear:\n%s", got)
+	}
 	plain := &mail.SMTP{Addr: s.addr, From: "a@example.com", InsecurePlaintext: true}
 	if err := plain.Send(t.Context(), message()); err != nil || len(plain.Insecure()) != 1 {
 		t.Errorf("got %v, %v; want mail as it was asked for, and a warning", err, plain.Insecure())

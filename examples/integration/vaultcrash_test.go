@@ -73,14 +73,14 @@ func TestVaultNodeKilled(t *testing.T) {
 			status, a := fetchAt(t, user, nodes[1], access)
 			took := time.Since(killed)
 			t.Logf("after the kill the next caller had an answer in %v", took.Round(100*time.Millisecond))
-			if took > 24*time.Second {
+			if took > time.Minute {
 				t.Errorf("the next caller waited for %v", took)
 			}
 			if !taken && (status != http.StatusOK || a.AccessToken == "") || taken && (status != http.StatusBadGateway || a.Error != "link_again") {
 				t.Errorf("the next caller: status %d, %q", status, a.Error)
 			}
 			began := time.Now()
-			if now, b := fetchAt(t, user, nodes[1], access); now != status || b != a || time.Since(began) > 10*time.Second {
+			if now, b := fetchAt(t, user, nodes[1], access); now != status || b != a || time.Since(began) > 15*time.Second {
 				t.Errorf("the one after: status %d, %q after %v", now, b.Error, time.Since(began))
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"github.com/beevik/etree"
 
 	"github.com/go-idbroker/idbroker/provider"
+	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/provider/saml"
 )
 
@@ -92,6 +93,27 @@ func TestCanonicalBomb(t *testing.T) { // alone, since it counts what the proces
 		refused(t, identity, err, bomb.want)
 		if allocated := (after.TotalAlloc - before.TotalAlloc) >> 20; allocated > 32 {
 			t.Errorf("%s: %d MiB are allocated for %d KiB", bomb.name, allocated, len(doc)>>10)
+		}
+	}
+}
+
+// What a prefix means is not looked up in all that is around an element, for each of its attributes: that took half a minute of a
+// message that nobody had signed. Nor does canonicalization take long of one beside which a signature is good.
+func TestPrefixBomb(t *testing.T) { // alone, since it takes the time of the process
+	p := newProvider(t, config())
+	data, id := begin(t, p, provider.Request{})
+	swell := func(r *etree.Element) { manyPrefixes(r.FindElement("./samlp:Status"), 30, 50, 900) }
+	for signed, want := range map[string]string{"": "neither", "r": "digest"} {
+		f := newForge(id)
+		f.signed, f.after = signed, swell
+		doc := f.response(t)
+		var identity *provider.Identity
+		var err error
+		took := providertest.Measure(func() { identity, err = finish(t, p, data, doc) }).Time
+		t.Logf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
+		refused(t, identity, err, want)
+		if took > 4*time.Second {
+			t.Errorf("signed %q: %d KiB take %v", signed, len(doc)>>10, took)
 		}
 	}
 }
