@@ -77,6 +77,9 @@ func TestBeginOptions(t *testing.T) {
 		}, provider.Request{}, "./samlp:RequestedAuthnContext", "Comparison", "minimum"},
 		{"acr_values", func(c *saml.Config) { c.ForwardACRValues = true }, provider.Request{ACRValues: []string{"urn:c"}}, "./samlp:RequestedAuthnContext/saml:AuthnContextClassRef", "", "urn:c"},
 		{"declarations", func(c *saml.Config) { c.AuthnContextDecls = []string{"urn:d"} }, provider.Request{}, "./samlp:RequestedAuthnContext/saml:AuthnContextDeclRef", "", "urn:d"},
+		{"comparison of declarations", func(c *saml.Config) {
+			c.AuthnContextDecls, c.AuthnContextComparison = []string{"urn:d"}, saml.CompareBetter
+		}, provider.Request{}, "./samlp:RequestedAuthnContext", "Comparison", "better"},
 		{"attribute service", func(c *saml.Config) { c.AttributeService = &index }, provider.Request{}, ".", "AttributeConsumingServiceIndex", "3"},
 		{"no new users", func(c *saml.Config) { c.DisallowCreate = true }, provider.Request{}, "./samlp:NameIDPolicy", "AllowCreate", "false"},
 		{"format", func(c *saml.Config) { c.NameIDFormat = saml.NameIDEmail }, provider.Request{}, "./samlp:NameIDPolicy", "Format", string(saml.NameIDEmail)},
