@@ -325,3 +325,16 @@ func TestBindings(t *testing.T) {
 		}
 	}
 }
+
+// Only CompareExact says which answers are enough: the others need an order of the classes that nobody knows here.
+func TestComparisonHeldTo(t *testing.T) {
+	t.Parallel()
+	for _, comparison := range []saml.Comparison{"", saml.CompareExact, saml.CompareMinimum, saml.CompareMaximum, saml.CompareBetter} {
+		cfg := config()
+		cfg.AuthnContextClasses, cfg.AuthnContextComparison = []string{"urn:another"}, comparison
+		_, err := try(t, cfg, nil)
+		if held := comparison == "" || comparison == saml.CompareExact; held != (err != nil) {
+			t.Errorf("%q: %v", comparison, err)
+		}
+	}
+}
