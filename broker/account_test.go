@@ -201,6 +201,12 @@ func TestLinkRequest(t *testing.T) {
 			b.Get(w.URL + "/login?prompt=login").Click("Demo") // the session is the same, and its proof is new
 			b.Post(w.URL+"/link", yes(request), "")
 		},
+		"after a proof that is old by now": func(w *world, b *brokertest.Browser) {
+			w.advance(9 * time.Minute)
+			request := ask(w, b)
+			w.advance(2 * time.Minute)
+			b.Post(w.URL+"/link", yes(request), "")
+		},
 		"by another site": func(w *world, b *brokertest.Browser) {
 			b.Post(w.URL+"/link", yes(ask(w, b)), "https://evil.example/")
 		},
@@ -250,6 +256,40 @@ func TestLinkRequest(t *testing.T) {
 			t.Errorf("linked again: %v", links)
 		}
 	})
+}
+
+// What came back from the upstream is good once: whoever unlinks is not linked again from the history.
+func TestLinkComesBackOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	alice := w.named("alice")
+	page := w.link(b, "other")
+	shows(t, page, http.StatusOK, "was linked")
+	i := slices.IndexFunc(page.Trail, func(u string) bool { return strings.HasPrefix(u, w.URL+"/link/") })
+	if i < 0 {
+		t.Fatalf("led by %q", page.Trail)
+	}
+	b.Post(w.at("unlink"), url.Values{"link": {linkID(w.linksOf(alice.ID)[1].LinkKey)}, "decision": {"yes"}}, "")
+	shows(t, b.Get(page.Trail[i]), http.StatusConflict, "expired")
+	if links := w.linksOf(alice.ID); len(links) != 1 {
+		t.Errorf("links %v", links)
+	}
+}
+
+// Row 76: who is linked to a provider is not linked to somebody else there besides.
+func TestRow76SecondIdentityOfAProvider(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("Demo")
+	alice := w.named("alice")
+	shows(t, w.link(b, "other"), http.StatusOK, "was linked")
+	before := w.linksOf(alice.ID)
+	w.other.LoginAs("twin")
+	shows(t, w.link(b, "other"), http.StatusConflict, "is linked already")
+	if links := w.linksOf(alice.ID); !reflect.DeepEqual(links, before) {
+		t.Errorf("links %v, were %v", links, before)
+	}
 }
 
 // What comes back from the upstream is linked by the session that has asked, and by no other.

@@ -691,3 +691,45 @@ func TestProofIsOfOneAddress(t *testing.T) {
 		t.Errorf("mails %+v", o.sent)
 	}
 }
+
+// A condition holds for what it names, and for nothing else.
+func TestConditionsTellApart(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		condition flow.Authenticator
+		want      bool
+	}{
+		"her role":              {firstlogin.HasRole("staff"), true},
+		"another role":          {firstlogin.HasRole("admin"), false},
+		"her attribute":         {firstlogin.HasAttribute("house", "a"), true},
+		"another value":         {firstlogin.HasAttribute("house", "b"), false},
+		"another attribute":     {firstlogin.HasAttribute("home", "a"), false},
+		"her provider":          {firstlogin.ByProvider("x", "up"), true},
+		"another provider":      {firstlogin.ByProvider("x", "u"), false},
+		"no provider in a list": {firstlogin.ByProvider(), false},
+	} {
+		all := accounts(&store.User{Username: "ann", Roles: []string{"staff"}, Attributes: map[string][]string{"house": {"a"}}})
+		d := flowtest.Start(t, flow.Flow{
+			{ID: "if", When: flow.Conditional, Sub: flow.Flow{{ID: "holds", Do: row.condition}, {ID: "deny", Do: firstlogin.Deny{}}}},
+			{ID: "allow", Do: firstlogin.Allow{}},
+		}, flowtest.Login{Provider: trusted, Identity: &bob, Draft: &flow.Draft{UserID: "user-0"}, Accounts: all})
+		if denied := d.Outcome().Kind == flow.Denied; denied != row.want {
+			t.Errorf("%s: it holds is %t", name, denied)
+		}
+	}
+}
+
+// Who has edited what an account was found by is that account not even where nothing has to be proved.
+func TestSetExistingNotWhereEdited(t *testing.T) {
+	t.Parallel()
+	for _, draft := range []flow.Draft{{}, {EditedEmail: true}, {EditedUsername: true}} {
+		edited := draft.EditedEmail || draft.EditedUsername
+		draft.Existing = &flow.Existing{UserID: "user-0", Field: "email"}
+		d := flowtest.Start(t, flow.Flow{{ID: "set", Do: firstlogin.InsecureSetExisting{}}}, flowtest.Login{
+			Provider: trusted, Identity: &bob, Draft: &draft, Accounts: accounts(&store.User{Username: "ann", Email: "bob@example.com"}),
+		})
+		if done := d.Outcome().Kind == flow.Done; done == edited {
+			t.Errorf("edited is %t, and it is the account is %t", edited, done)
+		}
+	}
+}

@@ -77,6 +77,9 @@ func TestBeginOptions(t *testing.T) {
 		}, provider.Request{}, "./samlp:RequestedAuthnContext", "Comparison", "minimum"},
 		{"acr_values", func(c *saml.Config) { c.ForwardACRValues = true }, provider.Request{ACRValues: []string{"urn:c"}}, "./samlp:RequestedAuthnContext/saml:AuthnContextClassRef", "", "urn:c"},
 		{"declarations", func(c *saml.Config) { c.AuthnContextDecls = []string{"urn:d"} }, provider.Request{}, "./samlp:RequestedAuthnContext/saml:AuthnContextDeclRef", "", "urn:d"},
+		{"comparison of declarations", func(c *saml.Config) {
+			c.AuthnContextDecls, c.AuthnContextComparison = []string{"urn:d"}, saml.CompareBetter
+		}, provider.Request{}, "./samlp:RequestedAuthnContext", "Comparison", "better"},
 		{"attribute service", func(c *saml.Config) { c.AttributeService = &index }, provider.Request{}, ".", "AttributeConsumingServiceIndex", "3"},
 		{"no new users", func(c *saml.Config) { c.DisallowCreate = true }, provider.Request{}, "./samlp:NameIDPolicy", "AllowCreate", "false"},
 		{"format", func(c *saml.Config) { c.NameIDFormat = saml.NameIDEmail }, provider.Request{}, "./samlp:NameIDPolicy", "Format", string(saml.NameIDEmail)},
@@ -319,6 +322,19 @@ func TestBindings(t *testing.T) {
 		identity, err := test.p.Finish(t.Context(), test.cb)
 		if identity != nil || err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: identity %+v, error %v, want one with %q", name, identity, err, test.want)
+		}
+	}
+}
+
+// Only CompareExact says which answers are enough: the others need an order of the classes that nobody knows here.
+func TestComparisonHeldTo(t *testing.T) {
+	t.Parallel()
+	for _, comparison := range []saml.Comparison{"", saml.CompareExact, saml.CompareMinimum, saml.CompareMaximum, saml.CompareBetter} {
+		cfg := config()
+		cfg.AuthnContextClasses, cfg.AuthnContextComparison = []string{"urn:another"}, comparison
+		_, err := try(t, cfg, nil)
+		if held := comparison == "" || comparison == saml.CompareExact; held != (err != nil) {
+			t.Errorf("%q: %v", comparison, err)
 		}
 	}
 }

@@ -218,7 +218,8 @@ type Config struct {
 	// which it may do so to where that leads: a path of the host's site, or "client:" ([provider.ToClient]) and the id of an
 	// application, whose HomeURL it leads to. The RelayState "" is for those that send none. Nil refuses such logins.
 	//
-	// Whoever has an account there can sign somebody else's browser in to it: leave this off unless it is needed.
+	// Whoever has an account there can sign somebody else's browser in to it: leave this off unless it is needed. A first login that
+	// would have to wait for an answer begins again from here, so that nobody's browser waits for what a stranger has begun in it.
 	Unsolicited map[string]string
 
 	// HTTPClient fetches metadata and resolves artifacts; the guarded client of [provider.NewHTTPClient] if nil. One that is

@@ -57,6 +57,8 @@ func TestDescriptor(t *testing.T) {
 		t.Errorf("%d keys, want 3", n)
 	}
 	for path, want := range map[string]string{
+		".|AuthnRequestsSigned":                                              "true",
+		".|WantAssertionsSigned":                                             "true",
 		"./md:SingleLogoutService[1]|Location":                               slo,
 		"./md:SingleLogoutService[1]|Binding":                                string(saml.HTTPRedirect),
 		"./md:SingleLogoutService[2]|Binding":                                string(saml.HTTPPost),
@@ -96,12 +98,31 @@ func TestDescriptorPlain(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := read(t, string(d.Body))
+	for _, name := range []string{"AuthnRequestsSigned", "WantAssertionsSigned"} {
+		if got := find(t, root, "./md:SPSSODescriptor").SelectAttrValue(name, ""); got != "false" {
+			t.Errorf("%s = %q, want false", name, got)
+		}
+	}
 	if strings.Contains(string(d.Body), elsewhere.RedirectURI) {
 		t.Error("it has the address of another")
 	}
 	for _, path := range []string{"//md:KeyDescriptor", "//md:SingleLogoutService", "//md:AttributeConsumingService", "//ds:Signature"} {
 		if root.FindElement(path) != nil {
 			t.Errorf("there is a %s", path)
+		}
+	}
+}
+
+// The binding by which answers have to come is the one that the metadata names.
+func TestDescriptorBinding(t *testing.T) {
+	t.Parallel()
+	for _, binding := range []saml.Binding{saml.HTTPPost, saml.HTTPRedirect, saml.HTTPArtifact} {
+		cfg := config()
+		cfg.ResponseBinding, cfg.Endpoints.ArtifactResolution = binding, "https://idp.example/artifacts"
+		d, err := newProvider(t, cfg).Descriptor(t.Context(), published)
+		must(err)
+		if got := find(t, read(t, string(d.Body)), ".//md:AssertionConsumerService").SelectAttrValue("Binding", ""); got != string(binding) {
+			t.Errorf("by %s, want %s", got, binding)
 		}
 	}
 }

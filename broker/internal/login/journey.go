@@ -51,6 +51,7 @@ type journey struct {
 	begun    *begunPasskey // the login by passkey that the request is the answer to; nil for none
 	session  string        // id of the session that the browser had when the commit was first tried
 	witness  *witness      // of this request; nil until somebody's credentials are looked at
+	unasked  bool          // the upstream has sent it, and nobody here has asked for it; never of one that was kept
 }
 
 // A decision is who logs in, as a draft says it.
@@ -90,7 +91,7 @@ func (s *Service) vouched(w http.ResponseWriter, r *http.Request, t *Target, p *
 		s.Fail(w, r, t, err)
 		return
 	}
-	j.Expires = wait.Expires.Add(journeyLifetime)
+	j.Expires, j.unasked = wait.Expires.Add(journeyLifetime), wait.unasked
 	s.proceed(w, r, j, nil)
 }
 
@@ -242,6 +243,10 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 		}
 		if j.target.Passive && out.Kind != flow.Denied { // OpenID Connect Core §3.1.2.6
 			s.Send(w, r, j.target, j.target.Refuse("interaction_required"))
+			return
+		}
+		if j.unasked && j.Stage == stageFirstLogin && out.Kind != flow.Denied {
+			s.failUnasked(w, r, j)
 			return
 		}
 		switch out.Kind {

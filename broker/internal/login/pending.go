@@ -34,6 +34,8 @@ type pending struct {
 	Fresh   bool      `json:"p,omitempty"` // the upstream was asked for a new proof of who it is
 	Link    *linking  `json:"l,omitempty"` // who wants it linked; nil for a login
 	Expires time.Time `json:"e"`
+
+	unasked bool // there was none: the upstream has sent somebody who did not ask
 }
 
 // begin sends the browser to the provider. flowID names the paused flow that wants the answer, "" for a login.

@@ -46,6 +46,16 @@ func (s *Service) unsolicited(w http.ResponseWriter, r *http.Request, p *gate.Pr
 		return true
 	}
 	t.via = p.Title()
-	s.vouched(w, r, t, p, identity, &pending{Expires: s.Now().Add(pendingLifetime)}, rand.Text())
+	s.vouched(w, r, t, p, identity, &pending{Expires: s.Now().Add(pendingLifetime), unasked: true}, rand.Text())
 	return true
+}
+
+// failUnasked has the visitor sign in with the provider from here, where a first login that nobody asked for here would wait. Whoever has
+// an account there can begin one in somebody else's browser, which then would be the one that waits: its owner would need no number to
+// confirm a mailed link, and could be had to give the password, and so prove that the stranger is they.
+func (s *Service) failUnasked(w http.ResponseWriter, r *http.Request, j *journey) {
+	j.target.again = s.again(r, j.target, j.provider, "")
+	s.Fail(w, r, j.target, &provider.Error{
+		Kind: provider.LoginRequired, Err: errors.New("a first login that was not begun here waits for an answer"),
+	})
 }
