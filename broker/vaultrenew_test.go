@@ -223,9 +223,18 @@ func TestRefreshWithFaultyStore(t *testing.T) {
 	}
 }
 
-// Another node waits for the one that renews, and has what that has got.
+// Another node waits for the one that renews, and has what that has got, also where its clock is minutes off.
 func TestRefreshOnTwoNodes(t *testing.T) {
 	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"one time": 0, "ahead": 5 * time.Minute, "behind": -5 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testRefreshOnTwoNodes(t, ahead)
+		})
+	}
+}
+
+func testRefreshOnTwoNodes(t *testing.T, ahead time.Duration) {
 	w := newVaultWorld(t, provider.TokensOnLink, nil)
 	w.login("Demo")
 	id := w.named("alice").ID
@@ -233,6 +242,7 @@ func TestRefreshOnTwoNodes(t *testing.T) {
 	var second *broker.Broker
 	w.keeping(provider.TokensOnLink, func(c *broker.Config) {
 		other := *c
+		other.Now = func() time.Time { return w.clock().Add(ahead) }
 		other.Store = storetest.Faulty(w.store, func(call storetest.Call) error {
 			if call.Method == "Link" && call.After {
 				waiting.Add(1)
@@ -243,7 +253,7 @@ func TestRefreshOnTwoNodes(t *testing.T) {
 		second, err = broker.New(other)
 		must(t, err)
 	})
-	w.advance(11 * time.Minute)
+	w.advance(16 * time.Minute)
 	got := make(chan string)
 	w.midway(func(string) {
 		go func() {
@@ -319,7 +329,7 @@ func TestRefreshAfterCrash(t *testing.T) {
 	}
 	w.wantRenewals(0)
 	since = tried.Load()
-	w.advance(2 * time.Minute)
+	w.advance(11 * time.Minute)
 	must(t, <-failed)
 	w.wantRenewals(1)
 	if n := tried.Load() - since; n > 40 { // who waits looks ten times a second

@@ -19,8 +19,8 @@ const (
 	// long as it may ask the upstream, and then some to write in. Whoever asks with the same refresh token before that may have it
 	// taken for stolen; who waits for longer misses the moment for which many upstreams take it once more.
 	deadAfter = 15 * time.Second
-	// staleAfter is the same for a lease that nobody has watched: by the clocks of two nodes, which may be a minute apart.
-	staleAfter   = deadAfter + 75*time.Second
+	// staleAfter is the same for a lease that nobody has watched: by the clocks of two nodes, which may be minutes apart.
+	staleAfter   = 10 * time.Minute
 	waitPatience = 25 * time.Second       // for another node that leads, and for what to do when it has died
 	waitEvery    = 100 * time.Millisecond // to look what became of it
 	// refusedFor is for how long an upstream has to refuse without saying why before the user is told to sign in again: longer than
