@@ -56,15 +56,29 @@ func TestPlantedLoginWaitsForNobody(t *testing.T) {
 	}
 }
 
-// Who is known passes the steps behind a login that nobody asked for, as after any other: they prove nothing to a stranger.
-func TestUnaskedLoginOfWhoIsKnown(t *testing.T) {
+// Steps behind the first login wait also where nobody asked, as they give nothing to a stranger but the address that they have verified:
+// for that even the browser that waits needs the number.
+func TestPlantedLoginVerifiesNoAddress(t *testing.T) {
 	t.Parallel()
-	w := newSAMLWorld(t, func(s *saml.Config, p *broker.Provider) {
-		s.Unsolicited, p.PostLogin = map[string]string{"": "/deep"}, flow.Flow{{ID: "terms", Do: asking{}}}
-	})
-	b := brokertest.NewBrowser(t)
-	page := b.Post(brokertest.CallbackURL(w.URL, "saml"), url.Values{"SAMLResponse": {w.samlAnswer("_a1", "")}}, samlPages)
-	if !strings.Contains(page.URL.Path, "/flow/") {
-		t.Errorf("status %d at %s\n%s", page.Status, page.URL, page.Body)
+	l := newLinkWorld(t, samlProvider(t, func(s *saml.Config, p *broker.Provider) {
+		s.Unsolicited, p.PostLogin = map[string]string{"": "/deep"}, flow.Flow{{ID: "address", Do: firstlogin.VerifyEmail{}}}
+	}))
+	alice := brokertest.NewBrowser(t)
+	waiting := alice.Post(brokertest.CallbackURL(l.URL, "saml"), url.Values{"SAMLResponse": {l.samlAnswer("_a1", "")}}, samlPages)
+	shows(t, waiting, http.StatusOK, "Look into your mailbox")
+	all := l.box.demands()
+	if len(all) != 1 {
+		t.Fatalf("%d mails, want one", len(all))
+	}
+	confirm := alice.Get(all[0])
+	shows(t, confirm, http.StatusOK, `name="number"`)
+	shows(t, confirm.Submit(nil), http.StatusOK, "Please type the number")
+	shows(t, alice.Get(waiting.URL.String()).Submit(press("confirmed")), http.StatusOK, "not confirmed yet")
+	if l.users("samlalice") != 0 || l.signedIn(alice) {
+		t.Error("it goes on")
+	}
+	shows(t, confirm.Submit(number(waiting)), http.StatusOK, "Go back to the browser")
+	if page := alice.Get(waiting.URL.String()).Submit(press("confirmed")); page.URL.Path != "/deep" {
+		t.Errorf("with the number: status %d at %s\n%s", page.Status, page.URL, page.Body)
 	}
 }

@@ -43,6 +43,7 @@ type journey struct {
 	State     flow.State // of the flow of Stage
 	Expires   time.Time  // when it can no longer be committed
 	Held      []held     // what its user had when they proved who they are to the broker itself; nil if they have not
+	Unasked   bool       `json:",omitempty"` // the upstream has sent it, and nobody here has asked for it
 
 	target   *Target
 	provider *gate.Provider
@@ -51,7 +52,6 @@ type journey struct {
 	begun    *begunPasskey // the login by passkey that the request is the answer to; nil for none
 	session  string        // id of the session that the browser had when the commit was first tried
 	witness  *witness      // of this request; nil until somebody's credentials are looked at
-	unasked  bool          // the upstream has sent it, and nobody here has asked for it; never of one that was kept
 }
 
 // A decision is who logs in, as a draft says it.
@@ -91,7 +91,7 @@ func (s *Service) vouched(w http.ResponseWriter, r *http.Request, t *Target, p *
 		s.Fail(w, r, t, err)
 		return
 	}
-	j.Expires, j.unasked = wait.Expires.Add(journeyLifetime), wait.unasked
+	j.Expires, j.Unasked = wait.Expires.Add(journeyLifetime), wait.unasked
 	s.proceed(w, r, j, nil)
 }
 
@@ -245,7 +245,7 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request, j *journey, tu
 			s.Send(w, r, j.target, j.target.Refuse("interaction_required"))
 			return
 		}
-		if j.unasked && j.Stage == stageFirstLogin && out.Kind != flow.Denied {
+		if j.Unasked && j.Stage == stageFirstLogin && out.Kind != flow.Denied {
 			s.failUnasked(w, r, j)
 			return
 		}

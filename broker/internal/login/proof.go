@@ -70,10 +70,11 @@ func (s *Service) proofData(r *http.Request, p *firstlogin.Proof) (*web.ProofDat
 	return data, nil
 }
 
-// waiting returns the login that has asked for the mail if it is under way in the browser of the request, otherwise nil.
+// waiting returns the login that has asked for the mail if it is under way in the browser of the request, otherwise nil. One that
+// nobody has asked for here may be a stranger's, in whichever browser it is.
 func (s *Service) waiting(r *http.Request, p *firstlogin.Proof) *journey {
 	j, err := s.kept(r, p.Journey, s.Store.Get)
-	if err != nil {
+	if err != nil || j.Unasked {
 		return nil
 	}
 	return j
