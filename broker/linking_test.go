@@ -69,12 +69,12 @@ func (m *mailbox) with(subject string) []broker.Message {
 
 var proofLink = regexp.MustCompile(`http\S+/proof\?link=\S+`)
 
-var shownNumber = regexp.MustCompile(`class="code" dir="ltr">([0-9]{4})<`)
+var shownNumber = regexp.MustCompile(`class="code digits" dir="ltr">([0-9]( [0-9]){3})<`)
 
 // number is what to type in elsewhere: the number that the page shows on which a login waits; nil if it shows none.
 func number(waiting *brokertest.Page) url.Values {
 	if m := shownNumber.FindStringSubmatch(waiting.Body); m != nil {
-		return url.Values{"number": {m[1]}}
+		return url.Values{"number": {strings.ReplaceAll(m[1], " ", "")}}
 	}
 	return nil
 }

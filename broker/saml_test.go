@@ -551,7 +551,7 @@ func TestSAMLLogoutInDoubt(t *testing.T) {
 			id := request.SelectAttrValue("ID", "")
 			page = arrive(row.answer(id))
 			if row.doubt {
-				shows(t, page, http.StatusOK, "Sie sind abgemeldet", "SAML hat nicht bestätigt", "Zurück zu Test App")
+				shows(t, page, http.StatusOK, "Sie sind hier abgemeldet", "SAML hat nicht bestätigt", "Zurück zu Test App")
 				links := page.Links()
 				has := func(to string) bool {
 					return slices.ContainsFunc(links, func(l brokertest.Link) bool { return l.URL == to })

@@ -175,7 +175,7 @@ func (n *newcomer) submit(page *brokertest.Page, form url.Values) *brokertest.Pa
 
 var (
 	mailedProof = regexp.MustCompile(`http\S+/proof\?link=\S+`)
-	shownNumber = regexp.MustCompile(`class="code" dir="ltr">([0-9]+)<`)
+	shownNumber = regexp.MustCompile(`class="code digits" dir="ltr">([0-9 ]+)<`)
 )
 
 // confirm opens every mail in another browser, where the number of the page that waits is typed in.

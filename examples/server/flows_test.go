@@ -283,7 +283,7 @@ clients:
 	}
 	text, _ = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))) // the heads are no such text, and not asked for
 	link := regexp.MustCompile(`https?://\S+/proof\?\S+`).Find(text)
-	shown := regexp.MustCompile(`class="code" dir="ltr">([0-9]+)<`).FindStringSubmatch(page.Body)
+	shown := regexp.MustCompile(`class="code digits" dir="ltr">([0-9 ]+)<`).FindStringSubmatch(page.Body)
 	if shown == nil {
 		t.Fatalf("the page that waits shows no number:\n%s", page.Body)
 	}

@@ -193,6 +193,9 @@ func letter(name string) string {
 	return "•"
 }
 
+// digits sets a number apart digit by digit, as it is to be read aloud: 0471 is neither four hundred nor seventy-one.
+func digits(number string) string { return strings.Join(strings.Split(number, ""), " ") }
+
 // hue returns a number from 0 to 5 that stays the same for a name.
 func hue(name string) uint32 {
 	h := fnv.New32a()

@@ -45,7 +45,11 @@ func catalog(t testing.TB, lang string) map[string]string {
 	return texts
 }
 
-var placeholder = regexp.MustCompile(`\{[a-z]*\}`)
+var (
+	placeholder = regexp.MustCompile(`\{[a-z]*\}`)
+	// French sets these apart by a space, which must not be one that ends a line.
+	loosePunctuation = regexp.MustCompile(` [:;?!»]|« `)
+)
 
 func TestCatalogsAgree(t *testing.T) {
 	t.Parallel()
@@ -64,6 +68,9 @@ func TestCatalogsAgree(t *testing.T) {
 			text := texts[key]
 			if text == "" || text != strings.TrimSpace(text) || strings.Contains(text, "  ") || strings.ContainsFunc(text, unicode.IsControl) {
 				t.Errorf("%s.json: %s is missing or untidy: %q", lang, key, text)
+			}
+			if lang == "fr" && loosePunctuation.MatchString(text) {
+				t.Errorf("%s.json: %s can have a line begin with punctuation: %q", lang, key, text)
 			}
 			if got, want := placeholder.FindAllString(text, -1), placeholder.FindAllString(english, -1); !slices.Equal(got, want) {
 				t.Errorf("%s.json: %s has placeholders %v, want %v", lang, key, got, want)

@@ -294,6 +294,7 @@ func (p *Pages) funcs(lang string) template.FuncMap {
 		"frames": frames,
 		"letter": letter,
 		"hue":    hue,
+		"digits": digits,
 	}
 }
 
