@@ -16,6 +16,7 @@ import (
 	"github.com/go-idbroker/idbroker/provider/oidc"
 	"github.com/go-idbroker/idbroker/provider/providertest"
 	"github.com/go-idbroker/idbroker/store"
+	"github.com/go-idbroker/idbroker/store/memstore"
 	"github.com/go-idbroker/idbroker/store/storetest"
 )
 
@@ -588,6 +589,41 @@ func TestTokensOfDisabledUsersAreRevoked(t *testing.T) {
 				t.Errorf("switched on again: %v", err)
 			}
 		})
+	}
+}
+
+// lateHolders is a store in which something happens to the users whom it lists, before anybody looks at them.
+type lateHolders struct {
+	*memstore.Store
+	meanwhile func()
+	asked     atomic.Int32
+}
+
+func (h *lateHolders) DisabledHolders(ctx context.Context, after string, limit int) ([]string, error) {
+	ids, err := h.Store.DisabledHolders(ctx, after, limit)
+	if h.asked.Add(1) == 1 {
+		h.meanwhile()
+	}
+	return ids, err
+}
+
+// Who is switched on again before their turn comes keeps what a new login has brought.
+func TestTokensOfUsersWhoAreSwitchedOnAgain(t *testing.T) {
+	t.Parallel()
+	w := newVaultWorld(t, provider.TokensOnLink, nil)
+	h := &lateHolders{Store: w.store, meanwhile: func() { w.editUser("alice", func(u *store.User) { u.Disabled = false }) }}
+	w.keeping(provider.TokensOnLink, func(c *broker.Config) { c.Store = h })
+	w.login("Demo")
+	alice := w.named("alice").ID
+	w.editUser("alice", func(u *store.User) { u.Disabled = true })
+	ctx, stop := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	ended.Go(func() { _ = w.Broker.Run(ctx) })
+	eventually(t, "all users are looked through", func() bool { return h.asked.Load() > 1 })
+	stop()
+	ended.Wait()
+	if tokens, err := w.Broker.UpstreamTokens(t.Context(), alice, "demo"); err != nil || tokens.AccessToken == "" {
+		t.Errorf("switched on again: %v", err)
 	}
 }
 

@@ -101,13 +101,17 @@ func (p *Provider) prompt(requested []string) (string, error) {
 	unknown := func(s string) bool {
 		return p.cfg.PromptValues != nil && !slices.Contains(p.cfg.PromptValues, s) && s != "none"
 	}
-	if slices.Contains(requested, "login") && unknown("login") && !slices.Contains(p.cfg.Prompt, "login") {
+	proof := slices.Contains(requested, "login") && !slices.Contains(p.cfg.Prompt, "login")
+	if proof && (unknown("login") || slices.Contains(p.cfg.Prompt, "none")) {
 		return "", fail(provider.LoginRequired, "begin login: a new proof is asked for, and this provider does not know how")
 	}
 	requested = slices.DeleteFunc(slices.Clone(requested), unknown)
 	if !slices.Contains(requested, "none") {
-		if len(p.cfg.Prompt) > 0 {
-			return strings.Join(p.cfg.Prompt, " "), nil
+		if fixed := strings.Join(p.cfg.Prompt, " "); fixed != "" {
+			if proof { // the answer is taken for one
+				fixed = "login " + fixed
+			}
+			return fixed, nil
 		}
 		if p.cfg.IgnorePrompt {
 			return "", nil

@@ -70,7 +70,9 @@ func TestBeginForwards(t *testing.T) {
 		{"by default", func(*oidc.Config) {}, map[string]string{"prompt": "login consent", "acr_values": "urn:loa:2 silver"}},
 		{"prompt ignored", func(c *oidc.Config) { c.IgnorePrompt = true }, map[string]string{"acr_values": "urn:loa:2 silver"}},
 		{"prompt fixed", func(c *oidc.Config) { c.Prompt = []string{"select_account"} },
-			map[string]string{"prompt": "select_account", "acr_values": "urn:loa:2 silver"}},
+			map[string]string{"prompt": "login select_account", "acr_values": "urn:loa:2 silver"}},
+		{"prompt fixed, with login", func(c *oidc.Config) { c.Prompt = []string{"consent", "login"} },
+			map[string]string{"prompt": "consent login", "acr_values": "urn:loa:2 silver"}},
 		{"prompt unknown there in part", func(c *oidc.Config) { c.PromptValues = []string{"login", "select_account"} },
 			map[string]string{"prompt": "login", "acr_values": "urn:loa:2 silver"}},
 		{"everything", func(c *oidc.Config) {
@@ -134,6 +136,7 @@ func TestPromptNone(t *testing.T) {
 		{"another is fixed", func(c *oidc.Config) { c.AcceptPromptNone, c.Prompt = true, []string{"login"} }, []string{"none"}, "",
 			provider.LoginRequired},
 		{"fixed", func(c *oidc.Config) { c.Prompt = []string{"none"} }, []string{"none"}, "none", 0},
+		{"fixed, and a new proof is asked for", func(c *oidc.Config) { c.Prompt = []string{"none"} }, []string{"login"}, "", provider.LoginRequired},
 		{"fixed, not requested", func(c *oidc.Config) { c.Prompt = []string{"none"} }, nil, "none", 0},
 		{"beside others", func(c *oidc.Config) { c.AcceptPromptNone = true }, []string{"none", "login"}, "", provider.Invalid},
 		{"unknown there", func(c *oidc.Config) { c.PromptValues = []string{"consent"} }, []string{"none"}, "", provider.LoginRequired},

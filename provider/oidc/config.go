@@ -92,7 +92,8 @@ type Config struct {
 
 	// Scopes to ask for; "openid" is always among them. If nil: openid, profile, email.
 	Scopes []string
-	// Prompt is sent with every login, in place of what the application asks. An application that asks for "none" gets
+	// Prompt is sent with every login, in place of what the application asks, but for "login", which stands beside it where a new
+	// proof is asked for. An application that asks for "none" gets
 	// provider.LoginRequired then, as it does unless AcceptPromptNone is set.
 	Prompt []string
 	// PromptValues are the values of prompt that the provider knows, for one that turns others away or takes no notice of them. What

@@ -50,7 +50,7 @@ type Options struct {
 	// Scopes to ask for, in place of those that the vendor's comment names. If nil: those.
 	Scopes []string
 	// Prompt is sent with every login as the parameter "prompt", "select_account" for instance. If nil it is what the application
-	// asks for at OpenID Providers, and nothing elsewhere.
+	// asks for at OpenID Providers, and nothing elsewhere. Where a new proof is asked for, how that is done comes beside it.
 	Prompt []string
 	// AuthParams are sent with every authorization request, in addition.
 	AuthParams map[string]string

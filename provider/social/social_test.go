@@ -371,15 +371,24 @@ func TestNewProof(t *testing.T) {
 		asked[name] = "prompt=login"
 	}
 	for name, p := range presets(t, social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}}) {
-		want := asked[name]
-		redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", Prompt: []string{"login"}})
-		if e, refused := errors.AsType[*provider.Error](err); want == "" {
-			if !refused || e.Kind != provider.LoginRequired {
-				t.Errorf("%s: %v, %v", name, redirect, err)
-			}
-		} else if err != nil || !strings.Contains(redirect.URL, want) {
-			t.Errorf("%s: %v, and it is not asked for %s", name, err, want)
+		wantNewProof(t, name, p, asked[name])
+	}
+	o := social.Options{HTTPClient: &http.Client{Transport: roundTrip(metadata)}, Prompt: []string{"select_account"}}
+	for name, p := range presets(t, o) { // what is always sent does not take its place
+		wantNewProof(t, name, p, asked[name])
+	}
+}
+
+// wantNewProof fails unless the vendor is asked for a new proof by the parameter, or the login is refused where that is "".
+func wantNewProof(t *testing.T, name string, p preset, want string) {
+	t.Helper()
+	redirect, err := p.Begin(t.Context(), provider.Request{RedirectURI: "https://b.example/cb", State: "s", Prompt: []string{"login"}})
+	if e, refused := errors.AsType[*provider.Error](err); want == "" {
+		if !refused || e.Kind != provider.LoginRequired {
+			t.Errorf("%s: %v, %v", name, redirect, err)
 		}
+	} else if err != nil || !strings.Contains(redirect.URL, want) {
+		t.Errorf("%s: %v, and it is not asked for %s", name, err, want)
 	}
 }
 

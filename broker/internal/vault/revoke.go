@@ -73,7 +73,14 @@ func (v *Vault) ForgetDisabled(ctx context.Context, holders store.Holders) (err 
 			return errors.Join(err, failed)
 		}
 		for _, id := range page {
-			failed := v.forget(ctx, id, v.tell)
+			// It may take minutes to come to the last of a page: who is switched on again has tokens of a new login.
+			user, failed := v.Store.User(ctx, id)
+			if failed == nil && !user.Disabled {
+				continue
+			}
+			if failed == nil {
+				failed = v.forget(ctx, id, v.tell)
+			}
 			if failed == nil {
 				v.Log.InfoContext(ctx, "tokens of a disabled user are given up", "user", id)
 			}
