@@ -560,10 +560,17 @@ func TestSAMLLogoutInDoubt(t *testing.T) {
 				if !has(back) || !has(again) {
 					t.Errorf("links %+v, want %s and %s", links, back, again)
 				}
-				if to := b.Get(again).Header.Get("Location"); !strings.HasPrefix(to, samlSLO) {
-					t.Errorf("trying again leads to %q", to)
+				to := b.Get(again).Header.Get("Location")
+				if !strings.HasPrefix(to, samlSLO) {
+					t.Fatalf("trying again leads to %q", to)
 				}
-				page = arrive(w.samlLogoutAnswer(id, samlSuccess))
+				request, _ := samlMessage(t, to, "SAMLRequest")
+				anew := request.SelectAttrValue("ID", "")
+				if anew == id || request.FindElement("./saml:NameID").Text() != "saml-alice" {
+					t.Errorf("trying again brings the message %q, which was there before, or is about somebody else", anew)
+				}
+				shows(t, arrive(w.samlLogoutAnswer(id, samlSuccess)), http.StatusOK, "SAML hat nicht bestätigt")
+				page = arrive(w.samlLogoutAnswer(anew, samlSuccess))
 			}
 			if to := page.Header.Get("Location"); page.Status != http.StatusSeeOther || to != back {
 				t.Errorf("status %d, leads to %q, want %q", page.Status, to, back)

@@ -288,6 +288,7 @@ func TestHTTPClientBoundsTime(t *testing.T) {
 				w.(http.Flusher).Flush()
 			}
 			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // to return is to answer, which a client that is slow to hang up would hear
 		})
 	for _, path := range []string{"/", "/body"} {
 		_, err := get(t, c, s.URL+path)

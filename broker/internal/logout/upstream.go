@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-idbroker/idbroker/broker/internal/gate"
 	"github.com/go-idbroker/idbroker/broker/internal/login"
 	"github.com/go-idbroker/idbroker/broker/internal/web"
 	"github.com/go-idbroker/idbroker/provider"
@@ -27,10 +28,12 @@ const (
 // A trip is a browser's way to the upstream and back. It is kept in the store under a handle that only this browser
 // has, and taken from there when the browser is back.
 type trip struct {
-	URL    string
-	Form   url.Values
-	Data   []byte // the provider's own
-	Target Target // what follows then
+	Request provider.LogoutRequest
+	URL     string
+	Form    url.Values
+	Data    []byte // the provider's own
+	Begun   bool   // the browser was sent there
+	Target  Target // what follows then
 }
 
 // A way leads the browser to the upstream.
@@ -54,18 +57,23 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, ended *store.S
 		return nil
 	}
 	state := rand.Text()
-	redirect, err := s.begin(r.Context(), starter, provider.LogoutRequest{
+	kept := &trip{Target: t, Request: provider.LogoutRequest{
 		IDToken:     string(ended.UpstreamIDToken), // however old
 		Subject:     ended.Upstream.Subject,
 		Session:     ended.UpstreamSession,
 		RedirectURI: s.tripURL(p.Alias, "/logout_response"),
 		State:       state,
-	})
+	}}
+	redirect, err := s.begin(r.Context(), starter, kept)
 	if redirect == nil && err == nil {
 		return nil
 	}
 	if err == nil {
-		err = s.keep(w, r, p.Alias, state, redirect, t)
+		handle, _ := token.NewHandle(tripPurpose)
+		if err = s.keep(r.Context(), tripKey(p.Alias, state, handle), kept); err == nil {
+			s.Cookies.Trim(w, r, tripCookie, 0, 0)
+			s.Cookies.Set(w, tripCookie+state, handle, tripLifetime, redirect.PostBack)
+		}
 	}
 	if err != nil {
 		s.Log.WarnContext(r.Context(), "no sign-out at the upstream", "provider", p.Alias, "error", err)
@@ -74,39 +82,52 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, ended *store.S
 	return &way{url: s.tripURL(p.Alias, "/logout?state="+state), name: p.Title(), mode: p.Logout}
 }
 
-func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter,
-	request provider.LogoutRequest) (*provider.Redirect, error) {
+// begin has the provider say where to, and notes it; nil if there is nowhere to go.
+func (s *Service) begin(ctx context.Context, starter provider.LogoutStarter, kept *trip) (*provider.Redirect, error) {
 	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
 	defer cancel()
-	return starter.BeginLogout(ctx, request)
+	redirect, err := starter.BeginLogout(ctx, kept.Request)
+	if redirect != nil && err == nil {
+		kept.URL, kept.Form, kept.Data = redirect.URL, redirect.Form, redirect.Data
+	}
+	return redirect, err
 }
 
-func (s *Service) keep(w http.ResponseWriter, r *http.Request, alias, state string, redirect *provider.Redirect, t Target) error {
-	plain, err := json.Marshal(trip{URL: redirect.URL, Form: redirect.Form, Data: redirect.Data, Target: t})
+func (s *Service) keep(ctx context.Context, key string, kept *trip) error {
+	plain, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
-	handle, _ := token.NewHandle(tripPurpose)
-	key := tripKey(alias, state, handle)
-	if err := s.Store.Put(r.Context(), tripPurpose, key, plain, s.Now().Add(tripLifetime)); err != nil {
-		return err
-	}
-	s.Cookies.Trim(w, r, tripCookie, 0, 0)
-	s.Cookies.Set(w, tripCookie+state, handle, tripLifetime, redirect.PostBack)
-	return nil
+	return s.Store.Put(ctx, tripPurpose, key, plain, s.Now().Add(tripLifetime))
 }
 
 // StartUpstream handles GET /broker/{alias}/logout: the visitor wants to sign out there as well.
 func (s *Service) StartUpstream(w http.ResponseWriter, r *http.Request) {
-	kept, _, err := s.kept(r, r.URL.Query()["state"], s.Store.Get)
+	kept, state, err := s.kept(r, r.URL.Query()["state"], s.Store.Get)
+	var p *gate.Provider
 	if err == nil {
-		_, err = s.Gate.Enabled(r.PathValue("alias"))
+		p, err = s.Gate.Enabled(r.PathValue("alias"))
+	}
+	if err == nil {
+		err = s.depart(r, p, state, kept)
 	}
 	if err != nil {
 		s.Login.Fail(w, r, nil, err)
 		return
 	}
 	s.Login.Send(w, r, &login.Target{Locales: kept.Target.Locales}, login.Answer{URL: kept.URL, Form: kept.Form})
+}
+
+// depart notes that the browser leaves for the upstream. Whoever tries again, because of an answer that was in doubt, or after going
+// back, brings another message: upstreams refuse one that they have had before.
+func (s *Service) depart(r *http.Request, p *gate.Provider, state string, kept *trip) error {
+	if starter, ok := p.IdP.(provider.LogoutStarter); ok && kept.Begun {
+		if _, err := s.begin(r.Context(), starter, kept); err != nil {
+			return err
+		}
+	}
+	kept.Begun = true
+	return s.keep(r.Context(), tripKey(p.Alias, state, s.Cookies.Get(r, tripCookie+state)), kept)
 }
 
 // Returned handles GET /broker/{alias}/logout_response: the browser is back from there. What came of it is the upstream's
