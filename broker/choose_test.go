@@ -328,7 +328,11 @@ func TestEmailDomain(t *testing.T) {
 		t.Errorf("signed in through %q at %q", who.Provider, who.Path)
 	}
 	for _, unknown := range []string{"a@sub.other.example", "a@example.other", "a@other.example@evil.example", "a@evil.example@other.example",
-		"other.example", "@other.example", ""} {
+		"other.example", "@other.example", "",
+		// Names that end like it, begin like it, or look like it (oauth2-proxy CVE-2026-40574, memos CVE-2026-51584).
+		"a@evilother.example", "a@other.example.evil.example", "a@other.example.", "a@other.example@other.example", "a@other.example,evil.example",
+		"a@\u043ether.example", "a@other\u3002example", "a@xn--ther-qmd.example", "a@other.example%00", `"a@other.example"@evil.example`,
+	} {
 		page := login(unknown)
 		if page.URL.Path != "/id/login" || page.Status != http.StatusOK {
 			t.Errorf("%q led to %s (%d)", unknown, page.URL, page.Status)

@@ -34,7 +34,7 @@ func TestPlantedLoginWaitsForNobody(t *testing.T) {
 				first = append(flow.Flow{{ID: "detect", Do: firstlogin.DetectExisting{}}}, first...)
 			}
 			l := newLinkWorld(t, samlProvider(t, func(s *saml.Config, p *broker.Provider) {
-				s.Unsolicited, p.FirstLogin, p.HideOnLogin = map[string]string{"": "/deep"}, first, true
+				s.Unsolicited, p.FirstLogin, p.HideOnLogin = map[string]string{"": "/deep", "app": "client:rp"}, first, true
 			}))
 			edit := func(answer string) string { return strings.ReplaceAll(answer, "alice@saml.example", address) }
 			acs := brokertest.CallbackURL(l.URL, "saml")
@@ -46,6 +46,13 @@ func TestPlantedLoginWaitsForNobody(t *testing.T) {
 			}
 			if l.linksOf(l.alice)["saml"] != 0 || l.users("samlalice") != 0 || l.signedIn(alice) {
 				t.Error("it goes on")
+			}
+			// What leads on keeps the application.
+			page = alice.Post(acs, url.Values{"SAMLResponse": {l.samlSigned(edit(l.samlUnsigned("_a0", "")))}, "RelayState": {"app"}}, samlPages)
+			shows(t, page, http.StatusForbidden, "SAML needs you to sign in there once more", l.URL+"/broker/saml/login?application=rp")
+			alice.Stop()
+			if to := alice.Get(l.URL + "/broker/saml/login?application=rp").Header.Get("Location"); !strings.HasPrefix(to, samlSSO+"?") {
+				t.Errorf("beginning again leads to %q", to)
 			}
 			// The same from here waits.
 			page = l.samlLoginAs(t, alice, "_a2", edit)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -36,6 +37,87 @@ func TestCanonicalFails(t *testing.T) {
 				t.Errorf("%s of an undeclared prefix: got %q, %v", name, got, err)
 			}
 		}
+	}
+}
+
+// A message that its provider signed without this or that, as it may by mistake, makes nothing panic and nobody else of the user
+// (GO-2026-6909: an Issuer that was not there).
+func TestEverythingLeftOutAndSigned(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, config())
+	data, id := begin(t, p, provider.Request{})
+	try := func(what string, edit func(*etree.Element)) {
+		f := newForge(id)
+		f.signed, f.edit = "r", edit
+		identity, err := finish(t, p, data, f.response(t))
+		wantProviderError(t, "without "+what, err)
+		if (identity == nil) != (err != nil) || identity != nil && identity.Subject != "alice-1" {
+			t.Errorf("without %s: identity %+v, error %v", what, identity, err)
+		}
+	}
+	plain := newForge(id)
+	plain.signed = ""
+	all := read(t, plain.response(t)).FindElements("//*")
+	for i, e := range all {
+		if i > 0 && (e.Tag != "Issuer" || e.Parent() != all[0]) { // the test's own signature is put behind that one: see TestFinishAccepts
+			try(e.Tag, func(r *etree.Element) {
+				e := r.FindElements("//*")[i]
+				e.Parent().RemoveChild(e)
+			})
+		}
+		for _, a := range e.Attr {
+			if name := a.FullKey(); a.Space != "xmlns" && (i > 0 || name != "ID") { // without which the test could not sign it
+				try(e.Tag+"/@"+name, func(r *etree.Element) { r.FindElements("//*")[i].RemoveAttr(name) })
+			}
+		}
+	}
+}
+
+// An element of another namespace that is called as one of ours is none of ours, wherever it stands and though it was signed: the
+// message is refused, or read as if it had none (GO-2026-6909).
+func TestForeignTwinsAreInvisible(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, config())
+	data, id := begin(t, p, provider.Request{})
+	genuine, err := finish(t, p, data, newForge(id).response(t))
+	must(err)
+	plain := newForge(id)
+	plain.signed = ""
+	root := read(t, plain.response(t))
+	accepted, all := 0, len(root.FindElements("//*"))
+	forged := strings.NewReplacer("alice", "bob", "_assert", "_twin", ":Success", ":Responder", spEntity, "https://x.example")
+	for i := 1; i < all; i++ {
+		for behind := range 2 {
+			f := newForge(id)
+			var tag string
+			f.signed, f.edit = "r", func(r *etree.Element) {
+				e := r.FindElements("//*")[i]
+				tag = e.Tag
+				twin := e.Copy()
+				for _, c := range append(twin.FindElements(".//*"), twin) {
+					if c.Text() != "" {
+						c.SetText(forged.Replace(c.Text()))
+					}
+					for i := range c.Attr {
+						c.Attr[i].Value = forged.Replace(c.Attr[i].Value)
+					}
+				}
+				twin.Space = "f"
+				twin.CreateAttr("xmlns:f", "urn:foreign")
+				e.Parent().InsertChildAt(e.Index()+behind, twin)
+			}
+			identity, err := finish(t, p, data, f.response(t))
+			wantProviderError(t, tag, err)
+			if err == nil && !reflect.DeepEqual(identity, genuine) {
+				t.Errorf("f:%s, %d: identity %+v, want %+v", tag, behind, identity, genuine)
+			}
+			if err == nil {
+				accepted++
+			}
+		}
+	}
+	if accepted < all { // of twice as many, or nothing was compared
+		t.Errorf("%d of %d are accepted", accepted, 2*(all-1))
 	}
 }
 

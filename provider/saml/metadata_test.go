@@ -115,6 +115,15 @@ func TestMetadata(t *testing.T) {
 			if err != nil || identity.Subject != "alice-1" {
 				t.Errorf("identity %+v, error %v", identity, err)
 			}
+			// Keycloak CVE-2026-16443: whatever is said about keys, signatures are wanted, and wanted of this one.
+			for _, how := range []string{"", "a", "r"} {
+				f := newForge(r.SelectAttrValue("ID", ""))
+				f.signed, f.key = how, spKey() // which is nobody's there
+				identity, err := finish(t, p, redirect.Data, f.response(t))
+				if failure, ok := errors.AsType[*provider.Error](err); identity != nil || !ok || failure.Kind != provider.Invalid {
+					t.Errorf("signed %q by a stranger: identity %+v, error %v", how, identity, err)
+				}
+			}
 		})
 	}
 }
