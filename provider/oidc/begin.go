@@ -107,14 +107,11 @@ func (p *Provider) prompt(requested []string) (string, error) {
 	}
 	requested = slices.DeleteFunc(slices.Clone(requested), unknown)
 	if !slices.Contains(requested, "none") {
-		if fixed := strings.Join(p.cfg.Prompt, " "); fixed != "" {
+		if len(p.cfg.Prompt) > 0 || p.cfg.IgnorePrompt {
+			requested = slices.Clone(p.cfg.Prompt)
 			if proof { // the answer is taken for one
-				fixed = "login " + fixed
+				requested = slices.Insert(requested, 0, "login")
 			}
-			return fixed, nil
-		}
-		if p.cfg.IgnorePrompt {
-			return "", nil
 		}
 		return strings.Join(requested, " "), nil
 	}

@@ -68,7 +68,8 @@ func TestBeginForwards(t *testing.T) {
 		want map[string]string
 	}{
 		{"by default", func(*oidc.Config) {}, map[string]string{"prompt": "login consent", "acr_values": "urn:loa:2 silver"}},
-		{"prompt ignored", func(c *oidc.Config) { c.IgnorePrompt = true }, map[string]string{"acr_values": "urn:loa:2 silver"}},
+		{"prompt ignored, but for a new proof", func(c *oidc.Config) { c.IgnorePrompt = true },
+			map[string]string{"prompt": "login", "acr_values": "urn:loa:2 silver"}},
 		{"prompt fixed", func(c *oidc.Config) { c.Prompt = []string{"select_account"} },
 			map[string]string{"prompt": "login select_account", "acr_values": "urn:loa:2 silver"}},
 		{"prompt fixed, with login", func(c *oidc.Config) { c.Prompt = []string{"consent", "login"} },

@@ -100,7 +100,7 @@ type Config struct {
 	// the application asks for beyond them is left out. Where neither they nor Prompt have "login", a login which is to be a new
 	// proof is refused (provider.LoginRequired). If nil: all of OpenID Connect Core §3.1.2.1.
 	PromptValues     []string
-	IgnorePrompt     bool // what the application asks for is not passed on; by default it is
+	IgnorePrompt     bool // what the application asks for is not passed on, but for "login" as with Prompt; by default all of it is
 	AcceptPromptNone bool // "none" is passed on
 	ForwardLoginHint bool // pass the application's login_hint on
 	ForwardUILocales bool // pass the application's ui_locales on
