@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -133,8 +134,10 @@ func TestResetRace(t *testing.T) {
 // From one place ten mails an hour are asked for, whosever they are.
 func TestResetMailsOfOneSource(t *testing.T) {
 	t.Parallel()
+	log := newLockedLog()
 	w, _, _, box := newPasswordWorld(t, func(c *broker.Config) {
 		c.RemoteAddr = func(*http.Request) netip.Addr { return netip.MustParseAddr("203.0.113.7") }
+		c.Logger = slog.New(slog.NewTextHandler(log, nil))
 	})
 	ask := func(i int) {
 		id := fmt.Sprint("u", i)
@@ -147,6 +150,7 @@ func TestResetMailsOfOneSource(t *testing.T) {
 		box.reset(t)
 	}
 	ask(10)
+	log.waitFor(t, "enough mails in an hour") // the answer does not wait for it
 	w.advance(61 * time.Minute)
 	ask(11)
 	if msg := box.next(t); msg.To != "u11@example.com" {

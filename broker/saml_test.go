@@ -299,6 +299,51 @@ func TestSAMLUnsolicitedRefused(t *testing.T) {
 	}
 }
 
+// CVE-2026-3009, 2603, 3047, 16442: what is switched off is off for a login that nobody asked for, too, also for who is known.
+func TestSAMLUnsolicitedSwitchedOff(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		off    func(*world)
+		status int
+	}{
+		"nothing":       {func(*world) {}, http.StatusSeeOther},
+		"user disabled": {func(w *world) { w.editUser("samlalice", func(u *store.User) { u.Disabled = true }) }, http.StatusForbidden},
+		"provider disabled": {func(w *world) {
+			w.reconfigure(unsolicited(t, func(p *broker.Provider) { p.Disabled = true }))
+		}, http.StatusNotFound},
+		"provider link-only": {func(w *world) {
+			w.reconfigure(unsolicited(t, func(p *broker.Provider) { p.LinkOnly = true }))
+		}, http.StatusForbidden},
+		"provider removed": {func(w *world) { w.reconfigure(nil) }, http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, unsolicited(t, func(*broker.Provider) {}))
+			arrive := func(id string) (*brokertest.Browser, *brokertest.Page) {
+				b := stopped(t)
+				form := url.Values{"SAMLResponse": {w.samlAnswer(id, "")}}
+				return b, b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+			}
+			if b, page := arrive("_a"); !w.signedIn(b) {
+				t.Fatalf("before: status %d\n%s", page.Status, page.Body)
+			}
+			row.off(w)
+			b, page := arrive("_b")
+			if page.Status != row.status || w.signedIn(b) != (row.status == http.StatusSeeOther) {
+				t.Errorf("status %d, want %d; signed in is %t\n%s", page.Status, row.status, w.signedIn(b), page.Body)
+			}
+		})
+	}
+}
+
+// unsolicited configures a SAML provider that starts logins itself.
+func unsolicited(t *testing.T, edit func(*broker.Provider)) func(*broker.Config) {
+	return samlProvider(t, func(s *saml.Config, p *broker.Provider) {
+		s.Unsolicited = map[string]string{"": "/"}
+		edit(p)
+	})
+}
+
 // Row 67: a login that nobody asked for here lands at the application that its RelayState stands for, which then finds a session; not
 // at one that nobody knows, that is switched off, that has no home page, or that this provider may not vouch to.
 func TestRow67UnsolicitedToClient(t *testing.T) {

@@ -132,6 +132,29 @@ func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-2819
 			}
 		}
 	})
+	t.Run("a proof that is asked for again changes the cookie", func(t *testing.T) {
+		b := w.login("Demo")
+		old, who := w.sessionCookie(b), b.Get(w.Origin+"/").Who()
+		b.Get(w.URL + "/login?again=" + who.ID + "&return_to=/").Click("Demo")
+		if w.sessionCookie(b) == old || !w.signedIn(b) {
+			t.Errorf("cookie %q, before %q", w.sessionCookie(b), old)
+		}
+		wantDead(t, w, old)
+	})
+	t.Run("a login that links has a cookie of its own", func(t *testing.T) {
+		l := newLinkWorld(t, noMailer)
+		l.op.LoginAs("bob")
+		planted := l.sessionCookie(l.login("Demo"))
+		b := brokertest.NewBrowser(t)
+		b.SetCookies(l.URL, map[string]string{l.cookieName("session"): planted})
+		l.other.LoginAs("alice")
+		page := b.Get(l.URL + "/login?prompt=login&return_to=/deep").Click("Other").Submit(press("link")).Submit(press("another"))
+		page = page.Submit(answer("alice", password))
+		if who := page.Who(); who.ID != l.alice.ID || l.sessionCookie(b) == planted {
+			t.Errorf("signed in as %+v, cookie %q", who, l.sessionCookie(b))
+		}
+		wantDead(t, l.world, planted)
+	})
 	t.Run("no part of it is enough", func(t *testing.T) {
 		b := w.login("Demo")
 		good := w.sessionCookie(b)
@@ -150,6 +173,16 @@ func TestSessionFixation(t *testing.T) { // CVE-2026-7507, Zitadel CVE-2024-2819
 			t.Errorf("the cookie twice: status %d", r.StatusCode)
 		}
 	})
+}
+
+// wantDead tries the cookie of a session that is no more.
+func wantDead(t *testing.T, w *world, cookie string) {
+	t.Helper()
+	thief := brokertest.NewBrowser(t)
+	thief.SetCookies(w.URL, map[string]string{w.cookieName("session"): cookie})
+	if w.signedIn(thief) {
+		t.Error("the old cookie still works")
+	}
 }
 
 func TestSessionEnds(t *testing.T) {

@@ -34,6 +34,7 @@ type server struct {
 	roots    *x509.CertPool
 	implicit bool
 	noTLS    bool   // offers no STARTTLS
+	oldTLS   bool   // speaks no TLS after 1.1
 	silent   bool   // never greets
 	refuse   string // the answer to RCPT
 	got      chan string
@@ -60,6 +61,9 @@ func (s *server) start(t *testing.T) *server {
 	s.roots = x509.NewCertPool()
 	s.roots.AddCert(parsed)
 	s.tls = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	if s.oldTLS {
+		s.tls.MinVersion, s.tls.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -197,6 +201,25 @@ func TestSMTPStranger(t *testing.T) {
 	}
 	if got := <-s.got; strings.Contains(got, "AUTH") {
 		t.Errorf("it got the password:\n%s", got)
+	}
+}
+
+// Dex CVE-2024-23656: what is configured for TLS holds for the connection, by either way to it.
+func TestSMTPOldTLS(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]*server{"STARTTLS": {}, "implicit TLS": {implicit: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.oldTLS = true
+			s.start(t)
+			m := &mail.SMTP{Addr: s.addr, From: "a@example.com", Username: "u", Password: "p4ssword", ImplicitTLS: s.implicit, RootCAs: s.roots}
+			if err := m.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), "protocol version") {
+				t.Errorf("got %v, want TLS 1.1 refused", err)
+			}
+			if got := <-s.got; strings.Contains(got, "AUTH") || strings.Contains(got, "MAIL") {
+				t.Errorf("said over TLS 1.1:\n%s", got)
+			}
+		})
 	}
 }
 
