@@ -542,6 +542,24 @@ func TestAccountEmail(t *testing.T) {
 	}
 }
 
+// Whoever puts a session of their own into somebody's browser does not have them confirm their address for it: a mailed link is good
+// in the session that has asked for it.
+func TestAccountEmailIsConfirmedWhereItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	box := newInbox()
+	w := newWorld(t, func(c *broker.Config) { c.Mailer = box })
+	asks, planted := w.login("Demo"), w.login("Demo")
+	shows(t, asks.Get(w.at("email")).Submit(url.Values{"email": {"victim@example.com"}}), http.StatusOK, "We have sent a message")
+	link := box.link(t)
+	shows(t, planted.Get(link), http.StatusForbidden, "browser in which you asked")
+	answer := url.Values{"proof": {param(t, link, "proof")}, "decision": {"yes"}}
+	shows(t, planted.Post(w.at("verify"), answer, ""), http.StatusForbidden, "browser in which you asked")
+	if u := w.named("alice"); u.Email != "alice@example.com" {
+		t.Fatalf("confirmed in another session: %s", u.Email)
+	}
+	shows(t, asks.Get(link).Submit(url.Values{"decision": {"yes"}}), http.StatusOK, "Your e-mail address was changed")
+}
+
 // Password, app and recovery codes are set up, used and taken away.
 func TestAccountCredentials(t *testing.T) {
 	t.Parallel()

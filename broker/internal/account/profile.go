@@ -157,11 +157,13 @@ const (
 	fieldProof    = "proof"
 )
 
-// An emailProof is a new address of a user, to whose owner a link was mailed.
+// An emailProof is a new address of a user, to whose owner a link was mailed. It is good in the session that has asked for it
+// only: somebody else can put a session of their own into the browser of an address's owner, to have them confirm it.
 type emailProof struct {
-	User string `json:"u"`
-	Old  string `json:"o"`
-	New  string `json:"n"`
+	User    string `json:"u"`
+	Session string `json:"s"`
+	Old     string `json:"o"`
+	New     string `json:"n"`
 }
 
 // askEmail handles GET …/email.
@@ -203,7 +205,7 @@ func (s *Service) mailProof(v *visit) {
 		s.emailPage(v, email, map[string]string{"email": "too_many"})
 		return
 	}
-	plain, err := json.Marshal(emailProof{User: v.user.ID, Old: v.user.Email, New: email})
+	plain, err := json.Marshal(emailProof{User: v.user.ID, Session: v.session.ID, Old: v.user.Email, New: email})
 	if err != nil {
 		s.fail(v, err)
 		return
@@ -248,7 +250,7 @@ func (s *Service) askProof(v *visit) {
 	}})
 }
 
-// takeProof handles POST …/verify: the address is the user's, and verified, since whoever has the link and the account owns both.
+// takeProof handles POST …/verify: the address is the user's, and verified, since whoever has the link and the session owns both.
 func (s *Service) takeProof(v *visit) {
 	if v.PostForm.Get("decision") != "yes" {
 		s.redirect(v, v.base+"/")
@@ -315,6 +317,9 @@ func (s *Service) proof(v *visit, handle string, take bool) (*emailProof, error)
 		var p emailProof
 		if json.Unmarshal(plain, &p) != nil || p.User != v.user.ID || p.Old != v.user.Email {
 			return nil, expired // and another user who opens it does not use it up
+		}
+		if p.Session != v.session.ID {
+			return nil, &login.Problem{Status: http.StatusForbidden, Message: "other_browser"}
 		}
 		if _, err = read(v.Context(), emailPurpose, hash); err == nil {
 			return &p, nil
