@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-idbroker/idbroker/broker"
 	"github.com/go-idbroker/idbroker/broker/brokertest"
+	"github.com/go-idbroker/idbroker/flow"
+	"github.com/go-idbroker/idbroker/flow/firstlogin"
 	"github.com/go-idbroker/idbroker/provider"
 	"github.com/go-idbroker/idbroker/provider/oauth2"
 	"github.com/go-idbroker/idbroker/provider/providertest"
@@ -82,6 +84,33 @@ func TestMappersWriteNoReservedClaims(t *testing.T) {
 		if strings.Contains(said, "evil") || !strings.Contains(said, w.named("alice").ID) {
 			t.Errorf("%s says %s", name, said)
 		}
+	}
+}
+
+// Zitadel CVE-2026-29193: where the first login makes nobody a user, no way in does.
+func TestClosedRegistration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, also(unsolicited(t, func(*broker.Provider) {}), func(c *broker.Config) {
+		c.FirstLogin = flow.Flow{{ID: "closed", Do: steps(flow.Deny("no"))}, {ID: "create", Do: firstlogin.CreateUserIfUnique{}}}
+	}))
+	for name, enter := range map[string]func(*brokertest.Browser) *brokertest.Page{
+		"the login page":        func(b *brokertest.Browser) *brokertest.Page { return b.Get(w.Origin + "/").Click("Demo") },
+		"the provider's":        func(b *brokertest.Browser) *brokertest.Page { return b.Get(w.URL + "/broker/demo/login") },
+		"an application":        func(b *brokertest.Browser) *brokertest.Page { return b.Get(w.rp.LoginURL()).Click("Demo") },
+		"an application's hint": func(b *brokertest.Browser) *brokertest.Page { return b.Get(w.rp.AuthURL() + "&idp_hint=demo") },
+		"nobody asked": func(b *brokertest.Browser) *brokertest.Page {
+			form := url.Values{"SAMLResponse": {w.samlAnswer("_a", "")}}
+			return b.Post(brokertest.CallbackURL(w.URL, "saml"), form, samlPages)
+		},
+	} {
+		b := brokertest.NewBrowser(t)
+		if page := enter(b); w.signedIn(b) || w.users("alice", "samlalice") > 0 || w.rp.Login().Subject != "" {
+			t.Errorf("%s: status %d at %s, %d users", name, page.Status, page.URL, w.users("alice", "samlalice"))
+		}
+	}
+	w.reconfigure(unsolicited(t, func(*broker.Provider) {})) // it was the flow that refused
+	if w.login("Demo"); w.users("alice") != 1 {
+		t.Error("nobody comes in otherwise, either")
 	}
 }
 

@@ -36,6 +36,7 @@ func TestRFC9700Section2_1(t *testing.T) {
 		"http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback", "http://2130706433/callback",
 		"null", "*", "http://*/callback", "about:blank", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "/callback", "callback",
 		"http://" + host, "http://" + host + "/", at + "\r\nSet-Cookie: x=1", strings.Replace(at, "127.0.0.1", "１２７.0.0.1", 1),
+		strings.Replace(at, "127.0.0.1", "127x0.0.1", 1), strings.Replace(at, "127.0.0.1", "127.0.0x1", 1), // a dot is no pattern
 		w.URL + "/authorize", w.URL + "/login", "https://another.example/callback",
 	} {
 		rows = append(rows, refusal{"redirect_uri " + near, set("redirect_uri", near), page400})

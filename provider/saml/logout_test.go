@@ -262,6 +262,39 @@ func TestAnswerLogout(t *testing.T) {
 	}
 }
 
+// What others chose is text in what is sent on, never markup (CVE-2026-46490, CVE-2026-29191).
+func TestLogoutEscapes(t *testing.T) {
+	t.Parallel()
+	const evil = `"><saml:Issuer>evil</saml:Issuer><x y='&amp;<!-- -->]]>javascript:alert(1)`
+	for _, binding := range []saml.Binding{saml.HTTPRedirect, saml.HTTPPost} {
+		cfg := leaving()
+		cfg.LogoutBinding = binding
+		p := newProvider(t, cfg)
+		answer, err := p.AnswerLogout(t.Context(), &provider.Logout{ID: evil, State: evil}, true)
+		must(err)
+		out, err := p.BeginLogout(t.Context(), provider.LogoutRequest{Subject: evil, Session: evil, State: state})
+		must(err)
+		for field, redirect := range map[string]*provider.Redirect{"SAMLResponse": answer, "SAMLRequest": out} {
+			r := sent(t, redirect, field)
+			if issuers := r.FindElements("//saml:Issuer"); len(issuers) != 1 || issuers[0].Text() != spEntity || r.FindElement("//x") != nil {
+				t.Errorf("%s by %s: %s", field, binding, write(r))
+			}
+			if field == "SAMLRequest" {
+				if name, session := find(t, r, "./saml:NameID").Text(), find(t, r, "./samlp:SessionIndex").Text(); name != evil || session != evil {
+					t.Errorf("%s: NameID %q, SessionIndex %q", binding, name, session)
+				}
+				continue
+			}
+			u, err := url.Parse(redirect.URL)
+			must(err)
+			if id := r.SelectAttrValue("InResponseTo", ""); id != evil || redirect.Form.Get("RelayState")+u.Query().Get("RelayState") != evil ||
+				len(u.Query())+len(redirect.Form) > 4 {
+				t.Errorf("%s: InResponseTo %q, %s, %v", binding, id, redirect.URL, redirect.Form)
+			}
+		}
+	}
+}
+
 func TestFinishLogout(t *testing.T) {
 	t.Parallel()
 	key, other := idpKey(), otherKey()

@@ -468,6 +468,9 @@ func TestHostile(t *testing.T) {
 			"account-recovery": web.RecoveryData{Base: "/account", Codes: []string{markup}},
 			"account-confirm":  web.ConfirmData{Question: "link", Args: map[string]string{"provider": markup}, Action: script, Hidden: url.Values{markup: {markup}}, Field: markup},
 			"reset":            web.ResetData{Stage: "set", Action: script, Hidden: url.Values{markup: {markup}}, Continue: script},
+			"post": web.PostData{ // whose URL is refused if it is a script: TestContinueAndPostCheckTheirURL
+				URL: "https://idp.example/sso?a='b'", Fields: url.Values{"SAMLRequest": {markup}, "RelayState": {"javascript:alert(1)", markup}, markup: {markup}}, Application: markup,
+			},
 			"terms": web.FlowData{
 				Action: script, Hidden: map[string]string{markup: markup}, Data: map[string]any{"version": markup},
 				Errors: map[string]string{"accept": markup},
