@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -13,7 +14,8 @@ import (
 )
 
 // A Browser is one person's browser without scripts: it keeps cookies, follows redirects and pages that lead on by
-// themselves, and says where its requests come from as browsers do. It is for one goroutine at a time.
+// themselves, and says where its requests come from as browsers do. Once its fields are set several goroutines can use it, as
+// somebody does who clicks twice.
 type Browser struct {
 	// Header is sent with every request, for instance Accept-Language.
 	Header http.Header
@@ -23,8 +25,10 @@ type Browser struct {
 
 	t      testing.TB
 	client *http.Client
-	trail  []string
 }
+
+// trailKey is of the context of a request, whose value is a *[]string: the URLs that it has led to.
+type trailKey struct{}
 
 // NewBrowser returns a browser without cookies.
 func NewBrowser(t testing.TB) *Browser {
@@ -35,7 +39,8 @@ func NewBrowser(t testing.TB) *Browser {
 	}
 	b := &Browser{Header: http.Header{}, t: t, client: &http.Client{Jar: jar}}
 	b.client.CheckRedirect = func(r *http.Request, via []*http.Request) error {
-		b.trail = append(b.trail, r.URL.String())
+		trail := r.Context().Value(trailKey{}).(*[]string)
+		*trail = append(*trail, r.URL.String())
 		if len(via) > 20 {
 			return errors.New("more than 20 redirects")
 		}
@@ -96,7 +101,6 @@ func (b *Browser) Post(rawURL string, form url.Values, from string) *Page {
 
 func (b *Browser) open(method, rawURL string, form url.Values, site string) *Page {
 	b.t.Helper()
-	b.trail = []string{rawURL}
 	var body io.Reader
 	if method == http.MethodPost {
 		body = strings.NewReader(form.Encode())
@@ -112,8 +116,7 @@ func (b *Browser) open(method, rawURL string, form url.Values, site string) *Pag
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	b.client.Transport = b.Transport
-	response, err := b.client.Do(r)
+	response, trail, err := b.do(r)
 	if err != nil {
 		b.t.Fatalf("brokertest: %s %s: %v", method, rawURL, err)
 	}
@@ -124,7 +127,7 @@ func (b *Browser) open(method, rawURL string, form url.Values, site string) *Pag
 	}
 	p := &Page{
 		Status: response.StatusCode, URL: response.Request.URL, Header: response.Header, Body: string(text),
-		Trail: b.trail, browser: b,
+		Trail: trail, browser: b,
 	}
 	b.loadFrames(p)
 	if to := p.refresh(); to != "" {
@@ -133,6 +136,15 @@ func (b *Browser) open(method, rawURL string, form url.Values, site string) *Pag
 		p.Trail = append(trail, p.Trail...)
 	}
 	return p
+}
+
+// do sends a request and follows redirects. The second result is the URLs that it has asked.
+func (b *Browser) do(r *http.Request) (*http.Response, []string, error) {
+	trail := []string{r.URL.String()}
+	client := *b.client
+	client.Transport = b.Transport
+	response, err := client.Do(r.WithContext(context.WithValue(r.Context(), trailKey{}, &trail)))
+	return response, trail, err
 }
 
 // A Page is what the browser shows.

@@ -130,7 +130,7 @@ func (b *Browser) loadFrames(p *Page) {
 		}
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		r.Header.Set("Sec-Fetch-Dest", "iframe")
-		response, err := b.client.Do(r)
+		response, _, err := b.do(r)
 		if err != nil {
 			continue // an application that is down
 		}
