@@ -37,7 +37,8 @@ func (b *Broker) accountService(c *Config, sealer *web.Sealer) *account.Service 
 	return &account.Service{
 		Base: b.base, Product: c.Name, Store: c.Store, Gate: b.gate, Fences: b.fences, Sessions: b.sessions, Login: b.login,
 		Logouts: b.logouts, Pages: b.pages, Sealer: sealer, Credentials: c.Credentials,
-		Passkeys: c.Passkeys, Local: c.LocalLogin, TakesPasswords: c.takes(factor.TakesPassword), TakesCodes: c.takes(factor.TakesCode), ChangeUsername: c.ChangeUsername,
+		Passkeys: c.Passkeys, Local: c.LocalLogin, ChangeUsername: c.ChangeUsername,
+		TakesPasswords: c.takes(factor.TakesPassword), TakesCodes: c.takes(factor.TakesCode),
 		Now: c.Now, Log: c.Logger,
 	}
 }

@@ -104,7 +104,10 @@ func New(c Config) (*Broker, error) {
 	if err := c.sealStores(); err != nil {
 		return nil, err
 	}
-	b := &Broker{base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages, sealed: c.resealers(), maintained: c.maintained(), holders: holders}
+	b := &Broker{
+		base: base, home: home, log: c.Logger, now: c.Now, store: c.Store, pages: pages,
+		sealed: c.resealers(), maintained: c.maintained(), holders: holders,
+	}
 	b.gate = gate.New(c.gateProviders(), c.Clients, c.ClientStore)
 	cookies := web.Cookies{Secure: base.Scheme == "https", Port: base.Port()}
 	b.sessions = &session.Manager{

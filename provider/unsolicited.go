@@ -8,7 +8,8 @@ import "context"
 // page; anybody else is asked to sign in with the provider again, from here.
 type Unsolicited interface {
 	// FinishUnsolicited verifies an answer to no request, without Data, and returns who it is and where they are to go on to: a
-	// path of the host's site, or the home page of the client whose id follows [ToClient]. The Once of the Identity is not nil: the caller sees that the answer is used once.
+	// path of the host's site, or the home page of the client whose id follows [ToClient]. The Once of the Identity is not nil: the
+	// caller sees that the answer is used once.
 	FinishUnsolicited(ctx context.Context, cb Callback) (id *Identity, target string, err error)
 }
 

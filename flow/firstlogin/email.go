@@ -27,7 +27,6 @@ const (
 	mailsOfAccount = 10
 	mailsForget    = time.Hour
 
-	numberDigits   = 4
 	triesOfNumbers = 3 // a link
 )
 
@@ -93,7 +92,7 @@ const sentTo = "sent to"
 // ask has the visitor prove what p says by a link that is mailed to p.Email, within bounds, of which bound is one beside the login's
 // own, and reports whether they have, as the result says it, too.
 func (p *Proof) ask(ctx context.Context, t *flow.Turn, mail, bound string, page flow.Page) (proved bool, _ flow.Result, _ error) {
-	ok, err := takeProof(ctx, t.Transient, *p)
+	ok, err := takeProof(ctx, t.Transient, *p, t.Now)
 	switch address := hashOf(sentTo, p.Email); {
 	case err != nil:
 		return false, flow.Result{}, err
@@ -139,7 +138,7 @@ func sentPage(t *flow.Turn) flow.Page {
 // for all links of a login, and follows from its name, which nobody else can guess.
 func number(journey string) string {
 	h := sha256.Sum256([]byte("number of the login " + journey))
-	return fmt.Sprintf("%0*d", numberDigits, binary.BigEndian.Uint64(h[:])%10_000)
+	return fmt.Sprintf("%04d", binary.BigEndian.Uint64(h[:])%10_000)
 }
 
 func minutes(d time.Duration) string { return strconv.Itoa(int(d / time.Minute)) }
@@ -213,7 +212,6 @@ type Proof struct {
 	Upstream string        // what that is called there, for people
 	Journey  string        // the login that has asked for it, as [flow.Lent].Journey
 	Start    string        // as [flow.Lent].Start
-	Made     time.Time
 	Expires  time.Time
 	// Revocation is the last one of proofs like this before the mail was sent; "" for none. Any later one revokes it.
 	Revocation string
@@ -223,7 +221,7 @@ type Proof struct {
 func mailProof(t *flow.Turn) Proof {
 	return Proof{
 		Link: linkKey(t), Upstream: calledAs(t.Identity.Username, t.Identity.Email), Journey: t.Journey, Start: t.Start,
-		Made: t.Now.UTC(), Expires: t.Now.Add(proofLifetime).UTC(),
+		Expires: t.Now.Add(proofLifetime).UTC(),
 	}
 }
 
@@ -365,8 +363,8 @@ func RevokeProofs(ctx context.Context, marks store.Transient, userID string, lin
 	return marks.Put(ctx, revokedPurpose, revokedKey(userID, link), []byte(rand.Text()), now.Add(2*proofLifetime))
 }
 
-// takeProof reports whether what like says was proved, which is then used up.
-func takeProof(ctx context.Context, marks store.Transient, like Proof) (bool, error) {
+// takeProof reports whether what like says was proved, in time, which is then used up.
+func takeProof(ctx context.Context, marks store.Transient, like Proof, now time.Time) (bool, error) {
 	value, err := marks.Take(ctx, proofPurpose, like.key())
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
@@ -379,7 +377,7 @@ func takeProof(ctx context.Context, marks store.Transient, like Proof) (bool, er
 		return false, fmt.Errorf("take proof: %w", err)
 	}
 	revoked, err := p.revoked(ctx, marks)
-	return err == nil && !revoked && p.key() == like.key() && like.Made.Before(p.Expires), err
+	return err == nil && !revoked && p.key() == like.key() && now.Before(p.Expires), err
 }
 
 // key binds a proof to all that it is about.

@@ -45,7 +45,9 @@ func (VerifyEmail) Authenticate(ctx context.Context, t *flow.Turn) (flow.Result,
 	}
 	proof := mailProof(t)
 	proof.UserID, proof.Account, proof.Email, proof.Verifies = who.id, who.name, who.email, true
-	page := flow.Page{Name: PageVerifyEmail, Data: map[string]any{"email": who.email, "minutes": minutes(proofLifetime), "own": true, "number": number(t.Journey)}}
+	page := flow.Page{Name: PageVerifyEmail, Data: map[string]any{
+		"email": who.email, "minutes": minutes(proofLifetime), "own": true, "number": number(t.Journey),
+	}}
 	proved, res, err := proof.ask(ctx, t, "confirm-address", "address "+who.email, page)
 	if proved {
 		note(t, "verified", "email")
